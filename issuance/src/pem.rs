@@ -1,0 +1,283 @@
+//! PEM (RFC 7468): the only decoder in the repository, linear in its input and bounded before it looks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::certificate::{Certificate, CertificateError};
+use crate::secret::SecretBytes;
+
+/// The most bytes and blocks that one input may have (spec/issuance.md §15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Bytes of text.
+    pub bytes: usize,
+    /// PEM blocks.
+    pub blocks: usize,
+}
+
+impl Limit {
+    /// A private key: RSA 8192 needs 6.5 kB.
+    pub const PRIVATE_KEY: Self = Self { bytes: 13_000, blocks: 1 };
+    /// One certificate or request.
+    pub const CERTIFICATE: Self = Self { bytes: 36_500, blocks: 1 };
+    /// The chain of an issuer; longer ones are mistakes, since clients stop at about ten.
+    pub const CHAIN: Self = Self { bytes: 95_000, blocks: 20 };
+    /// A trust bundle.
+    pub const BUNDLE: Self = Self { bytes: 330_000, blocks: 1_000 };
+}
+
+/// Why a text is not the PEM that was wanted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PemError {
+    /// The text is longer than allowed.
+    #[error("{bytes} bytes of PEM are more than the {limit} allowed")]
+    TooLong {
+        /// Length of the text.
+        bytes: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// There are more blocks than allowed.
+    #[error("more than {limit} PEM blocks")]
+    TooMany {
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// There is no block at all.
+    #[error("no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----")]
+    Empty,
+    /// A block does not end, or its lines are not base64.
+    #[error("PEM block {position} ({label:?}) is damaged: {reason}")]
+    Damaged {
+        /// Which block, from 1.
+        position: usize,
+        /// Its label.
+        label: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A private key stands where only certificates belong.
+    #[error("PEM block {position} is a private key: remove it and treat the key as disclosed")]
+    PrivateKey {
+        /// Which block, from 1.
+        position: usize,
+    },
+    /// A block of another kind stands where only certificates belong.
+    #[error("PEM block {position} is a {label:?}, not a CERTIFICATE")]
+    Label {
+        /// Which block, from 1.
+        position: usize,
+        /// Its label.
+        label: String,
+    },
+    /// Text between the blocks is no harm by itself, but text alone is.
+    #[error("PEM block {position} is not a certificate")]
+    Certificate {
+        /// Which block, from 1.
+        position: usize,
+        /// What the parser says.
+        source: CertificateError,
+    },
+}
+
+/// One decoded block. Its content may be a private key, so it is treated as one.
+pub(crate) struct Block {
+    pub label: String,
+    pub content: SecretBytes,
+}
+
+/// Decodes the first block; what follows is not looked at, as in the peer.
+pub(crate) fn first(text: &[u8], limit: Limit) -> Result<Block, PemError> {
+    bound(text, limit)?;
+    Blocks { rest: text, position: 0 }.next().unwrap_or(Err(PemError::Empty))
+}
+
+/// Decodes certificates and nothing else: every block must be one. Text between blocks is allowed.
+///
+/// # Errors
+/// When a limit is exceeded, no block is found, or a block is damaged, a private key, or no certificate.
+pub fn certificates(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemError> {
+    bound(text, limit)?;
+    let mut found = Vec::new();
+    for block in (Blocks { rest: text, position: 0 }) {
+        let block = block?;
+        let position = found.len() + 1;
+        if position > limit.blocks {
+            return Err(PemError::TooMany { limit: limit.blocks });
+        }
+        if block.label.ends_with("PRIVATE KEY") {
+            return Err(PemError::PrivateKey { position });
+        }
+        if block.label != "CERTIFICATE" {
+            return Err(PemError::Label { position, label: block.label });
+        }
+        let certificate = Certificate::from_der(block.content.expose());
+        found.push(certificate.map_err(|source| PemError::Certificate { position, source })?);
+    }
+    if found.is_empty() { Err(PemError::Empty) } else { Ok(found) }
+}
+
+/// Writes one block: lines of 64 characters, each ended by a newline.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let mut text = String::new();
+    write(label, der, &mut text);
+    text
+}
+
+/// As [`encode`], for content that must not remain in memory.
+pub(crate) fn encode_secret(label: &str, der: &[u8]) -> SecretBytes {
+    let mut text = String::with_capacity(encoded_len(label, der));
+    write(label, der, &mut text);
+    SecretBytes::new(text.into_bytes())
+}
+
+const LINE: usize = 64;
+
+fn encoded_len(label: &str, der: &[u8]) -> usize {
+    let base64 = der.len().div_ceil(3) * 4;
+    base64 + base64.div_ceil(LINE) + 2 * label.len() + "-----BEGIN -----\n-----END -----\n".len()
+}
+
+fn write(label: &str, der: &[u8], text: &mut String) {
+    let base64 = Zeroizing::new(STANDARD.encode(der));
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        // Base64 is ASCII, so any offset is a character border.
+        let (line, more) = rest.split_at(rest.len().min(LINE));
+        text.push_str(line);
+        text.push('\n');
+        rest = more;
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+}
+
+fn bound(text: &[u8], limit: Limit) -> Result<(), PemError> {
+    if text.len() > limit.bytes {
+        return Err(PemError::TooLong { bytes: text.len(), limit: limit.bytes });
+    }
+    Ok(())
+}
+
+/// Walks a text once, from block to block.
+struct Blocks<'a> {
+    rest: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Blocks<'a> {
+    fn line(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let end = self.rest.iter().position(|byte| *byte == b'\n').unwrap_or(self.rest.len());
+        let (line, more) = self.rest.split_at(end);
+        self.rest = more.strip_prefix(b"\n").unwrap_or(more);
+        Some(line.trim_ascii())
+    }
+
+    fn label(line: &'a [u8], opening: &[u8]) -> Option<&'a str> {
+        let label = line.strip_prefix(opening)?.strip_suffix(b"-----")?;
+        std::str::from_utf8(label).ok()
+    }
+
+    fn block(&mut self, label: &str) -> Result<Block, PemError> {
+        let position = self.position;
+        let damaged = |reason| PemError::Damaged { position, label: label.to_owned(), reason };
+        let mut base64 = Zeroizing::new(Vec::with_capacity(self.rest.len()));
+        loop {
+            let line = self.line().ok_or_else(|| damaged("its END line is missing"))?;
+            match Self::label(line, b"-----END ") {
+                Some(end) if end == label => break,
+                Some(_) => return Err(damaged("its END line names another label")),
+                None if line.starts_with(b"-----") => {
+                    return Err(damaged("its END line is missing"));
+                }
+                None if line.contains(&b':') => {
+                    return Err(damaged("it has headers, as encrypted keys have"));
+                }
+                None => base64.extend_from_slice(line),
+            }
+        }
+        let content = STANDARD.decode(base64.as_slice()).map_err(|_| damaged("its content is not base64"))?;
+        Ok(Block { label: label.to_owned(), content: SecretBytes::new(content) })
+    }
+}
+
+impl Iterator for Blocks<'_> {
+    type Item = Result<Block, PemError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let line = self.line()?;
+            if let Some(label) = Self::label(line, b"-----BEGIN ") {
+                self.position += 1;
+                return Some(self.block(label));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, message: &str) {
+        let error = certificates(text.as_bytes(), Limit { bytes: 200, blocks: 1 }).unwrap_err();
+        assert_eq!(error.to_string(), message, "{text:?}");
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_is_refused_with_the_block_that_is_wrong() {
+        check("", "no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----");
+        check("words", "no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----");
+        check(&"x".repeat(201), "201 bytes of PEM are more than the 200 allowed");
+        check(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "PEM block 1 (\"CERTIFICATE\") is damaged: its END line is missing",
+        );
+        check(
+            "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----",
+            "PEM block 1 (\"CERTIFICATE\") is damaged: its content is not base64",
+        );
+        check(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END PUBLIC KEY-----",
+            "PEM block 1 (\"CERTIFICATE\") is damaged: its END line names another label",
+        );
+        check(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----",
+            "PEM block 1 (\"RSA PRIVATE KEY\") is damaged: it has headers, as encrypted keys have",
+        );
+        check(
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+            "PEM block 1 is a private key: remove it and treat the key as disclosed",
+        );
+        check(
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+            "PEM block 1 is a \"PUBLIC KEY\", not a CERTIFICATE",
+        );
+        check(
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+            "PEM block 1 is not a certificate",
+        );
+    }
+
+    #[test]
+    fn blocks_survive_a_round_trip_with_any_line_ends() {
+        for length in [1_usize, 47, 48, 49, 500] {
+            let der: Vec<u8> = (0..length).map(|index| u8::try_from(index % 251).unwrap()).collect();
+            let text = encode("THING", &der);
+            assert_eq!(text.len(), encoded_len("THING", &der));
+            for text in [text.clone(), text.replace('\n', "\r\n"), format!("# note\n{text}\ntrailing")] {
+                let block = first(text.as_bytes(), Limit::CERTIFICATE).unwrap();
+                assert_eq!(block.label, "THING");
+                assert_eq!(block.content.expose(), der);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Probes and metrics over plain HTTP.
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+use tokio::net::TcpListener;
+
+use crate::metrics::{self, Metrics};
+use crate::readiness::Readiness;
+use crate::shutdown::Shutdown;
+
+/// `/livez`, `/readyz` and `/healthz`, which is another name of `/readyz`. With `?verbose` they list each component;
+/// a failing probe lists them in any case.
+pub fn probes(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/healthz", get(ready))
+        .with_state(readiness)
+}
+
+/// `/metrics` in the OpenMetrics text format.
+pub fn metrics(metrics: Metrics) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state(metrics)
+}
+
+/// Serves `router` until shutdown is requested, then finishes the requests in flight.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> anyhow::Result<()> {
+    let end = async move { shutdown.requested().await };
+    axum::serve(listener, router).with_graceful_shutdown(end).await?;
+    Ok(())
+}
+
+async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
+    let report = readiness.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|key| key.split('=').next() == Some("verbose")));
+    let mut body = String::new();
+    if verbose || !report.ready {
+        for line in &report.lines {
+            body.push_str(line);
+            body.push('\n');
+        }
+    }
+    body.push_str(if report.ready { "ok\n" } else { "not ready\n" });
+    (status, body).into_response()
+}
+
+async fn scrape(State(registry): State<Metrics>) -> Response {
+    match registry.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write the metrics: {error}\n"))
+            .into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn check(router: Router, path: &str, status: StatusCode, body: &str) {
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(std::str::from_utf8(&bytes).unwrap(), body, "{path}");
+    }
+
+    #[tokio::test]
+    async fn an_unready_process_says_what_it_waits_for() {
+        let readiness = Readiness::default();
+        let _pending = readiness.component("caches");
+        let body = "[-] caches: not started yet\nnot ready\n";
+        check(probes(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(probes(readiness.clone()), "/healthz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(probes(readiness), "/livez", StatusCode::OK, "ok\n").await;
+    }
+
+    #[tokio::test]
+    async fn a_ready_process_is_brief_unless_asked() {
+        let readiness = Readiness::default();
+        readiness.component("caches").ready();
+        check(probes(readiness.clone()), "/readyz", StatusCode::OK, "ok\n").await;
+        check(probes(readiness), "/readyz?verbose", StatusCode::OK, "[+] caches ok\nok\n").await;
+    }
+}

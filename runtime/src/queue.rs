@@ -1,0 +1,242 @@
+//! A work queue for controllers: keys that need a look, each held at most once and never worked on twice at a time.
+//!
+//! It is bounded by construction: a key that is already queued is not queued again, so it holds at most as many
+//! entries as the caller has objects. What arrives while a key is being worked on is remembered as one more turn.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+
+/// What a worker says about the key it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do until the key is added again.
+    Done,
+    /// It worked; look again after this time.
+    Again(Duration),
+    /// It failed; look again after [`Backoff::after`] the failures in a row.
+    Failed,
+}
+
+/// A queue of keys, shared by the watches that add and the workers that take.
+#[derive(Debug)]
+pub struct Queue<K> {
+    state: Mutex<State<K>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State<K> {
+    ready: VecDeque<K>,
+    /// The keys of `ready`.
+    queued: HashSet<K>,
+    /// Keys that a worker holds, and whether they were added meanwhile.
+    taken: HashMap<K, bool>,
+    later: BTreeSet<(Instant, K)>,
+    /// The keys of `later`.
+    due: HashMap<K, Instant>,
+    failures: HashMap<K, u32>,
+}
+
+impl<K> Default for Queue<K> {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State {
+                ready: VecDeque::new(),
+                queued: HashSet::new(),
+                taken: HashMap::new(),
+                later: BTreeSet::new(),
+                due: HashMap::new(),
+                failures: HashMap::new(),
+            }),
+            wake: Notify::new(),
+        }
+    }
+}
+
+impl<K: Clone + Ord + Hash> Queue<K> {
+    /// The key needs a look, now.
+    pub fn add(&self, key: K) {
+        self.state().add(key);
+        self.wake.notify_one();
+    }
+
+    /// Waits for a key and takes it. Give it back with [`Self::finish`].
+    pub async fn take(&self) -> K {
+        loop {
+            let earliest = {
+                let mut state = self.state();
+                state.promote(Instant::now());
+                if let Some(key) = state.take() {
+                    if !state.ready.is_empty() {
+                        self.wake.notify_one();
+                    }
+                    return key;
+                }
+                state.later.first().map(|(at, _)| *at)
+            };
+            match earliest {
+                Some(at) => tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep_until(at) => {}
+                },
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    /// Gives a key back.
+    pub fn finish(&self, key: K, outcome: Outcome) {
+        self.state().finish(key, outcome, Instant::now());
+        // A worker may wait for a later instant than the one that was just set.
+        self.wake.notify_one();
+    }
+
+    /// How many keys wait for a worker now.
+    pub fn len(&self) -> usize {
+        self.state().ready.len()
+    }
+
+    /// Whether no key waits for a worker now.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Ord + Hash> State<K> {
+    fn add(&mut self, key: K) {
+        if let Some(again) = self.taken.get_mut(&key) {
+            *again = true;
+            return;
+        }
+        if let Some(at) = self.due.remove(&key) {
+            self.later.remove(&(at, key.clone()));
+        }
+        if self.queued.insert(key.clone()) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some((at, key)) = self.later.pop_first() {
+            if at > now {
+                self.later.insert((at, key));
+                return;
+            }
+            self.due.remove(&key);
+            self.add(key);
+        }
+    }
+
+    fn take(&mut self) -> Option<K> {
+        let key = self.ready.pop_front()?;
+        self.queued.remove(&key);
+        self.taken.insert(key.clone(), false);
+        Some(key)
+    }
+
+    fn finish(&mut self, key: K, outcome: Outcome, now: Instant) {
+        let added_meanwhile = self.taken.remove(&key).unwrap_or(false);
+        let wait = match outcome {
+            Outcome::Failed => {
+                let failures = self.failures.entry(key.clone()).or_default();
+                *failures = failures.saturating_add(1);
+                Some(Backoff::after(*failures))
+            }
+            Outcome::Again(wait) => {
+                self.failures.remove(&key);
+                Some(wait)
+            }
+            Outcome::Done => {
+                self.failures.remove(&key);
+                None
+            }
+        };
+        if added_meanwhile {
+            self.add(key);
+        } else if let Some(wait) = wait {
+            let at = now + wait;
+            self.due.insert(key.clone(), at);
+            self.later.insert((at, key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn empty(queue: &Queue<u8>) -> bool {
+        let taken = tokio::time::timeout(Duration::from_secs(5), queue.take()).await;
+        taken.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_held_once_and_worked_on_by_one() {
+        let queue = Queue::default();
+        queue.add(1);
+        queue.add(1);
+        assert_eq!(queue.take().await, 1);
+        queue.add(1);
+        assert!(empty(&queue).await, "a worker still holds it");
+        queue.finish(1, Outcome::Done);
+        assert_eq!(queue.take().await, 1);
+        queue.finish(1, Outcome::Done);
+        assert!(empty(&queue).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_each_time_and_are_forgotten_by_a_success() {
+        let queue = Queue::default();
+        let start = Instant::now();
+        queue.add(1);
+        for wait_ms in [0, 50, 150, 350] {
+            assert_eq!(queue.take().await, 1);
+            let waited = start.elapsed().as_millis();
+            assert!((wait_ms..wait_ms + 10).contains(&waited), "{waited} ms, not {wait_ms}");
+            queue.finish(1, Outcome::Failed);
+        }
+        queue.take().await;
+        queue.finish(1, Outcome::Done);
+        queue.add(1);
+        queue.take().await;
+        let retried = Instant::now();
+        queue.finish(1, Outcome::Failed);
+        queue.take().await;
+        assert!(retried.elapsed() < Duration::from_millis(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_added_does_not_wait_for_its_later_turn() {
+        let queue = Queue::default();
+        queue.add(1);
+        queue.take().await;
+        queue.finish(1, Outcome::Again(Duration::from_secs(1)));
+        queue.add(1);
+        assert_eq!(queue.take().await, 1);
+        queue.finish(1, Outcome::Done);
+        assert!(empty(&queue).await, "the later turn is gone");
+    }
+
+    #[tokio::test]
+    async fn several_workers_share_the_keys() {
+        let queue = Queue::default();
+        let both = async { tokio::join!(queue.take(), queue.take()) };
+        let add = async {
+            queue.add(1);
+            queue.add(2);
+        };
+        let ((first, second), ()) = tokio::join!(both, add);
+        assert_eq!(BTreeSet::from([first, second]), BTreeSet::from([1, 2]));
+    }
+}

@@ -1,0 +1,161 @@
+//! Counted readiness: the process is ready when each of its components has said so, and no longer from the moment a
+//! shutdown begins.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A question asked at each probe, for what can become untrue again (a serving certificate may expire).
+type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The readiness of one process; clones share the same state.
+#[derive(Clone, Default)]
+pub struct Readiness {
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    draining: AtomicBool,
+    components: Mutex<Vec<Component>>,
+}
+
+struct Component {
+    name: &'static str,
+    question: Question,
+}
+
+enum Question {
+    /// Answered once, by [`Pending::ready`].
+    Once(Arc<AtomicBool>),
+    /// Asked anew at each probe.
+    Each(Check),
+}
+
+impl Component {
+    fn answer(&self) -> Result<(), String> {
+        match &self.question {
+            Question::Once(done) if done.load(Ordering::Acquire) => Ok(()),
+            Question::Once(_) => Err("not started yet".to_owned()),
+            Question::Each(check) => check(),
+        }
+    }
+}
+
+impl Readiness {
+    /// Adds a component that is not ready until the returned handle says so. Dropping the handle without a word
+    /// leaves the process unready: what did not start cannot serve.
+    #[must_use = "the process is unready until the handle's `ready` is called"]
+    pub fn component(&self, name: &'static str) -> Pending {
+        let done = Arc::new(AtomicBool::new(false));
+        self.add(Component { name, question: Question::Once(Arc::clone(&done)) });
+        Pending { done }
+    }
+
+    /// Adds a component that is asked at each probe; the error text is what `/readyz?verbose` shows.
+    pub fn check(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.add(Component { name, question: Question::Each(Box::new(check)) });
+    }
+
+    /// Makes the process unready for good; called at the first sign of shutdown.
+    pub fn drain(&self) {
+        self.state.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether every component is ready and no shutdown has begun.
+    pub fn is_ready(&self) -> bool {
+        self.report().ready
+    }
+
+    /// Each component's answer, for people.
+    pub fn report(&self) -> Report {
+        let mut lines = Vec::new();
+        let mut ready = true;
+        for component in self.state.components.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            match component.answer() {
+                Ok(()) => lines.push(format!("[+] {} ok", component.name)),
+                Err(reason) => {
+                    ready = false;
+                    lines.push(format!("[-] {}: {reason}", component.name));
+                }
+            }
+        }
+        if self.state.draining.load(Ordering::Acquire) {
+            ready = false;
+            lines.push("[-] shutdown: draining".to_owned());
+        }
+        Report { ready, lines }
+    }
+
+    fn add(&self, component: Component) {
+        self.state.components.lock().unwrap_or_else(PoisonError::into_inner).push(component);
+    }
+}
+
+/// The answer to one readiness probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the process can serve.
+    pub ready: bool,
+    /// One line a component, in the order in which they were added.
+    pub lines: Vec<String>,
+}
+
+/// A component that has not started yet.
+#[derive(Debug)]
+pub struct Pending {
+    done: Arc<AtomicBool>,
+}
+
+impl Pending {
+    /// Says that the component can serve now.
+    pub fn ready(self) {
+        self.done.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_that_was_dropped_before_it_started_keeps_the_process_unready() {
+        let readiness = Readiness::default();
+        drop(readiness.component("caches"));
+        assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn the_process_is_unready_while_it_drains() {
+        let readiness = Readiness::default();
+        assert!(readiness.is_ready());
+        readiness.drain();
+        assert_eq!(
+            readiness.report(),
+            Report { ready: false, lines: vec!["[-] shutdown: draining".to_owned()] }
+        );
+    }
+
+    #[test]
+    fn the_process_is_ready_after_the_last_component() {
+        let readiness = Readiness::default();
+        let first = readiness.component("first");
+        let second = readiness.component("second");
+        first.ready();
+        assert_eq!(readiness.report().lines, ["[+] first ok", "[-] second: not started yet"]);
+        second.ready();
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn a_check_is_asked_at_each_probe() {
+        let readiness = Readiness::default();
+        let expired = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&expired);
+        readiness.check("certificate", move || {
+            if seen.load(Ordering::Relaxed) { Err("expired".to_owned()) } else { Ok(()) }
+        });
+        assert!(readiness.is_ready());
+        expired.store(true, Ordering::Relaxed);
+        assert_eq!(readiness.report().lines, ["[-] certificate: expired"]);
+    }
+}

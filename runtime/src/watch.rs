@@ -1,0 +1,450 @@
+//! Objects of the Kubernetes API that are watched one by one, by name, from their first use on.
+//!
+//! A process that needs three Secrets of a cluster watches three Secrets: its memory does not grow with the cluster,
+//! and RBAC can grant it `list` and `watch` on those names alone, because the field selector on `metadata.name` is
+//! authorised per name. A watch that nobody has used for a while ends by itself.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope};
+use kube::runtime::utils::StreamBackoff;
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backoff::Backoff;
+
+/// How long a watch outlives its last use: a renewal or a burst of mounts finds it still warm.
+pub const IDLE: Duration = Duration::from_secs(600);
+
+/// Most watches of one kind at a time. Each holds a connection stream on the API server; a process that names more
+/// objects than this is misconfigured or under attack.
+pub const WATCHES_MAX: usize = 1000;
+
+/// The name of one object; without a namespace it is a cluster-scoped one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    /// Namespace, `None` for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectName {
+    /// The name of an object in a namespace.
+    pub fn namespaced(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), name: name.into() }
+    }
+
+    /// The name of a cluster-scoped object.
+    pub fn cluster(name: impl Into<String>) -> Self {
+        Self { namespace: None, name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+/// What is known about a watched object.
+#[derive(Debug)]
+pub enum State<T> {
+    /// The first answer is still on its way.
+    Pending,
+    /// There is no such object.
+    Absent,
+    /// The object, as it was last seen.
+    Present(Arc<T>),
+    /// It was never seen, and this is why. The watch goes on trying.
+    Failed(Failure),
+}
+
+// By hand, because a derive would ask for `T: Clone`.
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Pending => Self::Pending,
+            Self::Absent => Self::Absent,
+            Self::Present(object) => Self::Present(Arc::clone(object)),
+            Self::Failed(failure) => Self::Failed(failure.clone()),
+        }
+    }
+}
+
+/// Why a call to the API server gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// HTTP status of the API server's answer; `None` when it did not answer.
+    pub code: Option<u16>,
+    /// The API server's message, or what went wrong on the way to it.
+    pub message: String,
+}
+
+impl Failure {
+    /// Whether the API server refused: the credentials lack a permission.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == Some(403)
+    }
+}
+
+impl From<&kube::Error> for Failure {
+    fn from(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::from(status.as_ref()),
+            other => Self { code: None, message: chain(other) },
+        }
+    }
+}
+
+impl From<&kube::core::Status> for Failure {
+    fn from(status: &kube::core::Status) -> Self {
+        Self { code: Some(status.code), message: status.message.clone() }
+    }
+}
+
+impl From<&watcher::Error> for Failure {
+    fn from(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(cause)
+            | watcher::Error::WatchStartFailed(cause)
+            | watcher::Error::WatchFailed(cause) => Self::from(cause),
+            watcher::Error::WatchError(status) => Self::from(status.as_ref()),
+            watcher::Error::NoResourceVersion => Self { code: None, message: error.to_string() },
+        }
+    }
+}
+
+/// The error and its causes on one line. kube's errors repeat their cause in their own text; such repeats are left out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// More objects were named than [`WATCHES_MAX`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot watch {name}: {WATCHES_MAX} objects of its kind are watched already")]
+pub struct TooManyWatches {
+    name: ObjectName,
+}
+
+/// Waits for the first answer about an object: everything but [`State::Pending`]. Give the call a deadline.
+pub async fn answer<T>(receiver: &mut watch::Receiver<State<T>>) -> State<T> {
+    match receiver.wait_for(|state| !matches!(state, State::Pending)).await {
+        Ok(state) => state.clone(),
+        Err(_) => State::Failed(Failure { code: None, message: "the watch has ended".to_owned() }),
+    }
+}
+
+/// Watched objects of one kind, of which `T` is kept. Clones share the same watches; dropping the last clone ends them.
+pub struct NamedObjects<T> {
+    inner: Arc<Inner<T>>,
+}
+
+impl<T> Clone for NamedObjects<T> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T> Debug for NamedObjects<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.inner.entries().keys().cloned().collect();
+        f.debug_tuple("NamedObjects").field(&names).finish()
+    }
+}
+
+impl<T: Send + Sync + 'static> NamedObjects<T> {
+    /// Watches objects of the namespaced kind `K`. `keep` takes what is needed of each; the rest is dropped at once.
+    pub fn namespaced<K>(client: Client, keep: fn(K) -> T) -> Self
+    where
+        K: Watched + Resource<Scope = NamespaceResourceScope>,
+    {
+        Self::new(move |name| {
+            let namespace = name.namespace.as_deref().unwrap_or_default();
+            follow(Api::<K>::namespaced(client.clone(), namespace), &name.name, keep)
+        })
+    }
+
+    /// Watches objects of the cluster-scoped kind `K`; otherwise as [`Self::namespaced`].
+    pub fn cluster<K>(client: Client, keep: fn(K) -> T) -> Self
+    where
+        K: Watched + Resource<Scope = ClusterResourceScope>,
+    {
+        Self::new(move |name| follow(Api::<K>::all(client.clone()), &name.name, keep))
+    }
+
+    /// Calls `changed` after each change of any watched object, the first answer included. Set it before the first
+    /// [`Self::get`]. It must not block.
+    #[must_use]
+    pub fn on_change(self, changed: impl Fn(&ObjectName) + Send + Sync + 'static) -> Self {
+        // A second listener would be a mistake of the caller; the first one stays.
+        let _ = self.inner.changed.set(Box::new(changed));
+        self
+    }
+
+    /// The object of this name, watched from now on. The state is [`State::Pending`] until the API server has
+    /// answered; [`answer`] waits for that. The watch lives while somebody holds a receiver, and [`IDLE`] longer.
+    /// Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When [`WATCHES_MAX`] objects are watched already.
+    pub fn get(&self, name: &ObjectName) -> Result<watch::Receiver<State<T>>, TooManyWatches> {
+        let mut entries = self.inner.entries();
+        if let Some(entry) = entries.get_mut(name) {
+            entry.used = Instant::now();
+            return Ok(entry.state.subscribe());
+        }
+        if entries.len() >= WATCHES_MAX {
+            return Err(TooManyWatches { name: name.clone() });
+        }
+        let (state, receiver) = watch::channel(State::Pending);
+        let state = Arc::new(state);
+        let stream = (self.inner.open)(name);
+        let task = run(stream, name.clone(), Arc::clone(&state), Arc::downgrade(&self.inner));
+        let entry = Entry { state, used: Instant::now(), _task: AbortOnDropHandle::new(tokio::spawn(task)) };
+        entries.insert(name.clone(), entry);
+        Ok(receiver)
+    }
+
+    /// How many objects are watched now.
+    pub fn len(&self) -> usize {
+        self.inner.entries().len()
+    }
+
+    /// Whether nothing is watched now.
+    pub fn is_empty(&self) -> bool {
+        self.inner.entries().is_empty()
+    }
+
+    fn new(open: impl Fn(&ObjectName) -> Answers<T> + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                open: Box::new(open),
+                changed: std::sync::OnceLock::new(),
+                entries: Mutex::default(),
+            }),
+        }
+    }
+}
+
+/// What a kind must be able to do to be watched.
+pub trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {}
+
+impl<K> Watched for K where K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {}
+
+type Answers<T> = futures::stream::BoxStream<'static, Result<Option<T>, watcher::Error>>;
+
+type Open<T> = Box<dyn Fn(&ObjectName) -> Answers<T> + Send + Sync>;
+
+type Changed = Box<dyn Fn(&ObjectName) + Send + Sync>;
+
+struct Inner<T> {
+    open: Open<T>,
+    changed: std::sync::OnceLock<Changed>,
+    entries: Mutex<HashMap<ObjectName, Entry<T>>>,
+}
+
+struct Entry<T> {
+    state: Arc<watch::Sender<State<T>>>,
+    used: Instant,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl<T> Inner<T> {
+    fn entries(&self) -> MutexGuard<'_, HashMap<ObjectName, Entry<T>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the entry if it is unused, which also ends the task that runs this.
+    fn forget_if_idle(&self, name: &ObjectName) {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(name) else {
+            return;
+        };
+        if entry.state.receiver_count() > 0 {
+            entry.used = Instant::now();
+        } else if entry.used.elapsed() >= IDLE {
+            entries.remove(name);
+        }
+    }
+}
+
+fn follow<K: Watched, T: 'static>(api: Api<K>, name: &str, keep: fn(K) -> T) -> Answers<T> {
+    let objects = StreamBackoff::new(watcher::watch_object(api, name), Backoff::default());
+    objects.map(move |answer| answer.map(|object| object.map(keep))).boxed()
+}
+
+async fn run<T>(
+    stream: impl Stream<Item = Result<Option<T>, watcher::Error>>,
+    name: ObjectName,
+    state: Arc<watch::Sender<State<T>>>,
+    inner: Weak<Inner<T>>,
+) {
+    let mut stream = pin!(stream);
+    let mut idle = tokio::time::interval(IDLE);
+    idle.reset();
+    loop {
+        let answer = tokio::select! {
+            answer = stream.next() => answer,
+            _ = idle.tick() => {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.forget_if_idle(&name);
+                continue;
+            }
+        };
+        let Some(answer) = answer else { return };
+        let changed = state.send_if_modified(|state| update(state, answer, &name));
+        if changed
+            && let Some(inner) = inner.upgrade()
+            && let Some(notify) = inner.changed.get()
+        {
+            notify(&name);
+        }
+    }
+}
+
+/// Takes an answer into the state; whether that changed anything. What was seen once stays while the API server is
+/// away: it is the best knowledge there is.
+fn update<T>(state: &mut State<T>, answer: Result<Option<T>, watcher::Error>, name: &ObjectName) -> bool {
+    *state = match (answer, &state) {
+        (Ok(Some(object)), _) => State::Present(Arc::new(object)),
+        (Ok(None), State::Absent) => return false,
+        (Ok(None), _) => State::Absent,
+        (Err(error), State::Present(_) | State::Absent) => {
+            let failure = Failure::from(&error);
+            tracing::debug!(%name, %failure, "watch interrupted");
+            return false;
+        }
+        (Err(error), previous) => {
+            let failure = Failure::from(&error);
+            if matches!(previous, State::Failed(known) if *known == failure) {
+                return false;
+            }
+            State::Failed(failure)
+        }
+    };
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn failure(code: u16) -> watcher::Error {
+        let status = kube::core::Status::failure("no", "Forbidden").with_code(code);
+        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+    }
+
+    type Script = Vec<Result<Option<u8>, watcher::Error>>;
+
+    fn objects(script: fn() -> Script) -> NamedObjects<u8> {
+        NamedObjects::new(move |_| stream::iter(script()).chain(stream::pending()).boxed())
+    }
+
+    fn name() -> ObjectName {
+        ObjectName::namespaced("team-a", "ca")
+    }
+
+    /// Plays the script and compares the states after each change.
+    async fn check(script: fn() -> Script, expected: &[&str]) {
+        let (sender, mut changes) = mpsc::unbounded_channel();
+        let objects = objects(script);
+        let seen = Arc::new(std::sync::OnceLock::<watch::Receiver<State<u8>>>::new());
+        let reader = Arc::clone(&seen);
+        let objects = objects.on_change(move |_| {
+            let state = reader.get().map(|receiver| receiver.borrow().clone());
+            let _ = sender.send(state);
+        });
+        // The task of a current-thread test runs only at the awaits below, so the receiver is in place by then.
+        seen.set(objects.get(&name()).unwrap()).unwrap();
+        let mut states = Vec::new();
+        for _ in expected {
+            states.push(match changes.recv().await.flatten() {
+                None => "none".to_owned(),
+                Some(State::Pending) => "pending".to_owned(),
+                Some(State::Absent) => "absent".to_owned(),
+                Some(State::Present(object)) => object.to_string(),
+                Some(State::Failed(failure)) => failure.to_string(),
+            });
+        }
+        assert_eq!(states, expected);
+        assert!(changes.try_recv().is_err(), "no further change");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_once_and_goes_on_trying() {
+        check(|| vec![Err(failure(403)), Err(failure(403)), Ok(Some(1))], &["no", "1"]).await;
+    }
+
+    #[tokio::test]
+    async fn an_object_outlives_an_interruption() {
+        check(
+            || vec![Ok(Some(1)), Err(failure(500)), Ok(Some(2)), Ok(None), Ok(None)],
+            &["1", "2", "absent"],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_can_be_awaited() {
+        let objects = objects(|| vec![Ok(None)]);
+        let mut receiver = objects.get(&name()).unwrap();
+        assert!(matches!(*receiver.borrow(), State::Pending));
+        assert!(matches!(answer(&mut receiver).await, State::Absent));
+    }
+
+    #[tokio::test]
+    async fn more_names_than_the_bound_are_refused() {
+        let objects = objects(Vec::new);
+        for number in 0..WATCHES_MAX {
+            objects.get(&ObjectName::cluster(number.to_string())).unwrap();
+        }
+        let refused = objects.get(&ObjectName::cluster("one-more")).map(drop).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "cannot watch one-more: 1000 objects of its kind are watched already"
+        );
+        objects.get(&ObjectName::cluster("7")).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_ends_when_nobody_has_used_it_for_a_while() {
+        let objects = objects(|| vec![Ok(Some(1))]);
+        let held = objects.get(&name()).unwrap();
+        tokio::time::advance(IDLE * 3).await;
+        tokio::task::yield_now().await;
+        assert_eq!(objects.len(), 1, "somebody holds it");
+        drop(held);
+        for _ in 0..3 {
+            tokio::time::advance(IDLE).await;
+            tokio::task::yield_now().await;
+        }
+        assert!(objects.is_empty());
+    }
+}
