@@ -1,0 +1,25 @@
+//! Black-box tests on real control planes and real nodes, and what they stand on.
+//!
+//! - [`cluster`] starts and finds clusters; [`toolchain`] and [`packages`] bring the programs for them; [`image`] makes
+//!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network.
+//! - [`namespace`], [`wait`], [`objects`] and [`dump`] are for tests.
+
+pub mod cluster;
+pub mod dump;
+pub mod image;
+pub mod namespace;
+pub mod netns;
+pub mod objects;
+pub mod packages;
+pub mod paths;
+pub mod progress;
+pub mod toolchain;
+pub mod wait;
+
+mod cgroup;
+mod layout;
+mod mountns;
+mod nsfs;
+mod pki;
+mod process;
+mod render;

@@ -1,0 +1,244 @@
+//! Builds the programs that a cluster consists of, from the Go module in `e2e/tools`, and keeps them between runs.
+//!
+//! The cache folder's name is a digest of everything that decides the result, so a changed version is built anew and an
+//! unchanged one never again. Each program appears under its name only when it is complete.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+
+use crate::{paths, progress};
+
+/// The version of Kubernetes that `e2e/tools/go.mod` pins; a test holds the two together.
+pub const KUBERNETES_VERSION: &str = "v1.36.3";
+
+/// Lines of a failed build that are shown.
+const ERROR_LINES: usize = 25;
+
+/// Environment of every build: static programs, and no look at the checkout around the module.
+const ENVIRONMENT: [(&str, &str); 2] = [("CGO_ENABLED", "0"), ("GOFLAGS", "-buildvcs=false -mod=readonly")];
+
+/// A program that is built from the pinned Go module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// The API server.
+    KubeApiserver,
+    /// The controllers of Kubernetes.
+    KubeControllerManager,
+    /// The scheduler.
+    KubeScheduler,
+    /// The node agent.
+    Kubelet,
+    /// The Service proxy.
+    KubeProxy,
+    /// The command line client.
+    Kubectl,
+    /// The store.
+    Etcd,
+    /// The CSI conformance suite.
+    CsiSanity,
+    /// An ACME server for tests.
+    Pebble,
+    /// The DNS and challenge server beside it.
+    PebbleChalltestsrv,
+    /// The chart installer.
+    Helm,
+}
+
+impl Tool {
+    /// Every tool.
+    pub const ALL: [Self; 11] = [
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::Kubectl,
+        Self::Etcd,
+        Self::CsiSanity,
+        Self::Pebble,
+        Self::PebbleChalltestsrv,
+        Self::Helm,
+    ];
+
+    /// What a control plane on loopback needs.
+    pub const CONTROL_PLANE: [Self; 5] =
+        [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl, Self::Helm];
+
+    /// What a cluster with nodes needs.
+    pub const CLUSTER: [Self; 8] = [
+        Self::Etcd,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::Kubelet,
+        Self::KubeProxy,
+        Self::Kubectl,
+        Self::Helm,
+    ];
+
+    /// The file name of the program.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+            Self::Kubectl => "kubectl",
+            Self::Etcd => "etcd",
+            Self::CsiSanity => "csi-sanity",
+            Self::Pebble => "pebble",
+            Self::PebbleChalltestsrv => "pebble-challtestsrv",
+            Self::Helm => "helm",
+        }
+    }
+
+    fn package(self) -> String {
+        match self {
+            Self::KubeApiserver
+            | Self::KubeControllerManager
+            | Self::KubeScheduler
+            | Self::Kubelet
+            | Self::KubeProxy
+            | Self::Kubectl => format!("k8s.io/kubernetes/cmd/{}", self.name()),
+            Self::Etcd => "go.etcd.io/etcd/server/v3".to_owned(),
+            Self::CsiSanity => "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity".to_owned(),
+            Self::Pebble | Self::PebbleChalltestsrv => {
+                format!("github.com/letsencrypt/pebble/v2/cmd/{}", self.name())
+            }
+            Self::Helm => "helm.sh/helm/v3/cmd/helm".to_owned(),
+        }
+    }
+}
+
+/// The folder with the built tools.
+#[derive(Clone, Debug)]
+pub struct Toolchain {
+    dir: PathBuf,
+}
+
+impl Toolchain {
+    /// Builds those of `tools` that are not there yet. A second process waits for the first instead of building again.
+    ///
+    /// # Errors
+    /// When Go is missing or a build fails; the message holds the last lines of the build.
+    pub fn ensure(tools: &[Tool]) -> anyhow::Result<Self> {
+        let module = paths::workspace().join("e2e/tools");
+        let read = |name: &str| {
+            let path = module.join(name);
+            fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
+        };
+        let key = digest(&read("go.mod")?, &read("go.sum")?);
+        let dir = paths::cache()?.join(format!("tools-{key}"));
+        fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
+        let toolchain = Self { dir };
+        if tools.iter().all(|tool| toolchain.has(*tool)) {
+            return Ok(toolchain);
+        }
+        let _lock = toolchain.lock()?;
+        for tool in tools {
+            if !toolchain.has(*tool) {
+                progress::step(&format!("building {}", tool.name()), || toolchain.build(*tool, &module))?;
+            }
+        }
+        Ok(toolchain)
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of one program, built or not.
+    #[must_use]
+    pub fn path(&self, tool: Tool) -> PathBuf {
+        self.dir.join(tool.name())
+    }
+
+    fn has(&self, tool: Tool) -> bool {
+        self.path(tool).is_file()
+    }
+
+    fn lock(&self) -> anyhow::Result<File> {
+        let path = self.dir.join(".lock");
+        let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+        if file.try_lock().is_err() {
+            progress::step("waiting for another run that builds tools", || file.lock())
+                .with_context(|| format!("failed to lock {}", path.display()))?;
+        }
+        Ok(file)
+    }
+
+    fn build(&self, tool: Tool, module: &Path) -> anyhow::Result<()> {
+        let unfinished = self.dir.join(format!(".{}.unfinished", tool.name()));
+        let output = Command::new("go")
+            .args(["build", "-trimpath", "-ldflags", &linker_flags(), "-o"])
+            .arg(&unfinished)
+            .arg(tool.package())
+            .current_dir(module)
+            .envs(ENVIRONMENT)
+            .stdin(Stdio::null())
+            .output()
+            .context(
+                "failed to run `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH",
+            )?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let lines: Vec<&str> = text.lines().collect();
+            let shown = lines.get(lines.len().saturating_sub(ERROR_LINES)..).unwrap_or_default().join("\n");
+            bail!("`go build {}` failed in {}:\n{shown}", tool.package(), module.display());
+        }
+        fs::rename(&unfinished, self.path(tool))
+            .with_context(|| format!("failed to put {} into the cache", tool.name()))
+    }
+}
+
+/// Without the version a server says v0.0.0 and charts with a `kubeVersion` refuse it.
+fn linker_flags() -> String {
+    let version = "k8s.io/component-base/version";
+    let mut parts = KUBERNETES_VERSION.trim_start_matches('v').split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES_VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    )
+}
+
+fn digest(go_mod: &[u8], go_sum: &[u8]) -> String {
+    let environment = format!("{ENVIRONMENT:?} {}", linker_flags());
+    let mut hash = Sha256::new();
+    for part in [go_mod, go_sum, environment.as_bytes()] {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_changes_with_each_of_its_parts() {
+        let base = digest(b"mod", b"sum");
+        assert_eq!(base, digest(b"mod", b"sum"));
+        assert_ne!(base, digest(b"mod2", b"sum"));
+        assert_ne!(base, digest(b"mod", b"sum2"));
+        assert_ne!(base, digest(b"mods", b"um"), "the parts' borders count");
+    }
+
+    #[test]
+    fn the_module_pins_every_tool_and_the_version_of_kubernetes() {
+        let module = fs::read_to_string(paths::workspace().join("e2e/tools/go.mod")).unwrap();
+        assert!(module.contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
+        for tool in Tool::ALL {
+            let line = format!("\t{}\n", tool.package());
+            assert!(module.contains(&line), "no tool directive for {}", tool.package());
+        }
+    }
+}
