@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod dump;
 pub mod image;
+pub mod install;
 pub mod namespace;
 pub mod netns;
 pub mod objects;

@@ -4,6 +4,7 @@
 //! `--check` compares instead, so that a change to a source without its generated file fails. A new
 //! kind of file is one more line in [`GENERATORS`].
 
+use crate::install;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +13,11 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Every generator, in the order in which they run.
-const GENERATORS: &[Generator] =
-    &[Generator { name: "crds", folder: Some("manifests/crds"), generate: crds }];
+const GENERATORS: &[Generator] = &[
+    Generator { name: "crds", folder: Some("manifests/crds"), generate: crds },
+    // After the CRDs, which the chart contains.
+    Generator { name: "install", folder: None, generate: install::manifest },
+];
 
 /// Flags of `cargo xtask golden`.
 #[derive(clap::Args)]
@@ -54,6 +58,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         println!("every generated file is fresh");
     }
     Ok(())
+}
+
+/// Checks that every generated file is fresh.
+///
+/// # Errors
+/// As [`run`] with `--check`.
+pub(crate) fn check() -> anyhow::Result<()> {
+    run(&Arguments { check: true, only: Vec::new() })
 }
 
 /// One source of generated files.

@@ -1,8 +1,11 @@
 //! Everything about this repository that is more than a cargo command.
 
 mod cluster;
+mod demo;
 mod golden;
 mod image;
+mod install;
+mod test;
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// From nothing to two pods that speak mutual TLS with certificates minted at mount
+    Demo(demo::Arguments),
+    /// Everything that must hold before a change lands; what CI runs
+    Test(test::Arguments),
     /// Start, look into and stop a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -28,6 +35,8 @@ enum Task {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments).await,
+        Task::Test(arguments) => test::run(&arguments).await,
         Task::Cluster(command) => cluster::run(command).await,
         Task::Golden(arguments) => golden::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),

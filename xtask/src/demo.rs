@@ -1,0 +1,83 @@
+//! `cargo xtask demo`: from nothing to two pods that speak mutual TLS, on a real cluster.
+
+mod certificates;
+mod loopback;
+mod pods;
+mod scenes;
+
+use std::time::Instant;
+
+use clap::Args;
+use e2e::cluster::{Cluster, Config, Name, Placement};
+use e2e::{image, install};
+
+/// The cluster of the demo.
+const CLUSTER: &str = "signet-demo";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The control-plane half alone, as ordinary processes on 127.0.0.1; what happens without root
+    #[arg(long)]
+    loopback: bool,
+    /// Stop the cluster at the end instead of leaving it for a look around
+    #[arg(long)]
+    down: bool,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let name: Name = CLUSTER.parse()?;
+    if arguments.loopback || !nix::unistd::geteuid().is_root() {
+        say_what_is_left_out(arguments.loopback);
+        loopback::run(&name).await?;
+        println!(
+            "\nEverything is stopped and removed. The demo took {:.0} s.",
+            began.elapsed().as_secs_f32()
+        );
+        return Ok(());
+    }
+    headline("A Kubernetes cluster, our images, and their installation");
+    let images = image::build_all()?;
+    let config = Config { name: name.clone(), placement: Placement::Nodes(1) };
+    let cluster = Cluster::up(&config).await?;
+    install::install(&cluster, &images).await?;
+    println!("{}", cluster.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
+    scenes::refused_certificate(&cluster)?;
+    scenes::injected_bundles(&cluster).await?;
+    pods::mutual_tls(&cluster).await?;
+    end(&name, arguments.down, began)
+}
+
+fn say_what_is_left_out(asked: bool) {
+    let reason = if asked { "As asked" } else { "Without root" };
+    println!(
+        "{reason}, this runs the control-plane half: (a) a wrong Certificate is refused, (b) CA bundles are injected. \
+         Left out are (c) and (d), pods with mounted certificates: they need a node, which needs namespaces and \
+         mounts. `sudo -E cargo xtask demo` shows them too."
+    );
+}
+
+fn end(name: &Name, down: bool, began: Instant) -> anyhow::Result<()> {
+    println!();
+    if down {
+        Cluster::down(name)?;
+        println!("Everything is stopped and removed.");
+    } else {
+        println!("Look around:  cargo xtask cluster kubectl --name {name} get pods -A");
+        println!("Stop it:      cargo xtask cluster down --name {name}");
+    }
+    println!("The demo took {:.0} s.", began.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn headline(text: &str) {
+    println!("\n== {text}");
+}
+
+/// Shows what a person would have typed, and what came of it.
+fn show(command: &str, output: &str) {
+    println!("\n$ {command}");
+    for line in output.trim_end().lines() {
+        println!("  {line}");
+    }
+}
