@@ -38,7 +38,10 @@ impl Tasks {
     pub async fn run(mut self, grace: Duration) -> anyhow::Result<()> {
         let first = tokio::select! {
             () = self.shutdown.requested() => Ok(()),
-            Some(ended) = self.set.join_next() => unasked(ended),
+            // A quick task may have heard of the shutdown, and ended, before this one looks.
+            Some(ended) = self.set.join_next() => {
+                if self.shutdown.is_requested() { asked(ended) } else { unasked(ended) }
+            }
         };
         self.shutdown.request();
         let rest = tokio::time::timeout(grace, self.drain()).await;
@@ -92,6 +95,19 @@ mod tests {
         tasks.spawn("watcher", async { Ok(()) });
         let cause = tasks.run(Duration::from_secs(5)).await.unwrap_err();
         assert_eq!(cause.to_string(), "watcher ended although nobody asked it to");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ended_because_it_was_asked_to_is_no_failure() {
+        // Both arms of the select are ready at once; which one it takes is left to chance, so it gets many.
+        for _ in 0..64 {
+            let shutdown = Shutdown::default();
+            let mut tasks = Tasks::new(shutdown.clone());
+            tasks.spawn("obedient", async { Ok(()) });
+            shutdown.request();
+            tokio::task::yield_now().await;
+            tasks.run(Duration::from_secs(5)).await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]

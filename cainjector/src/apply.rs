@@ -1,0 +1,269 @@
+//! Carries plans out: the one place that writes to targets.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use runtime::queue::{Outcome, Queue};
+use runtime::shutdown::Shutdown;
+use runtime::watch::{Failure, NamedObjects, ObjectName, State};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::MANAGER;
+use crate::index::Index;
+use crate::metrics::Figures;
+use crate::plan::{Plan, Reason, Refusal, plan};
+use crate::reference::Wanted;
+use crate::report::{News, Report};
+use crate::source::SourceSecret;
+use crate::target::{Live, Target, TargetKind};
+
+/// Longest look at one target, with all its calls. An API server that takes longer is tried again.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
+const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
+
+type Sources = HashMap<ObjectName, watch::Receiver<State<SourceSecret>>>;
+
+/// The state that watches and workers share.
+pub struct Injector {
+    client: Client,
+    namespace: Option<String>,
+    queue: Arc<Queue<Target>>,
+    index: Arc<Mutex<Index>>,
+    secrets: NamedObjects<SourceSecret>,
+    /// Holding a receiver keeps the watch of a Secret open.
+    sources: Mutex<Sources>,
+    report: Report,
+    figures: Figures,
+}
+
+/// Works on targets that are due until shutdown is requested; a target in work is finished.
+///
+/// # Errors
+/// None; what fails is tried again, later each time.
+pub async fn work(injector: Arc<Injector>, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        let target = tokio::select! {
+            () = shutdown.requested() => return Ok(()),
+            target = injector.queue.take() => target,
+        };
+        let reconcile = injector.reconcile(&target);
+        let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, reconcile).await;
+        let outcome = outcome.unwrap_or_else(|_| {
+            tracing::warn!(%target, "no answer within {RECONCILE_TIMEOUT:?}");
+            Outcome::Failed
+        });
+        injector.queue.finish(target, outcome);
+    }
+}
+
+impl Injector {
+    /// An injector that takes CAs from `namespace` alone, if there is one. Nothing is watched yet.
+    pub(crate) fn new(client: Client, namespace: Option<String>, figures: Figures) -> Self {
+        let queue = Arc::new(Queue::default());
+        let index = Arc::new(Mutex::new(Index::default()));
+        let secrets = NamedObjects::namespaced(client.clone(), SourceSecret::keep).on_change({
+            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
+            move |secret| {
+                for target in lock(&index).targets_of(secret) {
+                    queue.add(target);
+                }
+            }
+        });
+        Self {
+            report: Report::new(client.clone(), figures.clone()),
+            client,
+            namespace,
+            queue,
+            index,
+            secrets,
+            sources: Mutex::default(),
+            figures,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// A target was seen that asks for a bundle.
+    pub(crate) fn wants(&self, target: Target, wanted: Wanted) {
+        self.update(target.clone(), Some(wanted));
+        self.queue.add(target);
+    }
+
+    /// A target was seen that asks for nothing. What it has got stays: removing a bundle would break its calls.
+    pub(crate) fn wants_nothing(&self, target: &Target) {
+        if lock(&self.index).wanted(target).is_none() {
+            return;
+        }
+        tracing::info!(%target, "no longer asks for a CA; its bundle stays as it is");
+        self.gone(target.clone());
+    }
+
+    /// A target is not there any more.
+    pub(crate) fn gone(&self, target: Target) {
+        self.report.forget(&target);
+        self.update(target, None);
+    }
+
+    /// The known targets of this kind that a list did not show.
+    pub(crate) fn missing(&self, kind: TargetKind, listed: &HashSet<String>) -> Vec<Target> {
+        lock(&self.index).missing(kind, listed)
+    }
+
+    fn update(&self, target: Target, wanted: Option<Wanted>) {
+        let mut index = lock(&self.index);
+        let change = index.set(target, wanted);
+        let mut sources = lock(&self.sources);
+        if let Some(secret) = change.closed {
+            sources.remove(&secret);
+        }
+        if let Some(secret) = change.opened {
+            self.state(&mut sources, &secret);
+        }
+        self.figures.set_sources(sources.len());
+    }
+
+    fn serves(&self, secret: &ObjectName) -> bool {
+        self.namespace.is_none() || self.namespace == secret.namespace
+    }
+
+    async fn reconcile(&self, target: &Target) -> Outcome {
+        let Some(wanted) = lock(&self.index).wanted(target).cloned() else {
+            return Outcome::Done;
+        };
+        let state = match &wanted {
+            Wanted::Secret(secret) => self.state(&mut lock(&self.sources), secret),
+            Wanted::Malformed { .. } | Wanted::Unsupported { .. } => State::Absent,
+        };
+        if matches!(state, State::Pending) {
+            // Its first answer brings the target back here.
+            return Outcome::Done;
+        }
+        let objects: Api<DynamicObject> = Api::all_with(self.client(), &target.kind.resource());
+        let object = match objects.get_opt(&target.name).await {
+            Ok(Some(object)) => object,
+            Ok(None) => return Outcome::Done,
+            Err(error) => {
+                let failure = Failure::from(&error);
+                tracing::warn!(%target, %failure, "cannot read the target");
+                return Outcome::Failed;
+            }
+        };
+        let live = match Live::decode(target.kind, object) {
+            Ok(live) if live.deleting => return Outcome::Done,
+            Ok(live) => live,
+            Err(error) => {
+                tracing::error!("{:#}", anyhow::Error::new(error));
+                return Outcome::Failed;
+            }
+        };
+        self.carry_out(&objects, &live, &wanted, &state).await
+    }
+
+    async fn carry_out(
+        &self,
+        objects: &Api<DynamicObject>,
+        live: &Live,
+        wanted: &Wanted,
+        state: &State<SourceSecret>,
+    ) -> Outcome {
+        let now = Timestamp::now();
+        let excluded = match wanted {
+            Wanted::Secret(secret) if !self.serves(secret) => Some(secret),
+            _ => None,
+        };
+        if let Some(secret) = excluded {
+            let text = format!("Secret {secret} is in a namespace that --namespace excludes");
+            let refusal = Refusal::new(Reason::NamespaceNotServed, text);
+            self.report.tell(live, News::Refused(refusal)).await;
+            return Outcome::Done;
+        }
+        let planned = plan(live, wanted, state, now);
+        let done = match planned.expires {
+            Some(expires) => Outcome::Again(until(expires, now)),
+            None => Outcome::Done,
+        };
+        match planned.plan {
+            Plan::InSync => {
+                self.report.tell(live, News::InSync).await;
+                done
+            }
+            Plan::Refused(refusal) => {
+                let outcome = match refusal.reason {
+                    // The only reason that can go away without an event on target or source.
+                    Reason::SourceUnavailable => Outcome::Failed,
+                    _ => done,
+                };
+                self.report.tell(live, News::Refused(refusal)).await;
+                outcome
+            }
+            Plan::Apply { body } => self.apply(objects, live, &body, done).await,
+        }
+    }
+
+    async fn apply(&self, objects: &Api<DynamicObject>, live: &Live, body: &Value, done: Outcome) -> Outcome {
+        let target = &live.target;
+        let params = PatchParams::apply(MANAGER).force();
+        let Err(error) = objects.patch(&target.name, &params, &Patch::Apply(body)).await else {
+            self.report.tell(live, News::Injected).await;
+            return done;
+        };
+        let failure = Failure::from(&error);
+        let (reason, outcome) = match failure.code {
+            // Somebody else was faster, or the target is gone: read it again. Without the right to create, an
+            // apply to a target that is gone is a 403 as well, so that one is tried again, too.
+            Some(404 | 409) => {
+                tracing::debug!(%target, %failure, "the target changed meanwhile");
+                return Outcome::Failed;
+            }
+            Some(403) => (Reason::Forbidden, Outcome::Failed),
+            Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Done),
+            _ => {
+                tracing::warn!(%target, %failure, "cannot write the bundle");
+                return Outcome::Failed;
+            }
+        };
+        let text = format!("the API server refused the bundle: {failure}");
+        let news = News::Refused(Refusal::new(reason, text));
+        self.report.tell(live, news).await;
+        outcome
+    }
+
+    /// What is known of a Secret, which is watched from now on.
+    fn state(&self, sources: &mut Sources, secret: &ObjectName) -> State<SourceSecret> {
+        if !self.serves(secret) {
+            return State::Absent;
+        }
+        if let Some(receiver) = sources.get(secret) {
+            return receiver.borrow().clone();
+        }
+        match self.secrets.get(secret) {
+            Ok(receiver) => {
+                let state = receiver.borrow().clone();
+                sources.insert(secret.clone(), receiver);
+                state
+            }
+            Err(error) => State::Failed(Failure { code: None, message: error.to_string() }),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long to wait for a certificate to have expired, which it has a second after its last one.
+fn until(expires: Timestamp, now: Timestamp) -> Duration {
+    let wait = expires.duration_since(now);
+    let wait = Duration::try_from(wait).unwrap_or_default();
+    (wait + Duration::from_secs(1)).min(RECHECK_MAX)
+}

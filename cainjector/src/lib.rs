@@ -1,0 +1,89 @@
+//! The cainjector: copies CA bundles into webhook configurations and API services, so that the API server trusts the
+//! servers that it calls.
+//!
+//! It works as watch → index → plan → apply. [`watch`] follows the metadata of the targets and keeps in the [`index`]
+//! who asked for which CA; the Secrets that are asked for, and no others, are watched by name. [`plan`] decides, as a
+//! pure function of target, source and clock. [`apply`] reads the target, asks for the plan and carries it out with a
+//! server-side apply of the bundle fields alone; it writes nothing that is there already, and never creates a target.
+//!
+//! The result depends on nothing but the objects, and each write is bound to the version of the target that was
+//! read. So two replicas may run at once, and a restart writes nothing.
+
+pub mod apply;
+mod args;
+pub mod index;
+mod metrics;
+pub mod plan;
+pub mod reference;
+mod report;
+pub mod source;
+pub mod target;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use runtime::readiness::Readiness;
+use runtime::shutdown::Shutdown;
+use runtime::tasks::Tasks;
+use tokio::net::TcpListener;
+
+pub use args::Args;
+
+use crate::apply::Injector;
+use crate::metrics::Figures;
+use crate::target::TargetKind;
+
+/// Field manager and user agent, as the peer's, so that ownership of the bundles carries over.
+pub const MANAGER: &str = "cert-manager-cainjector";
+
+/// Targets that are worked on at once: enough to hide the API server's latency, too few to be a load for it.
+const WORKERS: usize = 8;
+
+/// A reconcile is cut off after 30 s, so work in flight ends within that.
+const DRAIN: Duration = Duration::from_secs(35);
+
+/// Runs until a signal asks for the end, or a part fails.
+///
+/// # Errors
+/// When the process cannot start, or one of its parts ends before it is asked to.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let Args { kubernetes, namespace, metrics_listen_address, healthz_listen_address, logging } = args;
+    runtime::log::init(&logging);
+    let readiness = Readiness::default();
+    let metrics = runtime::metrics::Metrics::new("cainjector", env!("CARGO_PKG_VERSION"));
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let admin = [
+        ("health probes", healthz_listen_address, runtime::admin::probes(readiness.clone())),
+        ("metrics", metrics_listen_address, runtime::admin::metrics(metrics.clone())),
+    ];
+    for (name, address, router) in admin {
+        let Some(address) = address.socket() else {
+            continue;
+        };
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} for {name}"))?;
+        tasks.spawn(name, runtime::admin::serve(listener, router, shutdown.clone()));
+    }
+
+    let client = runtime::client::connect(&kubernetes, MANAGER).await?;
+    let injector = Arc::new(Injector::new(client, namespace, Figures::new(&metrics)));
+    for kind in TargetKind::ALL {
+        let ready = readiness.component(kind.plural());
+        tasks.spawn(kind.plural(), watch::follow(*kind, Arc::clone(&injector), ready, shutdown.clone()));
+    }
+    for _ in 0..WORKERS {
+        tasks.spawn("worker", apply::work(Arc::clone(&injector), shutdown.clone()));
+    }
+    let draining = shutdown.clone();
+    tasks.spawn("readiness", async move {
+        draining.requested().await;
+        readiness.drain();
+        Ok(())
+    });
+    tasks.run(DRAIN).await
+}

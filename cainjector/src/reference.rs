@@ -1,0 +1,115 @@
+//! What the annotations of a target ask for.
+
+use std::collections::BTreeMap;
+
+use api::keys::annotation;
+use runtime::watch::ObjectName;
+
+/// Longest name of a Secret or namespace (RFC 1123 subdomain).
+const NAME_LENGTH_MAX: usize = 253;
+
+/// The source that a target asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// `ca.crt` of this Secret.
+    Secret(ObjectName),
+    /// The annotation that decides cannot be followed.
+    Malformed {
+        /// Its name.
+        annotation: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// The annotation that decides names a source that this version does not read.
+    Unsupported {
+        /// Its name.
+        annotation: &'static str,
+    },
+}
+
+/// Reads the annotations. Precedence is the peer's: Secret, then Certificate, then the API server's own CA; the first
+/// one that is configured decides, whatever its value is worth. `None`: the object asks for nothing.
+pub fn wanted(annotations: &BTreeMap<String, String>) -> Option<Wanted> {
+    let secret = annotation::INJECT_CA_FROM_SECRET;
+    if let Some(value) = annotations.get(secret) {
+        return Some(match object_name(value) {
+            Some(name) => Wanted::Secret(name),
+            None => Wanted::Malformed { annotation: secret, value: value.clone() },
+        });
+    }
+    let certificate = annotation::INJECT_CA_FROM;
+    if annotations.contains_key(certificate) {
+        return Some(Wanted::Unsupported { annotation: certificate });
+    }
+    let api_server = annotation::INJECT_APISERVER_CA;
+    // Any other value means "not configured", as for the peer.
+    let asked = annotations.get(api_server).is_some_and(|value| value == "true");
+    asked.then_some(Wanted::Unsupported { annotation: api_server })
+}
+
+fn object_name(value: &str) -> Option<ObjectName> {
+    let (namespace, name) = value.split_once('/')?;
+    (is_name(namespace) && is_name(name)).then(|| ObjectName::namespaced(namespace, name))
+}
+
+/// Whether the API server could have an object of this name: it keeps nonsense away from request paths and selectors.
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (1..=NAME_LENGTH_MAX).contains(&text.len())
+        && text.bytes().all(|b| allowed(b) || b == b'-' || b == b'.')
+        && text.bytes().next().is_some_and(allowed)
+        && text.bytes().last().is_some_and(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(annotations: &[(&str, &str)], expected: Option<&Wanted>) {
+        let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        assert_eq!(wanted(&map.collect()).as_ref(), expected, "{annotations:?}");
+    }
+
+    #[test]
+    fn malformed_references_are_told_and_block_the_others() {
+        let long = format!("a/{}", "x".repeat(NAME_LENGTH_MAX + 1));
+        for value in [
+            "", "name", "/name", "ns/", "ns/a/b", " ns/name", "ns/name ", "NS/name", "ns/-a", "ns/a=b,c",
+            &long,
+        ] {
+            check(
+                &[
+                    ("cert-manager.io/inject-ca-from-secret", value),
+                    ("cert-manager.io/inject-apiserver-ca", "true"),
+                ],
+                Some(&Wanted::Malformed {
+                    annotation: annotation::INJECT_CA_FROM_SECRET,
+                    value: value.to_owned(),
+                }),
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_configured_asks_for_nothing() {
+        check(&[], None);
+        check(&[("cert-manager.io/inject-apiserver-ca", "yes")], None);
+        check(&[("certmanager.k8s.io/inject-ca-from", "a/b")], None);
+    }
+
+    #[test]
+    fn the_secret_wins_over_the_certificate_and_that_over_the_api_server() {
+        let secret = ("cert-manager.io/inject-ca-from-secret", "team-a/ca.v2");
+        let certificate = ("cert-manager.io/inject-ca-from", "team-a/certificate");
+        let api_server = ("cert-manager.io/inject-apiserver-ca", "true");
+        check(
+            &[secret, certificate, api_server],
+            Some(&Wanted::Secret(ObjectName::namespaced("team-a", "ca.v2"))),
+        );
+        check(
+            &[certificate, api_server],
+            Some(&Wanted::Unsupported { annotation: annotation::INJECT_CA_FROM }),
+        );
+        check(&[api_server], Some(&Wanted::Unsupported { annotation: annotation::INJECT_APISERVER_CA }));
+    }
+}

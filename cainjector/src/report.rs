@@ -1,0 +1,104 @@
+//! Tells people what became of a target: an event and a log line at each change, silence in between.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Client;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use runtime::watch::Failure;
+
+use crate::MANAGER;
+use crate::metrics::Figures;
+use crate::plan::Refusal;
+use crate::target::{Live, Target};
+
+/// How long an event may take: it is a courtesy, and injection does not wait for it longer than this.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What became of a look at a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It got a new bundle.
+    Injected,
+    /// It has its bundle.
+    InSync,
+    /// It keeps what it has.
+    Refused(Refusal),
+}
+
+/// Remembers what was last said about each target.
+pub(crate) struct Report {
+    recorder: Recorder,
+    figures: Figures,
+    said: Mutex<HashMap<Target, News>>,
+}
+
+impl Report {
+    pub(crate) fn new(client: Client, figures: Figures) -> Self {
+        Self { recorder: Recorder::new(client, Reporter::from(MANAGER)), figures, said: Mutex::default() }
+    }
+
+    pub(crate) async fn tell(&self, live: &Live, news: News) {
+        let target = &live.target;
+        let (result, event) = match &news {
+            News::Injected => {
+                tracing::info!(%target, "injected the CA bundle");
+                let note = "the CA bundle was updated".to_owned();
+                ("Injected".to_owned(), Some((EventType::Normal, note)))
+            }
+            News::InSync => {
+                tracing::debug!(%target, "the CA bundle is as it should be");
+                ("InSync".to_owned(), None)
+            }
+            News::Refused(refusal) => {
+                (refusal.reason.to_string(), Some((EventType::Warning, refusal.message.clone())))
+            }
+        };
+        self.figures.count(target, &result);
+        self.figures.set_in_sync(target, !matches!(news, News::Refused(_)));
+        // An injection is always news; a state is news when it differs from the one before.
+        let is_new = self.remember(target, &news) || news == News::Injected;
+        let Some((type_, note)) = event.filter(|_| is_new) else {
+            return;
+        };
+        if let News::Refused(refusal) = &news {
+            tracing::warn!(%target, reason = %refusal.reason, "not injected: {}", refusal.message);
+        }
+        let event =
+            Event { type_, reason: result, note: Some(note), action: "Inject".to_owned(), secondary: None };
+        self.publish(live, &event).await;
+    }
+
+    pub(crate) fn forget(&self, target: &Target) {
+        self.figures.forget(target);
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+    }
+
+    fn remember(&self, target: &Target, news: &News) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(target.clone(), news.clone()).as_ref() != Some(news)
+    }
+
+    async fn publish(&self, live: &Live, event: &Event) {
+        let resource = live.target.kind.resource();
+        let object = ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            name: Some(live.target.name.clone()),
+            uid: Some(live.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let publish = self.recorder.publish(event, &object);
+        let target = &live.target;
+        match tokio::time::timeout(EVENT_TIMEOUT, publish).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let failure = Failure::from(&error);
+                tracing::warn!(%target, %failure, "cannot write an event");
+            }
+            Err(_) => tracing::warn!(%target, "cannot write an event within {EVENT_TIMEOUT:?}"),
+        }
+    }
+}

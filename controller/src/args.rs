@@ -1,0 +1,50 @@
+//! Flags.
+
+use clap::Parser;
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+
+/// Says of each Issuer and ClusterIssuer whether it can sign
+#[derive(Debug, Clone, Parser)]
+#[command(name = "signet-controller", version, max_term_width = 100)]
+pub struct Args {
+    /// How to reach the Kubernetes API.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
+
+    /// Namespace of the Secrets that ClusterIssuers name
+    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    pub cluster_resource_namespace: String,
+
+    /// Address of the metrics (/metrics, plain HTTP); 0 switches them off
+    #[arg(long, value_name = "ADDRESS", default_value = ":9402")]
+    pub metrics_listen_address: ListenAddress,
+
+    /// Address of the probes (/livez, /readyz); 0 switches them off
+    #[arg(long, value_name = "ADDRESS", default_value = ":6080")]
+    pub healthz_listen_address: ListenAddress,
+
+    /// How to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+    use expect_test::expect_file;
+
+    #[test]
+    fn help_is_as_documented() {
+        let help = Args::command().term_width(100).render_long_help();
+        expect_file!["../tests/golden/help.txt"].assert_eq(&help.to_string());
+    }
+
+    #[test]
+    fn flags_that_do_not_exist_are_refused() {
+        for wrong in ["--leader-elect=maybe", "--healthz-listen-address=6080"] {
+            let parsed = Args::try_parse_from(["signet-controller", wrong]);
+            assert!(parsed.is_err(), "{wrong}");
+        }
+    }
+}
