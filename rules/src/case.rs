@@ -1,0 +1,113 @@
+//! What is judged: an object, the object before, and who asks.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::rule::Check;
+
+/// A spec that has rules; the object around it follows from it. Issuer and ClusterIssuer share one.
+pub trait Judged: Clone + Debug + Default + PartialEq + DeserializeOwned + 'static {
+    /// The status of the same kind.
+    type Status: Clone + Debug + Default + PartialEq + DeserializeOwned;
+
+    /// The rules, in the order of evaluation.
+    fn tables() -> &'static [&'static [Check<Self>]];
+
+    /// Whether both mean the same, however they are written: `1h` is `60m`. Clients that read and write an object
+    /// back do change its text.
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+/// One write to judge.
+#[derive(Debug)]
+pub struct Case<'a, S: Judged> {
+    /// The object as it would be stored.
+    pub object: &'a Object<S>,
+    /// The object as it is stored; None on creation.
+    pub old: Option<&'a Object<S>>,
+    /// The subresource that is written, such as `status`; None for the object itself.
+    pub subresource: Option<&'a str>,
+    /// Who asks. None where nobody does, as in a linter: rules about identity then have nothing to judge.
+    pub requester: Option<&'a Requester>,
+}
+
+// Written out because a derive would ask `S: Clone` for a bundle of references.
+impl<S: Judged> Clone for Case<'_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Judged> Copy for Case<'_, S> {}
+
+impl<'a, S: Judged> Case<'a, S> {
+    /// The creation of `object`, by nobody in particular.
+    pub fn create(object: &'a Object<S>) -> Self {
+        Self { object, old: None, subresource: None, requester: None }
+    }
+
+    /// The replacement of `old` by `object`, by nobody in particular.
+    pub fn update(object: &'a Object<S>, old: &'a Object<S>) -> Self {
+        Self { old: Some(old), ..Self::create(object) }
+    }
+
+    /// Whether the object is being created.
+    pub fn is_create(&self) -> bool {
+        self.old.is_none()
+    }
+}
+
+/// The parts of an object that rules look at. It reads from the object's JSON; everything else, managed fields above
+/// all, is skipped without being built.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default, bound(deserialize = "S: Judged"))]
+pub struct Object<S: Judged> {
+    /// `<group>/<version>`.
+    pub api_version: String,
+    /// The kind as written.
+    pub kind: String,
+    /// Name and annotations.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: S,
+    /// What was observed.
+    pub status: Option<S::Status>,
+}
+
+/// The parts of an object's metadata that rules and messages look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Metadata {
+    /// Name; empty while the API server has yet to generate it.
+    pub name: String,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// When deletion was asked for. Present: the object waits for its finalizers.
+    pub deletion_timestamp: Option<String>,
+}
+
+impl Metadata {
+    /// Whether the object is being deleted.
+    pub fn is_deleting(&self) -> bool {
+        self.deletion_timestamp.is_some()
+    }
+}
+
+/// Who asks, as the API server authenticated them (authentication.k8s.io/v1 UserInfo).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Requester {
+    /// Name of the user.
+    pub username: String,
+    /// UID of the user; many users have none.
+    pub uid: String,
+    /// Groups of the user.
+    pub groups: Vec<String>,
+    /// Further attributes, such as pod and node of a service account token.
+    pub extra: BTreeMap<String, Vec<String>>,
+}

@@ -1,0 +1,207 @@
+//! What a rule found, and how it is told.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::rule::Rule;
+
+/// A message shows at most this much of a value, which may be a certificate request of many kilobytes.
+const VALUE_CHARS_MAX: usize = 120;
+
+/// One breach of one rule.
+///
+/// `Display` gives `<path>: <Fault>[: <value>][: <detail>[; <advice>]]`, the form in which Kubernetes itself tells of
+/// field errors.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// The rule.
+    pub rule: &'static Rule,
+    /// The field in JSON notation, such as `spec.dnsNames[1]`.
+    pub path: Cow<'static, str>,
+    /// In which way the field is wrong.
+    pub fault: Fault,
+    /// What is there, as the user wrote it. None where nothing is there or showing it would not help.
+    pub value: Option<Value>,
+    /// What is wrong with it. May be empty.
+    pub detail: Cow<'static, str>,
+    /// What would be right. May be empty.
+    pub advice: Cow<'static, str>,
+}
+
+impl Finding {
+    /// A finding that says no more than which field is wrong in which way.
+    pub fn new(rule: &'static Rule, path: impl Into<Cow<'static, str>>, fault: Fault) -> Self {
+        let (detail, advice) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        Self { rule, path: path.into(), fault, value: None, detail, advice }
+    }
+
+    /// Adds what is there.
+    pub fn value(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Adds what is wrong.
+    pub fn detail(&mut self, detail: impl Into<Cow<'static, str>>) -> &mut Self {
+        self.detail = detail.into();
+        self
+    }
+
+    /// Adds what would be right.
+    pub fn advice(&mut self, advice: impl Into<Cow<'static, str>>) -> &mut Self {
+        self.advice = advice.into();
+        self
+    }
+
+    /// The text without the path, as `details.causes[].message` wants it.
+    pub fn message(&self) -> String {
+        struct Body<'a>(&'a Finding);
+        impl fmt::Display for Body<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.write_body(f)
+            }
+        }
+        Body(self).to_string()
+    }
+
+    fn write_body(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.fault.as_str())?;
+        if let Some(value) = &self.value {
+            write!(f, ": {}", Clipped(value))?;
+        }
+        for (index, text) in
+            [&self.detail, &self.advice].into_iter().filter(|text| !text.is_empty()).enumerate()
+        {
+            f.write_str(if index == 0 { ": " } else { "; " })?;
+            f.write_str(text)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path)?;
+        self.write_body(f)
+    }
+}
+
+/// In which way a field is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is missing.
+    Required,
+    /// Its value is not possible.
+    Invalid,
+    /// Its value is none of those that exist.
+    NotSupported,
+    /// It must not be there, or must not change.
+    Forbidden,
+    /// It is longer than it may be.
+    TooLong,
+    /// It repeats another one.
+    Duplicate,
+}
+
+impl Fault {
+    /// The text in messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "Required value",
+            Self::Invalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::Duplicate => "Duplicate value",
+        }
+    }
+
+    /// The text in `details.causes[].reason`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Required => "FieldValueRequired",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::Duplicate => "FieldValueDuplicate",
+        }
+    }
+}
+
+/// Several findings as one text: `[a, b]`, a single one without brackets.
+pub fn join(findings: &[Finding]) -> String {
+    match findings {
+        [one] => one.to_string(),
+        all => {
+            let texts: Vec<String> = all.iter().map(ToString::to_string).collect();
+            format!("[{}]", texts.join(", "))
+        }
+    }
+}
+
+/// JSON, cut to a printable length.
+struct Clipped<'a>(&'a Value);
+
+impl fmt::Display for Clipped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        match text.char_indices().nth(VALUE_CHARS_MAX) {
+            Some((end, _)) => write!(f, "{}...", text.get(..end).unwrap_or_default()),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rule::{Class, Kind};
+
+    static RULE: Rule = Rule {
+        id: "C99",
+        kinds: &[Kind::Certificate],
+        path: "spec.secretName",
+        class: Class::Spec,
+        summary: "test",
+    };
+
+    fn finding(fault: Fault) -> Finding {
+        Finding::new(&RULE, "spec.secretName", fault)
+    }
+
+    fn check(finding: &Finding, wanted: &str) {
+        assert_eq!(finding.to_string(), wanted);
+    }
+
+    #[test]
+    fn a_finding_reads_as_kubernetes_writes_field_errors() {
+        check(&finding(Fault::Forbidden), "spec.secretName: Forbidden");
+        check(
+            finding(Fault::Required).advice("name the Secret"),
+            "spec.secretName: Required value: name the Secret",
+        );
+        check(
+            finding(Fault::Invalid).value("A\"b").detail("upper case").advice("write \"a\""),
+            "spec.secretName: Invalid value: \"A\\\"b\": upper case; write \"a\"",
+        );
+        check(finding(Fault::NotSupported).value(7), "spec.secretName: Unsupported value: 7");
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let text = finding(Fault::Invalid).value("é".repeat(10_000)).to_string();
+        assert!(text.chars().count() < 200 && text.ends_with("é..."), "{text}");
+    }
+
+    #[test]
+    fn several_findings_are_one_list() {
+        assert_eq!(join(&[finding(Fault::Forbidden)]), "spec.secretName: Forbidden");
+        assert_eq!(
+            join(&[finding(Fault::Forbidden), finding(Fault::TooLong)]),
+            "[spec.secretName: Forbidden, spec.secretName: Too long]"
+        );
+    }
+}

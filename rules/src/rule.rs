@@ -1,0 +1,190 @@
+//! What a rule is.
+
+use crate::case::{Case, Judged};
+use crate::finding::{Fault, Finding};
+
+/// One row of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Stable name: a letter for the kind and a number.
+    pub id: &'static str,
+    /// The kinds that the rule is for.
+    pub kinds: &'static [Kind],
+    /// The field that is judged, in JSON notation; empty for rules about the review as a whole.
+    pub path: &'static str,
+    /// When a broken rule rejects.
+    pub class: Class,
+    /// What is required, for documentation. No full stop.
+    pub summary: &'static str,
+}
+
+/// A kind of object that has rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// cert-manager.io Certificate.
+    Certificate,
+    /// cert-manager.io CertificateRequest.
+    CertificateRequest,
+    /// cert-manager.io Issuer.
+    Issuer,
+    /// cert-manager.io ClusterIssuer.
+    ClusterIssuer,
+    /// acme.cert-manager.io Order.
+    Order,
+    /// acme.cert-manager.io Challenge.
+    Challenge,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: &'static [Self] = &[
+        Self::Certificate,
+        Self::CertificateRequest,
+        Self::Issuer,
+        Self::ClusterIssuer,
+        Self::Order,
+        Self::Challenge,
+    ];
+
+    /// The name as in a manifest.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Certificate => "Certificate",
+            Self::CertificateRequest => "CertificateRequest",
+            Self::Issuer => "Issuer",
+            Self::ClusterIssuer => "ClusterIssuer",
+            Self::Order => "Order",
+            Self::Challenge => "Challenge",
+        }
+    }
+
+    /// The API group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Certificate | Self::CertificateRequest | Self::Issuer | Self::ClusterIssuer => api::GROUP,
+            Self::Order | Self::Challenge => api::ACME_GROUP,
+        }
+    }
+
+    /// The kind that is served under this group, version and plural name. None: not one that has rules.
+    pub fn of_resource(group: &str, version: &str, resource: &str) -> Option<Self> {
+        let kind = match resource {
+            "certificates" => Self::Certificate,
+            "certificaterequests" => Self::CertificateRequest,
+            "issuers" => Self::Issuer,
+            "clusterissuers" => Self::ClusterIssuer,
+            "orders" => Self::Order,
+            "challenges" => Self::Challenge,
+            _ => return None,
+        };
+        (kind.group() == group && version == api::VERSION).then_some(kind)
+    }
+}
+
+/// When a broken rule rejects, and with which answer.
+///
+/// Rules about a spec ratchet: what was stored before the rule existed must stay writable, or nobody could add a
+/// label to it, remove a finalizer from it or update its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Rejects on creation and on updates that change the spec. On other updates it warns; it is silent on updates
+    /// of a subresource and of objects that are being deleted.
+    Spec,
+    /// As [`Class::Spec`], and what the stored object breaks in the same way already only warns. For rules that
+    /// cert-manager does not have.
+    Field,
+    /// Rejects always.
+    Always,
+    /// Rejects always, as forbidden (403) instead of invalid (422): who asked and who may approve.
+    Identity,
+    /// Warns where [`Class::Spec`] would reject, and is silent elsewhere.
+    Advice,
+}
+
+/// A rule with the function that evaluates it, for objects whose spec is `S`.
+pub struct Check<S: Judged> {
+    rule: Rule,
+    evaluate: fn(&Case<'_, S>, &mut Findings),
+}
+
+impl<S: Judged> Check<S> {
+    /// One row. The function reports each breach of the rule by the methods of [`Findings`].
+    pub(crate) const fn new(
+        id: &'static str,
+        kinds: &'static [Kind],
+        path: &'static str,
+        class: Class,
+        summary: &'static str,
+        evaluate: fn(&Case<'_, S>, &mut Findings),
+    ) -> Self {
+        Self { rule: Rule { id, kinds, path, class, summary }, evaluate }
+    }
+
+    /// The row without the function.
+    pub fn rule(&self) -> &Rule {
+        &self.rule
+    }
+
+    /// Evaluates the rule, whatever its class.
+    pub(crate) fn evaluate(&'static self, case: &Case<'_, S>, found: &mut Vec<Finding>) {
+        let mut findings = Findings { rule: &self.rule, found: std::mem::take(found) };
+        (self.evaluate)(case, &mut findings);
+        *found = findings.found;
+    }
+}
+
+/// Where a rule reports what it found.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    rule: &'static Rule,
+    found: Vec<Finding>,
+}
+
+impl Findings {
+    /// The path of the rule, for rules about one field.
+    pub(crate) fn path(&self) -> &'static str {
+        self.rule.path
+    }
+
+    /// A breach at the rule's own path.
+    pub(crate) fn here(&mut self, fault: Fault) -> &mut Finding {
+        self.at(self.rule.path, fault)
+    }
+
+    /// A breach at `path`; what is wrong and what would be right are added to what is returned.
+    pub(crate) fn at(
+        &mut self,
+        path: impl Into<std::borrow::Cow<'static, str>>,
+        fault: Fault,
+    ) -> &mut Finding {
+        self.found.push(Finding::new(self.rule, path, fault));
+        let last = self.found.len() - 1;
+        &mut self.found[last]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_of_another_group_or_version_is_no_kind_of_ours() {
+        for (group, version, resource) in [
+            ("acme.cert-manager.io", "v1", "certificates"),
+            ("cert-manager.io", "v1", "challenges"),
+            ("cert-manager.io", "v1alpha2", "certificates"),
+            ("cert-manager.io", "v1", "Certificate"),
+            ("", "", ""),
+        ] {
+            assert_eq!(Kind::of_resource(group, version, resource), None, "{group} {resource}");
+        }
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_resource() {
+        for kind in Kind::ALL {
+            let plural = format!("{}s", kind.as_str().to_lowercase());
+            assert_eq!(Kind::of_resource(kind.group(), "v1", &plural), Some(*kind));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! From findings to a verdict: what rejects, what warns, what is passed over.
+
+use crate::case::{Case, Judged};
+use crate::finding::{Finding, join};
+use crate::rule::{Check, Class};
+
+/// The outcome for one object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Verdict {
+    /// Why the object is rejected; empty: it is allowed.
+    pub denials: Vec<Finding>,
+    /// What is wrong without being a reason to reject.
+    pub warnings: Vec<Finding>,
+}
+
+impl Verdict {
+    /// Whether the object may be stored.
+    pub fn is_allowed(&self) -> bool {
+        self.denials.is_empty()
+    }
+
+    /// Whether a reason to reject lies in who asks rather than in the object.
+    pub fn is_forbidden(&self) -> bool {
+        self.denials.iter().any(|denial| denial.rule.class == Class::Identity)
+    }
+
+    /// All reasons to reject in one text.
+    pub fn message(&self) -> String {
+        join(&self.denials)
+    }
+}
+
+/// Judges one write by all rules of its kind. All rules are evaluated, so that a user learns of everything at once;
+/// identical findings are told once.
+pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
+    let mut verdict = Verdict::default();
+    let mut found = Vec::new();
+    let mut mode = None;
+    for check in S::tables().iter().copied().flatten() {
+        check.evaluate(case, &mut found);
+        if found.is_empty() {
+            continue;
+        }
+        let mode = *mode.get_or_insert_with(|| Mode::of(case));
+        let known = known(check, case, mode);
+        for finding in found.drain(..) {
+            let list = match disposition(check.rule().class, mode, known.contains(&finding)) {
+                Disposition::Reject => &mut verdict.denials,
+                Disposition::Warn => &mut verdict.warnings,
+                Disposition::Ignore => continue,
+            };
+            if !list.iter().any(|told| told.to_string() == finding.to_string()) {
+                list.push(finding);
+            }
+        }
+    }
+    verdict
+}
+
+/// What kind of write this is, to rules that ratchet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The spec is new, or not what it was.
+    SpecChanges,
+    /// Labels, annotations or finalizers change.
+    SpecStays,
+    /// A controller reports, or the object is on its way out: nobody there could act on a warning.
+    Bystander,
+}
+
+impl Mode {
+    fn of<S: Judged>(case: &Case<'_, S>) -> Self {
+        let Some(old) = case.old else {
+            return Self::SpecChanges;
+        };
+        if case.subresource.is_some() || case.object.metadata.is_deleting() {
+            Self::Bystander
+        } else if case.object.spec.same(&old.spec) {
+            Self::SpecStays
+        } else {
+            Self::SpecChanges
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Disposition {
+    Reject,
+    Warn,
+    Ignore,
+}
+
+fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
+    match (class, mode) {
+        (Class::Always | Class::Identity, _) => Disposition::Reject,
+        (Class::Spec | Class::Field | Class::Advice, Mode::Bystander) => Disposition::Ignore,
+        (Class::Spec, Mode::SpecChanges) => Disposition::Reject,
+        (Class::Field, Mode::SpecChanges) if !known => Disposition::Reject,
+        (Class::Advice, Mode::SpecChanges) | (Class::Spec | Class::Field, _) => Disposition::Warn,
+        (Class::Advice, Mode::SpecStays) => Disposition::Ignore,
+    }
+}
+
+/// What the stored object breaks already, where that makes a difference.
+fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Vec<Finding> {
+    let mut known = Vec::new();
+    if let (Some(old), Class::Field, Mode::SpecChanges) = (case.old, check.rule().class, mode) {
+        check.evaluate(&Case { requester: case.requester, ..Case::create(old) }, &mut known);
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use api::{CertificateSpec, GoDuration};
+
+    use super::*;
+    use crate::case::{Metadata, Object};
+
+    fn object(edit: impl FnOnce(&mut CertificateSpec)) -> Object<CertificateSpec> {
+        let mut spec = CertificateSpec { secret_name: "tls".to_owned(), ..Default::default() };
+        spec.issuer_ref.name = "ca".to_owned();
+        edit(&mut spec);
+        Object { spec, ..Default::default() }
+    }
+
+    fn check(case: &Case<'_, CertificateSpec>, denials: &[&str], warnings: &[&str]) {
+        let verdict = judge(case);
+        let ids =
+            |findings: &[Finding]| -> Vec<&str> { findings.iter().map(|finding| finding.rule.id).collect() };
+        assert_eq!(ids(&verdict.denials), denials, "denials of {case:?}");
+        assert_eq!(ids(&verdict.warnings), warnings, "warnings of {case:?}");
+    }
+
+    #[test]
+    fn a_spec_rule_rejects_on_creation_and_when_the_spec_changes() {
+        let old = object(|spec| spec.secret_name = String::new());
+        let new = object(|spec| {
+            spec.secret_name = String::new();
+            spec.dns_names = vec!["a.test".to_owned()];
+        });
+        check(&Case::create(&old), &["C01"], &[]);
+        check(&Case::update(&new, &old), &["C01"], &[]);
+    }
+
+    #[test]
+    fn a_spec_rule_warns_when_the_spec_stays() {
+        let old = object(|spec| spec.secret_name = String::new());
+        let mut new = old.clone();
+        new.metadata.annotations.insert("a".to_owned(), "b".to_owned());
+        check(&Case::update(&new, &old), &[], &["C01"]);
+    }
+
+    #[test]
+    fn a_spec_rule_is_silent_where_nobody_could_act() {
+        let old = object(|spec| spec.secret_name = String::new());
+        let status = Case { subresource: Some("status"), ..Case::update(&old, &old) };
+        check(&status, &[], &[]);
+
+        let mut dying = object(|spec| spec.secret_name = "Wrong".to_owned());
+        dying.metadata =
+            Metadata { deletion_timestamp: Some("2026-01-01T00:00:00Z".to_owned()), ..Default::default() };
+        check(&Case::update(&dying, &old), &[], &[]);
+    }
+
+    #[test]
+    fn a_rule_of_our_own_rejects_only_what_is_new() {
+        let bad = object(|spec| spec.duration = Some(GoDuration::new("90d")));
+        let still_bad = object(|spec| {
+            spec.duration = Some(GoDuration::new("90d"));
+            spec.dns_names = vec!["a.test".to_owned()];
+        });
+        let newly_bad = object(|spec| spec.duration = Some(GoDuration::new("91d")));
+        check(&Case::create(&bad), &["B07"], &[]);
+        check(&Case::update(&newly_bad, &bad), &["B07"], &[]);
+        check(&Case::update(&still_bad, &bad), &[], &["B07"]);
+    }
+
+    #[test]
+    fn the_same_duration_in_another_form_is_no_change_of_the_spec() {
+        let broken = |duration: &str| {
+            object(|spec| {
+                spec.secret_name = String::new();
+                spec.duration = Some(GoDuration::new(duration));
+            })
+        };
+        let (old, new) = (broken("2160h"), broken("2160h0m0s"));
+        check(&Case::update(&new, &old), &[], &["C01"]);
+    }
+
+    #[test]
+    fn a_good_object_gets_neither_denials_nor_warnings() {
+        let good = object(|_| {});
+        check(&Case::create(&good), &[], &[]);
+        assert!(judge(&Case::create(&good)).is_allowed());
+    }
+}

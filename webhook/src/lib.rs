@@ -1,0 +1,233 @@
+//! The admission webhook: judges objects of the cert-manager.io API by the rule table, and stamps CertificateRequests
+//! with who asked.
+//!
+//! A review's way: [`server`] takes it in, [`review`] reads it, [`validate`] and [`mutate`] decide without asking
+//! anybody, [`approval`] asks the API server about the right to approve, [`review`] writes the answer.
+//!
+//! What makes calls possible: [`serving`] decides about CA and certificate, [`renewer`] keeps them in place,
+//! [`configurations`] makes the API server trust them, [`dial`] tries them out.
+
+pub mod approval;
+pub mod args;
+pub mod body;
+pub mod configurations;
+pub mod dial;
+pub mod metrics;
+pub mod mutate;
+mod pause;
+pub mod renewer;
+pub mod review;
+pub mod server;
+pub mod serving;
+pub mod validate;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum_server::Handle;
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
+};
+use kube::Client;
+use runtime::admin;
+use runtime::readiness::Readiness;
+use runtime::shutdown::Shutdown;
+use runtime::tasks::Tasks;
+use runtime::tls::{self, ServingCertificate};
+use tokio::sync::watch;
+
+pub use args::Args;
+
+use crate::approval::ClusterAuthorizer;
+use crate::configurations::{Configuration, Injector, Trust, TrustState};
+use crate::dial::Dialer;
+use crate::metrics::Metrics;
+use crate::renewer::{Renewer, Served, Settings};
+use crate::server::Service;
+
+/// Name of the owner of the fields that we write.
+const FIELD_MANAGER: &str = "cert-manager-webhook";
+/// Protocols offered in the handshake; the API server takes the first.
+const ALPN: [&str; 2] = ["h2", "http/1.1"];
+/// Time for requests in flight after the drain period: more than any review may take.
+const IN_FLIGHT_TIME_MAX: Duration = Duration::from_secs(15);
+/// Time for everything else to end.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Runs the webhook until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or a part of it ends unasked.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    runtime::log::init(&args.logging);
+    let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
+    let agent = concat!("signet-webhook/", env!("CARGO_PKG_VERSION"));
+    let client = runtime::client::connect(&args.kubernetes, agent).await?;
+    serve(args, client, shutdown).await
+}
+
+/// Runs the webhook with a given client until shutdown is requested.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Args {
+        secure_port,
+        listen_host,
+        healthz_port,
+        metrics_listen_address,
+        shutdown_drain_period,
+        serving,
+        configurations,
+        kubernetes: _,
+        logging: _,
+    } = args;
+    let service_name = serving.service_name();
+    let first_name = serving.dynamic_serving_dns_names.first().cloned();
+    let first_name = first_name.context("no name to serve under")?;
+    let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
+    let metrics = Metrics::new(&registry);
+    let readiness = Readiness::default();
+    // Probes and metrics outlive the listener that they tell about.
+    let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
+
+    let listener = bind(listen_host, secure_port)?;
+    let address = listener.local_addr().context("cannot tell the address of the listener")?;
+    let probes = bind(listen_host, healthz_port)?;
+    tracing::info!(%address, probes = %probes.local_addr()?, "listening");
+    serve_admin(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
+    if let Some(address) = metrics_listen_address.socket() {
+        let host = Some(address.ip()).filter(|host| !host.is_unspecified());
+        let listener = bind(host, address.port())?;
+        serve_admin(&mut tasks, "metrics", listener, admin::metrics(registry), &drained)?;
+    }
+
+    let certificate = ServingCertificate::new();
+    let (sender, served) = watch::channel(None);
+    let settings = Settings {
+        secret_namespace: serving.dynamic_serving_ca_secret_namespace,
+        secret_name: serving.dynamic_serving_ca_secret_name,
+        names: serving.dynamic_serving_dns_names,
+        leaf_lifetime: serving.dynamic_serving_leaf_duration,
+    };
+    let renewer = Renewer::new(settings, client.clone(), Arc::clone(&certificate), sender, metrics.clone());
+    spawn(&mut tasks, "certificate renewal", renewer.run(shutdown.clone()));
+
+    let dialer = Dialer::new(address, first_name);
+    spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
+    let injection = Injection { client: &client, served: &served, metrics: &metrics, shutdown: &shutdown };
+    let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
+    let mutating = configurations.mutating_configuration_name.or(service_name);
+    let trust = [
+        validating.map(|name| injection.start::<ValidatingWebhookConfiguration>(&mut tasks, name)),
+        mutating.map(|name| injection.start::<MutatingWebhookConfiguration>(&mut tasks, name)),
+    ];
+    watch_readiness(&readiness, served.clone(), dialer, trust.into_iter().flatten());
+
+    let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)));
+    let handle = Handle::new();
+    let tls = tls::server_config(certificate, &ALPN);
+    let router = server::router(&service);
+    tasks.spawn("listener", server::serve(listener, tls, handle.clone(), router));
+    let drain = drain(shutdown, readiness, shutdown_drain_period, handle, drained);
+    spawn(&mut tasks, "drain", drain);
+    tasks.run(shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX).await
+}
+
+/// Unready at once, served a while longer, then no new connections, then the end of the probes.
+async fn drain(
+    shutdown: Shutdown,
+    readiness: Readiness,
+    period: Duration,
+    handle: Handle<SocketAddr>,
+    drained: Shutdown,
+) {
+    shutdown.requested().await;
+    readiness.drain();
+    tokio::time::sleep(period).await;
+    handle.graceful_shutdown(Some(IN_FLIGHT_TIME_MAX));
+    drained.request();
+}
+
+fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(name, async move {
+        task.await;
+        Ok(())
+    });
+}
+
+fn serve_admin(
+    tasks: &mut Tasks,
+    name: &'static str,
+    listener: TcpListener,
+    router: axum::Router,
+    drained: &Shutdown,
+) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener).context("cannot take over a listener")?;
+    tasks.spawn(name, admin::serve(listener, router, drained.clone()));
+    Ok(())
+}
+
+/// What every injector needs.
+struct Injection<'a> {
+    client: &'a Client,
+    served: &'a watch::Receiver<Option<Served>>,
+    metrics: &'a Metrics,
+    shutdown: &'a Shutdown,
+}
+
+impl Injection<'_> {
+    fn start<K>(&self, tasks: &mut Tasks, name: String) -> (&'static str, TrustState)
+    where
+        K: Configuration + kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
+    {
+        let (client, served) = (self.client.clone(), self.served.clone());
+        let injector = Injector::<K>::new(name, client, served, self.metrics.clone());
+        let state = injector.state();
+        spawn(tasks, K::KIND, injector.run(self.shutdown.clone()));
+        (K::KIND, state)
+    }
+}
+
+/// Ready means that a call would get through.
+fn watch_readiness(
+    readiness: &Readiness,
+    served: watch::Receiver<Option<Served>>,
+    dialer: Dialer,
+    trust: impl Iterator<Item = (&'static str, TrustState)>,
+) {
+    readiness.check("certificate", move || match &*served.borrow() {
+        None => Err("not made yet".to_owned()),
+        Some(served) if served.not_after <= Timestamp::now() => {
+            Err(format!("expired at {}", served.not_after))
+        }
+        Some(_) => Ok(()),
+    });
+    readiness.check("listener", move || dialer.outcome());
+    for (kind, state) in trust {
+        readiness.check(kind, move || match state.get() {
+            Trust::Unknown => Err("not looked at yet".to_owned()),
+            Trust::Missing => Err("does not trust the CA yet".to_owned()),
+            Trust::NotOurs | Trust::Present => Ok(()),
+        });
+    }
+}
+
+/// Listens on a port of one address, or of all: IPv6 and IPv4, or IPv4 alone where the machine has no other.
+fn bind(host: Option<IpAddr>, port: u16) -> anyhow::Result<TcpListener> {
+    let address = |host: IpAddr| SocketAddr::new(host, port);
+    let listener = match host {
+        Some(host) => TcpListener::bind(address(host)),
+        None => TcpListener::bind(address(Ipv6Addr::UNSPECIFIED.into()))
+            .or_else(|_| TcpListener::bind(address(Ipv4Addr::UNSPECIFIED.into()))),
+    };
+    let listener = listener.with_context(|| match host {
+        Some(host) => format!("cannot listen on {}", address(host)),
+        None => format!("cannot listen on port {port}"),
+    })?;
+    listener.set_nonblocking(true).context("cannot make the listener asynchronous")?;
+    Ok(listener)
+}

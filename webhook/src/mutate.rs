@@ -1,0 +1,179 @@
+//! Stamps the requester's identity on CertificateRequests (spec M1 to M6). Nothing else is ever changed, and nothing is
+//! defaulted. Pure.
+
+use rules::Requester;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::review::{Answer, Denial, Operation, Request};
+
+/// The answer to a mutating review.
+///
+/// # Errors
+/// A denial, when the review is broken in itself or the object cannot take the stamp.
+pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
+    let resource = &request.resource;
+    if resource.is_missing() {
+        return Err(Denial::by_rule(
+            &rules::RESOURCE_MISSING,
+            "the review does not say which resource it is about",
+        ));
+    }
+    let is_stamped = resource.group == api::GROUP
+        && resource.resource == "certificaterequests"
+        && request.operation == Operation::Create;
+    if !is_stamped {
+        return Ok(Answer::Allowed { warnings: Vec::new() });
+    }
+    let Some(object) = request.object else {
+        return Err(Denial::malformed("the request has no object"));
+    };
+    let object: Stampable = serde_json::from_str(object.get()).map_err(|error| {
+        Denial::malformed(format!("cannot read the object as CertificateRequest: {error}"))
+    })?;
+    let operations = match object.spec {
+        None | Some(Value::Null) => {
+            vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})]
+        }
+        Some(Value::Object(spec)) => changes(&spec, &request.user_info),
+        Some(_) => {
+            return Err(Denial::by_rule(
+                &rules::SPEC_UNREADABLE,
+                "spec: Forbidden: the spec is not an object, so it cannot take the requester's identity",
+            ));
+        }
+    };
+    Ok(if operations.is_empty() {
+        Answer::Allowed { warnings: Vec::new() }
+    } else {
+        Answer::Patched { patch: Value::Array(operations) }
+    })
+}
+
+#[derive(Deserialize)]
+struct Stampable {
+    spec: Option<Value>,
+}
+
+type Members = serde_json::Map<String, Value>;
+
+/// The identity as members of the spec. Uid, user name and groups are there even when they are empty; `extra` is not.
+fn stamp(requester: &Requester) -> Members {
+    let mut members = Members::new();
+    members.insert("uid".to_owned(), json!(requester.uid));
+    members.insert("username".to_owned(), json!(requester.username));
+    members.insert("groups".to_owned(), json!(requester.groups));
+    if !requester.extra.is_empty() {
+        members.insert("extra".to_owned(), json!(requester.extra));
+    }
+    members
+}
+
+/// What is to be written where the spec differs from the stamp.
+fn changes(spec: &Members, requester: &Requester) -> Vec<Value> {
+    let wanted = stamp(requester);
+    let mut operations: Vec<Value> = wanted
+        .iter()
+        .filter(|(member, value)| spec.get(*member) != Some(*value))
+        .map(|(member, value)| json!({"op": "add", "path": format!("/spec/{member}"), "value": value}))
+        .collect();
+    if spec.contains_key("extra") && !wanted.contains_key("extra") {
+        operations.push(json!({"op": "remove", "path": "/spec/extra"}));
+    }
+    operations
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::review;
+
+    fn answer(edit: impl FnOnce(&mut Value)) -> Result<Answer, Denial> {
+        let mut request = json!({
+            "uid": "u", "operation": "CREATE", "name": "r", "namespace": "team-a",
+            "resource": {"group": "cert-manager.io", "version": "v1", "resource": "certificaterequests"},
+            "userInfo": {"username": "alice", "uid": "u1", "groups": ["a", "b"], "extra": {"k": ["v"]}},
+            "object": {"spec": {"request": "QUJD", "duration": "1h"}},
+        });
+        edit(&mut request);
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": request})
+        .to_string();
+        mutate(&review::read(body.as_bytes()).unwrap().request)
+    }
+
+    fn denied(code: u16, message: &str, edit: impl FnOnce(&mut Value)) {
+        let denial = answer(edit).unwrap_err();
+        assert_eq!((denial.code, denial.message.as_str()), (code, message));
+    }
+
+    fn untouched(edit: impl FnOnce(&mut Value)) {
+        assert_eq!(answer(edit), Ok(Answer::Allowed { warnings: Vec::new() }));
+    }
+
+    /// The object after the patch.
+    fn check(object: Value, user: &Value, wanted: &Value) {
+        let answer = answer(|request| {
+            request["object"] = object.clone();
+            request["userInfo"] = user.clone();
+        });
+        let Ok(Answer::Patched { patch }) = answer else { panic!("{object} was not patched") };
+        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap();
+        let mut stamped = object;
+        json_patch::patch(&mut stamped, &patch).unwrap();
+        assert_eq!(stamped, *wanted);
+    }
+
+    #[test]
+    fn an_object_that_cannot_take_the_stamp_is_denied() {
+        denied(
+            403,
+            "spec: Forbidden: the spec is not an object, so it cannot take the requester's identity",
+            |request| request["object"]["spec"] = json!("text"),
+        );
+        denied(403, "the review does not say which resource it is about", |request| {
+            request["resource"] = json!({});
+        });
+        denied(400, "the request has no object", |request| request["object"] = json!(null));
+        denied(
+            400,
+            "cannot read the object as CertificateRequest: invalid type: string \"x\", expected struct Stampable at line 1 column 3",
+            |request| request["object"] = json!("x"),
+        );
+    }
+
+    #[test]
+    fn only_the_creation_of_a_certificate_request_is_touched() {
+        untouched(|request| request["operation"] = json!("UPDATE"));
+        untouched(|request| request["operation"] = json!("DELETE"));
+        untouched(|request| request["resource"]["resource"] = json!("certificates"));
+        untouched(|request| request["resource"]["group"] = json!("example.org"));
+        untouched(|request| {
+            request["object"]["spec"] = json!({
+                "uid": "u1", "username": "alice", "groups": ["a", "b"], "extra": {"k": ["v"]},
+            });
+        });
+    }
+
+    #[test]
+    fn the_identity_is_the_requesters_whatever_was_written() {
+        let user = json!({"username": "alice", "uid": "u1", "groups": ["a"], "extra": {"k": ["v"]}});
+        let stamped = json!({"spec": {"request": "QUJD", "duration": "60m",
+            "username": "alice", "uid": "u1", "groups": ["a"], "extra": {"k": ["v"]}}});
+        check(json!({"spec": {"request": "QUJD", "duration": "60m"}}), &user, &stamped);
+        check(
+            json!({"spec": {"request": "QUJD", "duration": "60m", "username": "root", "uid": 7,
+                "groups": ["system:masters"], "extra": {"k": ["w"], "l": []}}}),
+            &user,
+            &stamped,
+        );
+    }
+
+    #[test]
+    fn a_requester_without_attributes_leaves_empty_ones() {
+        let empty = json!({"spec": {"username": "", "uid": "", "groups": []}});
+        check(json!({}), &json!({}), &empty);
+        check(json!({"spec": null}), &json!({}), &empty);
+        check(json!({"spec": {"extra": {"k": ["v"]}}}), &json!({}), &empty);
+    }
+}

@@ -1,0 +1,419 @@
+//! `POST /validate` and `POST /mutate` over HTTPS. Whatever is sent there is answered by an AdmissionReview: the API
+//! server shows its message to the user, while a broken connection or an HTTP error would tell them nothing.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use futures::FutureExt as _;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper_util::rt::TokioTimer;
+use rules::Verdict;
+
+use crate::approval::{self, Authorizer, Decision};
+use crate::body::{self, Budget};
+use crate::metrics::{Endpoint, EndpointMetrics, Metrics};
+use crate::review::{self, About, Answer, Denial};
+use crate::{mutate, validate};
+
+/// Time for one review, body and approval check included: what our configurations allow the API server to wait.
+const REVIEW_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time for a request's header; hyper's own default is as long.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Streams of one HTTP/2 connection: the API server keeps one connection and sends all its reviews there.
+const STREAMS_MAX: u32 = 250;
+
+/// What answering needs; clones share it.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    metrics: Metrics,
+    authorizer: Arc<dyn Authorizer>,
+    bodies: Budget,
+}
+
+impl Service {
+    /// A service that asks `authorizer` about approvals.
+    pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { shared: Arc::new(Shared { metrics, authorizer, bodies: Budget::default() }) }
+    }
+}
+
+/// The routes, without TLS.
+pub fn router(service: &Service) -> Router {
+    let route = |endpoint| {
+        let context = Context {
+            endpoint,
+            metrics: service.shared.metrics.endpoint(endpoint),
+            shared: Arc::clone(&service.shared),
+        };
+        any(handle).with_state(Arc::new(context))
+    };
+    Router::new()
+        .route(Endpoint::Validate.path(), route(Endpoint::Validate))
+        .route(Endpoint::Mutate.path(), route(Endpoint::Mutate))
+        .fallback(async || (StatusCode::NOT_FOUND, "POST to /validate or /mutate\n"))
+}
+
+/// Serves `router` over TLS until `handle` says stop.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    tls: rustls::ServerConfig,
+    handle: Handle<std::net::SocketAddr>,
+    router: Router,
+) -> anyhow::Result<()> {
+    let tls = RustlsConfig::from_config(Arc::new(tls));
+    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
+    let mut server = axum_server::from_tcp(listener)
+        .context("cannot take over the listener")?
+        .acceptor(acceptor)
+        .handle(handle);
+    let http = server.http_builder();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+    http.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+    server.serve(router.into_make_service()).await.context("the HTTPS listener failed")
+}
+
+struct Context {
+    endpoint: Endpoint,
+    metrics: EndpointMetrics,
+    shared: Arc<Shared>,
+}
+
+async fn handle(State(context): State<Arc<Context>>, request: http::Request<Body>) -> Response {
+    let _in_flight = context.metrics.start();
+    let (head, body) = request.into_parts();
+    let (status, answered) = if head.method == Method::POST {
+        let deadline = tokio::time::timeout(REVIEW_TIME_MAX, context.answer(&head.headers, body));
+        let late = |_| {
+            let message = format!("the review was not answered within {REVIEW_TIME_MAX:?}; try again");
+            Answered::without_review(String::new(), Denial::new(504, "Timeout", message))
+        };
+        (StatusCode::OK, deadline.await.unwrap_or_else(late))
+    } else {
+        let message = format!("{} is not allowed here; use POST", head.method);
+        let denial = Denial::new(405, "MethodNotAllowed", message);
+        (StatusCode::METHOD_NOT_ALLOWED, Answered::without_review(String::new(), denial))
+    };
+    context.metrics.answered(status.as_u16(), answered.answer.code());
+    answered.into_response(status)
+}
+
+/// An answer, and the review that it answers.
+struct Answered {
+    api_version: Option<&'static str>,
+    uid: String,
+    answer: Answer,
+}
+
+impl Answered {
+    fn without_review(uid: String, denial: Denial) -> Self {
+        Self { api_version: None, uid, answer: Answer::Denied(denial) }
+    }
+
+    fn into_response(self, status: StatusCode) -> Response {
+        let body = review::write(self.api_version, &self.uid, &self.answer);
+        let json = HeaderValue::from_static("application/json");
+        let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        }
+        response
+    }
+}
+
+impl Context {
+    async fn answer(&self, headers: &HeaderMap, body: Body) -> Answered {
+        let held = match body::read(&self.shared.bodies, body).await {
+            Ok(held) => held,
+            Err(denial) => return Answered::without_review(String::new(), denial),
+        };
+        let body = &held.bytes;
+        if let Err(denial) = check_content_type(headers) {
+            return Answered::without_review(review::uid_of(body), denial);
+        }
+        match AssertUnwindSafe(self.review(body)).catch_unwind().await {
+            Ok(answered) => answered,
+            Err(_) => {
+                self.metrics.panicked();
+                let denial = Denial::internal("the review met a defect of the webhook; its log has details");
+                Answered::without_review(review::uid_of(body), denial)
+            }
+        }
+    }
+
+    async fn review(&self, body: &[u8]) -> Answered {
+        let review = match review::read(body) {
+            Ok(review) => review,
+            Err(denial) => return Answered::without_review(review::uid_of(body), denial),
+        };
+        let answer = match self.endpoint {
+            Endpoint::Mutate => mutate::mutate(&review.request),
+            Endpoint::Validate => self.validate(&review.request).await,
+        };
+        let answer = answer.unwrap_or_else(|denial| {
+            self.metrics.judged("", &denial.findings, &[]);
+            Answer::Denied(denial)
+        });
+        if let Answer::Denied(denial) = &answer {
+            tracing::debug!(
+                resource = %review.request.resource.resource,
+                namespace = %review.request.namespace,
+                name = %review.request.name,
+                user = %review.request.user_info.username,
+                code = denial.code,
+                "denied: {}",
+                denial.message
+            );
+        }
+        Answered { api_version: Some(review.api_version), uid: review.request.uid.into_owned(), answer }
+    }
+
+    async fn validate(&self, request: &review::Request<'_>) -> Result<Answer, Denial> {
+        let Some(judgement) = validate::validate(request)? else {
+            return Ok(Answer::Allowed { warnings: Vec::new() });
+        };
+        let mut verdict = judgement.verdict;
+        if let Some(decision) = &judgement.decision {
+            self.authorise(decision, request, &mut verdict).await?;
+        }
+        let About { kind, .. } = judgement.about;
+        self.metrics.judged(kind, &verdict.denials, &verdict.warnings);
+        Ok(Answer::of_verdict(verdict, &judgement.about))
+    }
+
+    async fn authorise(
+        &self,
+        decision: &Decision,
+        request: &review::Request<'_>,
+        verdict: &mut Verdict,
+    ) -> Result<(), Denial> {
+        let authorizer = self.shared.authorizer.as_ref();
+        match approval::check(authorizer, decision, &request.user_info).await {
+            Ok(None) => {}
+            Ok(Some(finding)) => verdict.denials.insert(0, finding),
+            Err(error) => {
+                let text = format!("{:#}", anyhow::Error::new(error));
+                tracing::warn!(namespace = %request.namespace, name = %request.name, "{text}");
+                return Err(Denial::internal(format!("{text}; nothing was decided, try again")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Denial> {
+    let given = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    let given = String::from_utf8_lossy(given);
+    let media_type = given.split(';').next().unwrap_or_default().trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = format!("content type {given:?} is not supported; send application/json");
+    Err(Denial::new(415, "UnsupportedMediaType", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::future::BoxFuture;
+    use http_body_util::BodyExt as _;
+    use rules::Requester;
+    use serde_json::{Value, json};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::approval::tests::Grants;
+    use crate::approval::{ApprovalError, IssuerResource};
+
+    struct Panics;
+
+    impl Authorizer for Panics {
+        fn resolve<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<Option<IssuerResource>, ApprovalError>> {
+            panic!("a defect");
+        }
+
+        fn may_approve<'a>(
+            &'a self,
+            _: &'a Requester,
+            _: &'a str,
+        ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
+            panic!("a defect");
+        }
+    }
+
+    fn setup(authorizer: impl Authorizer + 'static) -> (Router, runtime::metrics::Metrics) {
+        let registry = runtime::metrics::Metrics::new("webhook", "0");
+        let service = Service::new(Metrics::new(&registry), Arc::new(authorizer));
+        (router(&service), registry)
+    }
+
+    async fn send(router: &Router, request: http::Request<Body>) -> (StatusCode, Value) {
+        let response = router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let mut answer: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(answer["kind"], "AdmissionReview");
+        (status, answer["response"].take())
+    }
+
+    fn post(path: &str, body: impl Into<Body>) -> http::Request<Body> {
+        http::Request::post(path)
+            .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
+            .body(body.into())
+            .unwrap()
+    }
+
+    fn review(resource: &str, edit: impl FnOnce(&mut Value)) -> String {
+        let mut request = json!({
+            "uid": "u-1", "operation": "CREATE", "name": "web", "namespace": "team-a",
+            "resource": {"group": "cert-manager.io", "version": "v1", "resource": resource},
+            "userInfo": {"username": "approver"},
+        });
+        edit(&mut request);
+        json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+            .to_string()
+    }
+
+    fn certificate(spec: &Value) -> String {
+        review("certificates", |request| {
+            request["object"] = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                "metadata": {"name": "web"}, "spec": spec});
+        })
+    }
+
+    fn approval() -> String {
+        review("certificaterequests", |request| {
+            let object = json!({"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest",
+                "metadata": {"name": "r"}, "spec": {"request": "QUJD", "issuerRef": {"name": "ca"}}});
+            request["operation"] = json!("UPDATE");
+            request["subResource"] = json!("status");
+            request["oldObject"] = object.clone();
+            request["object"] = object;
+            request["object"]["status"] = json!({"conditions": [{"type": "Approved", "status": "True"}]});
+        })
+    }
+
+    async fn check(request: http::Request<Body>, http: u16, code: u16, uid: &str, message: &str) {
+        let (router, _) = setup(Grants::default());
+        let (status, response) = send(&router, request).await;
+        assert_eq!(status.as_u16(), http, "{response}");
+        assert_eq!(response["status"]["code"], code, "{response}");
+        assert_eq!(response["uid"], uid);
+        assert_eq!(response["allowed"], code == 200);
+        let told = response["status"]["message"].as_str().unwrap_or_default();
+        assert!(told.starts_with(message), "{told:?} does not begin with {message:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_review_gets_a_well_formed_denial() {
+        for path in ["/validate", "/mutate"] {
+            check(post(path, ""), 200, 400, "", "the body is empty").await;
+            check(post(path, "{"), 200, 400, "", "cannot read the AdmissionReview").await;
+            let typo = r#"{"request":{"uid":"u-9"}}"#;
+            check(post(path, typo), 200, 400, "u-9", "cannot read the AdmissionReview").await;
+            let get = http::Request::get(path).body(Body::empty()).unwrap();
+            check(get, 405, 405, "", "GET is not allowed here; use POST").await;
+            let mut yaml = post(path, typo);
+            yaml.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+            check(yaml, 200, 415, "u-9", "content type \"application/yaml\" is not supported").await;
+            let large = Body::from(vec![b' '; body::BODY_BYTES_MAX + 1]);
+            check(post(path, large), 200, 413, "", "the body is larger than 7340032 bytes").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_gets_a_well_formed_denial() {
+        let frames =
+            futures::stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]);
+        let request = post("/validate", Body::from_stream(frames));
+        check(request, 200, 400, "", "the body cannot be read").await;
+    }
+
+    #[tokio::test]
+    async fn a_wrong_object_is_invalid() {
+        let request = post("/validate", certificate(&json!({"secretName": "tls"})));
+        check(request, 200, 422, "u-1", "spec.issuerRef.name: Required value").await;
+    }
+
+    #[tokio::test]
+    async fn an_approval_needs_a_grant() {
+        let message = "status.conditions: Forbidden: user \"approver\" may not approve";
+        check(post("/validate", approval()), 200, 403, "u-1", message).await;
+
+        let (router, _) = setup(Grants { broken: true, ..Grants::default() });
+        let (_, response) = send(&router, post("/validate", approval())).await;
+        assert_eq!(response["status"]["code"], 500, "{response}");
+
+        let (router, _) = setup(Grants { signers: vec!["issuers.cert-manager.io/*"], broken: false });
+        let (_, response) = send(&router, post("/validate", approval())).await;
+        assert_eq!(response["allowed"], true, "{response}");
+    }
+
+    #[tokio::test]
+    async fn a_defect_is_an_answer_too_and_is_counted() {
+        let (router, registry) = setup(Panics);
+        let (status, response) = send(&router, post("/validate", approval())).await;
+        assert_eq!((status.as_u16(), &response["status"]["code"]), (200, &json!(500)));
+        assert_eq!(response["uid"], "u-1");
+        let text = registry.encode().unwrap();
+        assert!(text.contains("controller_runtime_webhook_panics_total 1\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_stamped() {
+        let (router, _) = setup(Grants::default());
+        let body = review("certificaterequests", |request| {
+            request["object"] = json!({"spec": {"request": "QUJD"}});
+        });
+        let (_, response) = send(&router, post("/mutate", body)).await;
+        assert_eq!(response["allowed"], true);
+        assert_eq!(response["patchType"], "JSONPatch");
+    }
+
+    #[tokio::test]
+    async fn other_paths_are_not_found() {
+        let (router, _) = setup(Grants::default());
+        let response = router.oneshot(post("/convert", "{}")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn answers_are_counted_by_path_code_and_rule() {
+        let (router, registry) = setup(Grants::default());
+        for spec in [json!({"secretName": "tls"}), json!({"secretName": "tls", "issuerRef": {"name": "ca"}})]
+        {
+            send(&router, post("/validate", certificate(&spec))).await;
+        }
+        let text = registry.encode().unwrap();
+        for wanted in [
+            "controller_runtime_webhook_requests_total{webhook=\"/validate\",code=\"200\"} 2\n",
+            "controller_runtime_webhook_requests_in_flight{webhook=\"/validate\"} 0\n",
+            "controller_runtime_webhook_latency_seconds_count{webhook=\"/validate\"} 2\n",
+            "signet_webhook_reviews_total{webhook=\"/validate\",code=\"422\"} 1\n",
+            "signet_webhook_denials_total{kind=\"Certificate\",rule=\"C03\"} 1\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");
+        }
+    }
+}

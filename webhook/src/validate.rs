@@ -1,0 +1,196 @@
+//! From a review to a verdict: which kind, which objects, which rules. Pure.
+
+use rules::{Case, Judged, Kind, Object, Verdict};
+use serde_json::value::RawValue;
+
+use crate::approval::{self, Decision};
+use crate::review::{About, Denial, Operation, Request};
+
+/// What can be said about a review without asking anybody.
+#[derive(Debug)]
+pub struct Judgement<'a> {
+    /// The object in question.
+    pub about: About<'a>,
+    /// What the rules say.
+    pub verdict: Verdict,
+    /// An approval whose right has yet to be checked.
+    pub decision: Option<Decision>,
+}
+
+/// Judges a review. None: it is of no concern to us.
+///
+/// # Errors
+/// A denial, when the review is broken in itself.
+pub fn validate<'a>(request: &'a Request<'a>) -> Result<Option<Judgement<'a>>, Denial> {
+    if request.resource.is_missing() {
+        return Err(Denial::by_rule(
+            &rules::RESOURCE_MISSING,
+            "the review does not say which resource it is about",
+        ));
+    }
+    if matches!(request.operation, Operation::Delete | Operation::Connect) {
+        return Ok(None);
+    }
+    let resource = &request.resource;
+    let Some(kind) = Kind::of_resource(&resource.group, &resource.version, &resource.resource) else {
+        return Ok(None);
+    };
+    match kind {
+        Kind::Certificate => judge::<api::CertificateSpec>(request, kind, |_| None),
+        Kind::CertificateRequest => judge(request, kind, |case| approval::decision(case, &request.namespace)),
+        Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, |_| None),
+        Kind::Order => judge::<api::OrderSpec>(request, kind, |_| None),
+        Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, |_| None),
+    }
+    .map(Some)
+}
+
+fn judge<'a, S: Judged>(
+    request: &'a Request<'a>,
+    kind: Kind,
+    decision: impl Fn(&Case<'_, S>) -> Option<Decision>,
+) -> Result<Judgement<'a>, Denial> {
+    let object = read::<S>(request.object, "object", kind)?;
+    let old = match request.operation {
+        Operation::Update => Some(read::<S>(request.old_object, "oldObject", kind)?),
+        Operation::Create | Operation::Delete | Operation::Connect => None,
+    };
+    let case = Case {
+        object: &object,
+        old: old.as_ref(),
+        subresource: request.subresource(),
+        requester: Some(&request.user_info),
+    };
+    Ok(Judgement {
+        about: About { name: &request.name, group: kind.group(), kind: kind.as_str() },
+        verdict: rules::judge(&case),
+        decision: decision(&case),
+    })
+}
+
+fn read<S: Judged>(json: Option<&RawValue>, member: &str, kind: Kind) -> Result<Object<S>, Denial> {
+    let Some(json) = json else {
+        return Err(Denial::malformed(format!("the request has no {member}")));
+    };
+    let object: Object<S> = serde_json::from_str(json.get()).map_err(|error| {
+        Denial::malformed(format!("cannot read the {member} as {}: {error}", kind.as_str()))
+    })?;
+    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
+    if object.kind == kind.as_str() && group == kind.group() {
+        return Ok(object);
+    }
+    Err(Denial::by_rule(
+        &rules::KIND_MISMATCH,
+        format!(
+            "the {member} is {:?} of {:?}, which is not what the resource holds: {} of {}/{}",
+            object.kind,
+            object.api_version,
+            kind.as_str(),
+            kind.group(),
+            api::VERSION
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::review;
+
+    fn request(edit: impl FnOnce(&mut Value)) -> Value {
+        let mut request = json!({
+            "uid": "u", "operation": "CREATE", "name": "web", "namespace": "team-a",
+            "resource": {"group": "cert-manager.io", "version": "v1", "resource": "certificates"},
+            "object": {
+                "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                "metadata": {"name": "web"},
+                "spec": {"secretName": "tls", "issuerRef": {"name": "ca"}},
+            },
+        });
+        edit(&mut request);
+        request
+    }
+
+    /// The outcome in a few words: the code and message of a denial, the ids of broken rules, or that it passed.
+    fn outcome(request: &Value) -> String {
+        let body = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "request": request})
+        .to_string();
+        let review = review::read(body.as_bytes()).unwrap();
+        match validate(&review.request) {
+            Err(denial) => format!("{} {}", denial.code, denial.message),
+            Ok(None) => "not ours".to_owned(),
+            Ok(Some(judgement)) => {
+                let ids: Vec<&str> = judgement.verdict.denials.iter().map(|denial| denial.rule.id).collect();
+                format!("judged {} {ids:?}", judgement.about.kind)
+            }
+        }
+    }
+
+    fn check(wanted: &str, edit: impl FnOnce(&mut Value)) {
+        assert_eq!(outcome(&request(edit)), wanted);
+    }
+
+    #[test]
+    fn a_review_that_hides_what_it_is_about_is_forbidden() {
+        check("403 the review does not say which resource it is about", |request| {
+            request["resource"] = json!({});
+        });
+        check("403 the review does not say which resource it is about", |request| {
+            request["operation"] = json!("DELETE");
+            request.as_object_mut().unwrap().remove("resource");
+        });
+        check(
+            "403 the object is \"Issuer\" of \"cert-manager.io/v1\", which is not what the resource holds: Certificate of cert-manager.io/v1",
+            |request| request["object"]["kind"] = json!("Issuer"),
+        );
+        check(
+            "403 the oldObject is \"Certificate\" of \"v1\", which is not what the resource holds: Certificate of cert-manager.io/v1",
+            |request| {
+                request["operation"] = json!("UPDATE");
+                request["oldObject"] = json!({"apiVersion": "v1", "kind": "Certificate"});
+            },
+        );
+    }
+
+    #[test]
+    fn a_review_without_its_objects_is_malformed() {
+        check("400 the request has no object", |request| request["object"] = json!(null));
+        check("400 the request has no oldObject", |request| {
+            request["operation"] = json!("UPDATE");
+        });
+        check(
+            "400 cannot read the object as Certificate: invalid type: string \"a\", expected a sequence at line 1 column 104",
+            |request| {
+                request["object"] = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                    "metadata": {"name": "web"}, "spec": {"dnsNames": "a"}});
+            },
+        );
+    }
+
+    #[test]
+    fn a_wrong_object_is_judged() {
+        check("judged Certificate [\"C01\", \"C03\"]", |request| {
+            request["object"]["spec"] = json!({});
+        });
+        check("judged ClusterIssuer [\"I01\"]", |request| {
+            request["resource"]["resource"] = json!("clusterissuers");
+            request["object"] = json!({"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer"});
+        });
+    }
+
+    #[test]
+    fn what_has_no_rules_passes() {
+        check("not ours", |request| request["operation"] = json!("DELETE"));
+        check("not ours", |request| request["operation"] = json!("CONNECT"));
+        check("not ours", |request| request["resource"]["resource"] = json!("widgets"));
+        check("not ours", |request| request["resource"]["version"] = json!("v1alpha2"));
+    }
+
+    #[test]
+    fn a_good_object_is_judged_without_findings() {
+        check("judged Certificate []", |_| {});
+    }
+}
