@@ -27,7 +27,6 @@ use anyhow::Context as _;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use tokio::net::TcpListener;
 
 pub use args::Args;
 
@@ -56,19 +55,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let admin = [
-        ("health probes", healthz_listen_address, runtime::admin::probes(readiness.clone())),
-        ("metrics", metrics_listen_address, runtime::admin::metrics(metrics.clone())),
-    ];
-    for (name, address, router) in admin {
-        let Some(address) = address.socket() else {
-            continue;
-        };
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} for {name}"))?;
-        tasks.spawn(name, runtime::admin::serve(listener, router, shutdown.clone()));
-    }
+    let probes = runtime::admin::probes(readiness.clone());
+    runtime::admin::spawn(&mut tasks, "health probes", healthz_listen_address, probes, &shutdown)?;
+    let scrapes = runtime::admin::metrics(metrics.clone());
+    runtime::admin::spawn(&mut tasks, "metrics", metrics_listen_address, scrapes, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
     let injector = Arc::new(Injector::new(client, namespace, Figures::new(&metrics)));

@@ -1,5 +1,6 @@
 //! Probes and metrics over plain HTTP.
 
+use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse as _, Response};
@@ -7,9 +8,12 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
 
+use crate::args::ListenAddress;
+use crate::listen;
 use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
+use crate::tasks::Tasks;
 
 /// `/livez`, `/readyz` and `/healthz`, which is another name of `/readyz`. With `?verbose` they list each component;
 /// a failing probe lists them in any case.
@@ -24,6 +28,25 @@ pub fn probes(readiness: Readiness) -> Router {
 /// `/metrics` in the OpenMetrics text format.
 pub fn metrics(metrics: Metrics) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
+}
+
+/// Serves `router` on `address` as one of `tasks` until `end` is requested; does nothing where the address is off.
+///
+/// # Errors
+/// When the address cannot be listened on.
+pub fn spawn(
+    tasks: &mut Tasks,
+    name: &'static str,
+    address: ListenAddress,
+    router: Router,
+    end: &Shutdown,
+) -> anyhow::Result<()> {
+    let Some(address) = address.socket() else { return Ok(()) };
+    let listener = listen::bind(address).with_context(|| format!("cannot listen on {address} for {name}"))?;
+    let listener = TcpListener::from_std(listener).context("cannot make a listener asynchronous")?;
+    tracing::info!(%name, address = %listener.local_addr()?, "listening");
+    tasks.spawn(name, serve(listener, router, end.clone()));
+    Ok(())
 }
 
 /// Serves `router` until shutdown is requested, then finishes the requests in flight.

@@ -24,6 +24,7 @@ pub mod admin;
 pub mod args;
 pub mod backoff;
 pub mod client;
+pub mod listen;
 pub mod log;
 pub mod metrics;
 pub mod queue;

@@ -140,7 +140,7 @@ mod tests {
     /// A listener, and a dialer under this name.
     async fn listen(certificate: &Arc<ServingCertificate>, name: &str) -> Dialer {
         runtime::install_crypto();
-        let listener = crate::bind(Some(std::net::Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
         let handle = axum_server::Handle::new();
@@ -176,7 +176,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_is_gone_is_found_out() {
-        let listener = crate::bind(Some(std::net::Ipv4Addr::LOCALHOST.into()), 0).unwrap();
+        let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
         let dialer = Dialer::new(address, ServerName::try_from("webhook.ns.svc").unwrap());

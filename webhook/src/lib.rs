@@ -21,7 +21,7 @@ pub mod server;
 pub mod serving;
 pub mod validate;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +32,12 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use kube::Client;
-use runtime::admin;
+use runtime::args::ListenAddress;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
 use runtime::tls::{self, ServingCertificate};
+use runtime::{admin, listen};
 use tokio::sync::watch;
 
 pub use args::Args;
@@ -94,16 +95,15 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
     // Probes and metrics outlive the listener that they tell about.
     let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
 
-    let listener = bind(listen_host, secure_port)?;
+    let host = listen_host.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+    let address = SocketAddr::new(host, secure_port);
+    let listener =
+        listen::bind(address).with_context(|| format!("cannot listen on {address} for reviews"))?;
     let address = listener.local_addr().context("cannot tell the address of the listener")?;
-    let probes = bind(listen_host, healthz_port)?;
-    tracing::info!(%address, probes = %probes.local_addr()?, "listening");
-    serve_admin(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
-    if let Some(address) = metrics_listen_address.socket() {
-        let host = Some(address.ip()).filter(|host| !host.is_unspecified());
-        let listener = bind(host, address.port())?;
-        serve_admin(&mut tasks, "metrics", listener, admin::metrics(registry), &drained)?;
-    }
+    tracing::info!(%address, "listening for reviews");
+    let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
+    admin::spawn(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
+    admin::spawn(&mut tasks, "metrics", metrics_listen_address, admin::metrics(registry), &drained)?;
 
     let certificate = ServingCertificate::new();
     let (sender, served) = watch::channel(None);
@@ -159,18 +159,6 @@ fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> +
     });
 }
 
-fn serve_admin(
-    tasks: &mut Tasks,
-    name: &'static str,
-    listener: TcpListener,
-    router: axum::Router,
-    drained: &Shutdown,
-) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener).context("cannot take over a listener")?;
-    tasks.spawn(name, admin::serve(listener, router, drained.clone()));
-    Ok(())
-}
-
 /// What every injector needs.
 struct Injection<'a> {
     client: &'a Client,
@@ -214,20 +202,4 @@ fn watch_readiness(
             Trust::NotOurs | Trust::Present => Ok(()),
         });
     }
-}
-
-/// Listens on a port of one address, or of all: IPv6 and IPv4, or IPv4 alone where the machine has no other.
-fn bind(host: Option<IpAddr>, port: u16) -> anyhow::Result<TcpListener> {
-    let address = |host: IpAddr| SocketAddr::new(host, port);
-    let listener = match host {
-        Some(host) => TcpListener::bind(address(host)),
-        None => TcpListener::bind(address(Ipv6Addr::UNSPECIFIED.into()))
-            .or_else(|_| TcpListener::bind(address(Ipv4Addr::UNSPECIFIED.into()))),
-    };
-    let listener = listener.with_context(|| match host {
-        Some(host) => format!("cannot listen on {}", address(host)),
-        None => format!("cannot listen on port {port}"),
-    })?;
-    listener.set_nonblocking(true).context("cannot make the listener asynchronous")?;
-    Ok(listener)
 }
