@@ -27,11 +27,12 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Node as KubeNode;
 use kube::api::ListParams;
 use kube::client::{Body, ConfigExt as _};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde::{Deserialize, Serialize};
 use tower::ServiceBuilder;
 
+use crate::cgroup;
 use crate::layout::Layout;
 pub use crate::layout::{Component, NODES_MAX, Name};
 use crate::netns::{Connector, Network};
@@ -41,9 +42,6 @@ use crate::toolchain::{Tool, Toolchain};
 
 /// The environment variable that names the cluster which tests share.
 pub const SHARED: &str = "SIGNET_CLUSTER";
-
-/// How long one request to the API server may stay without an answer byte; a watch sends more often than that.
-const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
 /// How long a status waits for an API server that does not answer.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -140,20 +138,21 @@ impl Cluster {
     /// Finds the running cluster of that name, which another process started.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or its API server has ended.
     pub fn attach(name: &Name) -> anyhow::Result<Self> {
+        let up = format!("`cargo xtask cluster up --name {name}` starts one");
         for placement in [Placement::Nodes(1), Placement::Loopback] {
             let layout = layout(name, placement)?;
-            if let Ok(text) = fs::read(layout.facts()) {
-                let facts: Facts = serde_json::from_slice(&text).with_context(|| {
-                    format!("{} is damaged: take the cluster down", layout.facts().display())
-                })?;
-                return Self::new(layout, facts);
+            let Ok(text) = fs::read(layout.facts()) else { continue };
+            let facts = serde_json::from_slice(&text)
+                .with_context(|| format!("{} is damaged; {up}", layout.facts().display()))?;
+            let cluster = Self::new(layout, facts)?;
+            if !cluster.is_alive(Component::ApiServer) {
+                bail!("the API server of cluster {name} has ended; {up}");
             }
+            return Ok(cluster);
         }
-        bail!(
-            "there is no running cluster called {name}: start it with `cargo xtask cluster up --name {name}`"
-        )
+        bail!("there is no running cluster called {name}; {up}")
     }
 
     /// The cluster that the tests of one run share, named by [`SHARED`].
@@ -250,10 +249,24 @@ impl Cluster {
     pub async fn client_of(&self, kubeconfig: &Path) -> anyhow::Result<Client> {
         let config = Kubeconfig::read_from(kubeconfig)
             .with_context(|| format!("failed to read {}", kubeconfig.display()))?;
-        let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
+        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
             .await
             .with_context(|| format!("{} is incomplete", kubeconfig.display()))?;
-        config.read_timeout = Some(READ_TIMEOUT);
+        self.client_with(&config)
+    }
+
+    /// A client with the rights of whom `token` was given to, such as a service account.
+    ///
+    /// # Errors
+    /// When the cluster's kubeconfig cannot be read.
+    pub async fn client_with_token(&self, token: &str) -> anyhow::Result<Client> {
+        let path = self.kubeconfig();
+        let admin =
+            Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        let mut config = kube::Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default())
+            .await
+            .with_context(|| format!("{} is incomplete", path.display()))?;
+        config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
         self.client_with(&config)
     }
 
@@ -359,6 +372,27 @@ impl Cluster {
             .process(kubelet)
             .with_context(|| format!("{kubelet} of cluster {} does not run", self.name()))?;
         Ok(PathBuf::from(format!("/proc/{}/root", process.pid())))
+    }
+
+    /// The processes of the nodes' pods whose executable has this file name.
+    #[must_use]
+    pub fn processes(&self, program: &str) -> Vec<i32> {
+        let mut found = cgroup::processes(&self.layout.cgroup());
+        found.retain(|pid| process::executable(*pid).is_some_and(|name| name == program));
+        found
+    }
+
+    /// The mounts of node `number` (from one), a line of `mountinfo` each.
+    ///
+    /// # Errors
+    /// When the node's kubelet does not run, through which the view is taken.
+    pub fn mounts(&self, number: u8) -> anyhow::Result<Vec<String>> {
+        let root = self.node_root(number)?;
+        let process = root.parent().context("the node's root is no folder of a process")?;
+        let table = process.join("mountinfo");
+        let text =
+            fs::read_to_string(&table).with_context(|| format!("failed to read {}", table.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// A command that runs `program` in the network and with the file system of node `number` (from one).

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::process::write_atomically;
 use crate::render::PAUSE_IMAGE;
 use crate::{packages, paths, progress};
 
@@ -60,6 +61,7 @@ pub fn reference(program: &str) -> String {
 /// # Errors
 /// When a build fails or a program is not static.
 pub fn build_all() -> anyhow::Result<Vec<Archive>> {
+    packages::ensure(&packages::IMAGES)?;
     let mut arguments = vec!["--package", FIXTURES];
     for (program, _) in PROGRAMS {
         arguments.extend(["--package", program]);
@@ -72,19 +74,29 @@ pub fn build_all() -> anyhow::Result<Vec<Archive>> {
     programs.iter().map(|(name, path)| archive(name, path)).collect()
 }
 
-/// Builds the image that holds each pod's namespaces.
+/// The image that holds each pod's namespaces, kept in the cache folder: a cluster start never waits for another build.
 ///
 /// # Errors
 /// When the build fails.
-pub fn build_pause() -> anyhow::Result<Archive> {
-    let programs = build(&["--package", FIXTURES, "--bin", PAUSE])?;
-    let path = programs.get(PAUSE).context("the fixtures have no program called pause")?;
-    archive(PAUSE, path)
+pub fn pause() -> anyhow::Result<Archive> {
+    let source = paths::workspace().join("e2e/fixtures/src/bin/pause.rs");
+    let source = fs::read(&source).with_context(|| format!("failed to read {}", source.display()))?;
+    let cache = paths::cache()?;
+    let file = cache.join(format!("pause-{}.tar", sha256(&source)));
+    if !file.exists() {
+        fs::create_dir_all(&cache).with_context(|| format!("failed to create {}", cache.display()))?;
+        let scratch = cache.join(format!(".pause-build-{}", std::process::id()));
+        let folder = scratch.display().to_string();
+        let programs = build(&["--package", FIXTURES, "--bin", PAUSE, "--target-dir", &folder])?;
+        let program = programs.get(PAUSE).context("the fixtures have no program called pause")?;
+        write_archive(PAUSE, program, &file)?;
+        fs::remove_dir_all(&scratch).with_context(|| format!("failed to remove {folder}"))?;
+    }
+    Ok(Archive { reference: reference(PAUSE), path: file })
 }
 
 /// Builds with cargo for a static target; returns the programs by name.
 fn build(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    packages::ensure(&packages::IMAGES)?;
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -101,13 +113,21 @@ fn build(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         .current_dir(paths::workspace())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
-    let what = format!(
-        "building for {target}: {}",
-        arguments.iter().filter(|a| !a.starts_with("--")).copied().collect::<Vec<_>>().join(" ")
-    );
+    let what = format!("building static programs ({})", named(arguments).join(", "));
     let output = progress::step(&what, || command.output()).context("failed to run cargo")?;
     ensure!(output.status.success(), "cargo failed to build the images' programs; its messages are above");
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// What a build's arguments ask for.
+fn named<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut named = Vec::new();
+    for pair in arguments.windows(2) {
+        if let ["--package" | "--bin", name] = pair {
+            named.push(*name);
+        }
+    }
+    named
 }
 
 /// The executables in cargo's messages, one JSON object a line.
@@ -124,18 +144,22 @@ fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
 }
 
 fn archive(program: &str, path: &Path) -> anyhow::Result<Archive> {
+    let dir = paths::workspace().join("target/images");
+    fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
+    let file = dir.join(format!("{program}.tar"));
+    write_archive(program, path, &file)?;
+    Ok(Archive { reference: reference(program), path: file })
+}
+
+/// Writes the image of a program, after a look at whether it can run in one.
+fn write_archive(program: &str, path: &Path, file: &Path) -> anyhow::Result<()> {
     let binary = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
     if let Some(loader) = interpreter(&binary).with_context(|| format!("{} is no program", path.display()))? {
         bail!("{} is not static: it asks for {loader}", path.display());
     }
     let user = PROGRAMS.iter().find(|(name, _)| *name == program).map_or(NONROOT, |(_, user)| user);
-    let reference = reference(program);
-    let bytes = docker_archive(&reference, program, &binary, user)?;
-    let dir = paths::workspace().join("target/images");
-    let file = dir.join(format!("{program}.tar"));
-    fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
-    crate::process::write_atomically(&file, &bytes)?;
-    Ok(Archive { reference, path: file })
+    let bytes = docker_archive(&reference(program), program, &binary, user)?;
+    write_atomically(file, &bytes)
 }
 
 /// The archive of an image with one program at its root.
@@ -284,6 +308,14 @@ mod tests {
             .map(|entry| entry.unwrap().path().unwrap().display().to_string())
             .collect();
         assert_eq!(names, ["etc", "run", "tmp", "var", "x"]);
+    }
+
+    #[test]
+    fn a_build_is_named_after_what_it_makes() {
+        assert_eq!(
+            named(&["--package", "a", "--package", "b", "--bin", "c", "--bins", "--features", "d"]),
+            ["a", "b", "c"]
+        );
     }
 
     #[test]

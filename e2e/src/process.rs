@@ -155,14 +155,16 @@ pub(crate) fn mentioning(programs: &[&str], text: &str) -> Vec<i32> {
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter(|pid| began(*pid).is_some())
-        .filter(|pid| {
-            let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-            let exe = exe.to_string_lossy();
-            let exe = exe.trim_end_matches(" (deleted)");
-            programs.iter().any(|program| Path::new(exe).file_name().is_some_and(|name| name == *program))
-        })
+        .filter(|pid| executable(*pid).is_some_and(|name| programs.contains(&name.as_str())))
         .filter(|pid| command_line(*pid).iter().any(|arg| arg.contains(text)))
         .collect()
+}
+
+/// The file name of a living process's executable, even when the file has been replaced since.
+pub(crate) fn executable(pid: i32) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = link.file_name()?.to_str()?;
+    Some(name.trim_end_matches(" (deleted)").to_owned())
 }
 
 /// The last `count` lines of a log file; nothing when it is not there.

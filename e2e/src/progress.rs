@@ -4,8 +4,11 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often a step that is still running says so.
+/// How often a step that is still running says so: soon at first, so that nobody takes it for stuck.
 const REPEAT_AFTER: Duration = Duration::from_secs(10);
+
+/// The same once a minute has passed.
+const REPEAT_LATER: Duration = Duration::from_secs(30);
 
 /// Runs `work`, which may take long: prints its name when it begins, a sign of life every few seconds, and its duration at the end.
 pub fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
@@ -14,7 +17,9 @@ pub fn step<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let (done, waiting) = channel::<()>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            while let Err(RecvTimeoutError::Timeout) = waiting.recv_timeout(REPEAT_AFTER) {
+            let pause =
+                || if began.elapsed() < Duration::from_secs(60) { REPEAT_AFTER } else { REPEAT_LATER };
+            while let Err(RecvTimeoutError::Timeout) = waiting.recv_timeout(pause()) {
                 eprintln!("  {what} ... {:.0} s so far", began.elapsed().as_secs_f32());
             }
         });

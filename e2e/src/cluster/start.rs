@@ -34,13 +34,13 @@ pub(super) async fn start(config: &Config) -> anyhow::Result<Cluster> {
     let toolchain = Toolchain::ensure(tools(config.placement))?;
     let layout = layout(&config.name, config.placement)?;
     let pause = match config.placement {
-        Placement::Nodes(_) => Some(image::build_pause()?.path),
+        Placement::Nodes(_) => Some(image::pause()?.path),
         Placement::Loopback => None,
     };
     let began = Instant::now();
+    // Whatever there is of that name, in either placement.
+    Cluster::down(&config.name)?;
     let _lock = stop::lock(&layout)?;
-    stop::halt(&layout, config.placement)?;
-    stop::erase(&layout)?;
     let started = bring_up(&layout, config.placement, &toolchain, pause, began).await;
     if started.is_err() {
         // The logs stay for a look; the processes do not.
@@ -237,11 +237,8 @@ impl Starter<'_> {
             },
         };
         let log = self.layout.log(component);
-        Err(cause.context(format!(
-            "{component} is where to look; its last lines ({}):\n{}",
-            log.display(),
-            last_lines(&log, LOG_LINES)
-        )))
+        let lines = last_lines(&log, LOG_LINES);
+        Err(anyhow!("{cause:#}. The last lines of {component} ({}):\n{lines}", log.display()))
     }
 
     fn is_alive(&self, component: Component) -> bool {

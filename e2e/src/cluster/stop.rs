@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use super::Placement;
 use crate::layout::{Component, Layout, NODES_MAX};
 use crate::process::{Process, kill_all, mentioning};
-use crate::{cgroup, nsfs};
+use crate::{cgroup, nsfs, progress};
 
 /// Programs that belong to a cluster when their command line names its directory.
 const PROGRAMS: [&str; 11] = [
@@ -35,7 +35,11 @@ pub(super) fn lock(layout: &Layout) -> anyhow::Result<File> {
         .with_context(|| format!("failed to create {}", layout.clusters.display()))?;
     loop {
         let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
-        file.lock().with_context(|| format!("failed to lock {}", path.display()))?;
+        if file.try_lock().is_err() {
+            let what = format!("waiting for another run that starts or stops cluster {}", layout.name);
+            progress::step(&what, || file.lock())
+                .with_context(|| format!("failed to lock {}", path.display()))?;
+        }
         // The former holder may have removed the file while we waited for it: a lock on that one holds nobody off.
         let ours = file.metadata().with_context(|| format!("failed to look at {}", path.display()))?.ino();
         if fs::metadata(&path).is_ok_and(|current| current.ino() == ours) {
