@@ -1,0 +1,190 @@
+//! The flags of the driver. Those that the peer's driver has bear its names.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, ValueEnum};
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+
+/// Longest name of a driver: it is the name of a CSIDriver object's one DNS label row (CSI, GetPluginInfo).
+const DRIVER_NAME_BYTES_MAX: usize = 63;
+
+/// Mebibytes to bytes.
+const MEBIBYTE: u64 = 1 << 20;
+
+/// Puts a private key and a certificate of its own into each pod that asks for them with an inline CSI volume.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "signet-csi-driver", version)]
+pub struct Args {
+    /// Name of the node, as its Node object has it
+    #[arg(long, value_name = "NAME")]
+    pub node_id: String,
+
+    /// Socket for kubelet: unix:///PATH
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Endpoint,
+
+    /// Name of the driver, as CSIDriver object and pods have it
+    #[arg(long, value_name = "NAME", default_value = "csi.cert-manager.io", value_parser = driver_name)]
+    pub driver_name: String,
+
+    /// Folder for the tmpfs with the pods' keys; /run/NAME with the name of the driver when not given
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+
+    /// Limit of that tmpfs, in MiB; a volume takes about 32 KiB
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub data_size_mib: u32,
+
+    /// Who signs
+    #[arg(long, value_enum, default_value_t = Mode::Local)]
+    pub mode: Mode,
+
+    /// Namespace of the Secrets that ClusterIssuers name
+    #[arg(long, value_name = "NAME", default_value = "kube-system")]
+    pub cluster_resource_namespace: String,
+
+    /// How many RSA 2048 keys to have ready, so that a mount need not wait for one
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(..=256))]
+    pub rsa_key_stock: u16,
+
+    /// Path of the socket as kubelet sees it; that of --endpoint when not given
+    #[arg(long, value_name = "PATH", help_heading = "Registration")]
+    pub kubelet_registration_path: Option<String>,
+
+    /// Kubelet's folder for registrations; plugins_registry beside the plugins folder of the endpoint when not given,
+    /// 0 to not register
+    #[arg(long, value_name = "DIR", help_heading = "Registration")]
+    pub plugins_registry_dir: Option<PathBuf>,
+
+    /// Address of /livez, /readyz and /healthz, 0 for none
+    #[arg(long, value_name = "ADDRESS", default_value = ":6080", help_heading = "Observation")]
+    pub healthz_listen_address: ListenAddress,
+
+    /// Address of /metrics, 0 for none
+    #[arg(long, value_name = "ADDRESS", default_value = "0", help_heading = "Observation")]
+    pub metrics_bind_address: ListenAddress,
+
+    /// Logs.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+
+    /// Client.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
+}
+
+impl Args {
+    /// Where the tmpfs goes.
+    pub fn data_root(&self) -> PathBuf {
+        self.data_root.clone().unwrap_or_else(|| Path::new("/run").join(&self.driver_name))
+    }
+
+    /// Limit of the tmpfs in bytes.
+    pub fn data_size_bytes(&self) -> u64 {
+        u64::from(self.data_size_mib) * MEBIBYTE
+    }
+
+    /// The folder to register in, unless registration is off.
+    pub fn registry_folder(&self) -> Option<PathBuf> {
+        match &self.plugins_registry_dir {
+            Some(folder) if folder == Path::new("0") => None,
+            Some(folder) => Some(folder.clone()),
+            // <kubelet>/plugins/<driver>/csi.sock
+            None => self.endpoint.0.ancestors().nth(3).map(|root| root.join("plugins_registry")),
+        }
+    }
+
+    /// What kubelet is told to dial.
+    pub fn path_for_kubelet(&self) -> String {
+        match &self.kubelet_registration_path {
+            Some(path) => path.clone(),
+            None => self.endpoint.0.display().to_string(),
+        }
+    }
+}
+
+/// Who signs certificates. Only the operator chooses, never a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// This driver, with the issuers' Secrets, which it must be able to read: the node then holds the keys of the CAs.
+    /// Any name that a pod asks for is signed
+    Local,
+}
+
+/// The socket that the driver serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(pub PathBuf);
+
+/// Why an endpoint was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not a unix socket: write unix:///path/to/csi.sock")]
+pub struct EndpointError(String);
+
+impl std::str::FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let path = text.strip_prefix("unix://").unwrap_or(text);
+        if path.starts_with('/') && !path.ends_with('/') {
+            Ok(Self(PathBuf::from(path)))
+        } else {
+            Err(EndpointError(text.to_owned()))
+        }
+    }
+}
+
+fn driver_name(text: &str) -> Result<String, String> {
+    let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let ends = |c: char| c.is_ascii_alphanumeric();
+    let fits = (1..=DRIVER_NAME_BYTES_MAX).contains(&text.len());
+    if fits && text.chars().all(usable) && text.starts_with(ends) && text.ends_with(ends) {
+        Ok(text.to_owned())
+    } else {
+        Err("use up to 63 letters, digits, dots and minus signs, such as csi.cert-manager.io".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(more: &[&str]) -> Result<Args, String> {
+        let fixed = ["x", "--node-id=n", "--endpoint=unix:///k/plugins/d/csi.sock"];
+        Args::try_parse_from(fixed.iter().chain(more)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sockets_that_are_none_are_refused() {
+        for text in ["tcp://127.0.0.1:1", "unix://csi.sock", "csi.sock", "", "unix:///a/"] {
+            assert!(text.parse::<Endpoint>().is_err(), "{text:?}");
+        }
+        for text in ["unix:///a/csi.sock", "/a/csi.sock"] {
+            assert_eq!(text.parse(), Ok(Endpoint(PathBuf::from("/a/csi.sock"))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_no_csi_driver_object_can_have_are_refused() {
+        for name in ["", "a/b", ".a", "a-", &"a".repeat(64)] {
+            assert!(parse(&[&format!("--driver-name={name}")]).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn paths_follow_from_endpoint_and_name() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.data_root(), Path::new("/run/csi.cert-manager.io"));
+        assert_eq!(args.registry_folder().as_deref(), Some(Path::new("/k/plugins_registry")));
+        assert_eq!(args.path_for_kubelet(), "/k/plugins/d/csi.sock");
+        let args = parse(&["--plugins-registry-dir=0"]).unwrap();
+        assert_eq!(args.registry_folder(), None);
+    }
+
+    #[test]
+    fn the_help_is_what_the_golden_file_says() {
+        let help = Args::command().term_width(100).render_long_help().to_string();
+        expect_test::expect_file!["../tests/golden/help.txt"].assert_eq(&help);
+    }
+}

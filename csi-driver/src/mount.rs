@@ -1,0 +1,269 @@
+//! The mounts of the node: one tmpfs of ours, and a read-only bind mount for each volume.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// Mounts that can lie upon each other on one target. A driver without locks leaves two or three; more than this is
+/// somebody mounting as fast as we unmount.
+const STACKED_MOUNTS_MAX: usize = 64;
+
+/// The options of every mount of ours: nothing in it is a device, a program, or a set-user-id file.
+const HARMLESS: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// Why a mount could not be made, seen or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// The tmpfs.
+    #[error("cannot mount a tmpfs of {size_bytes} bytes on {at:?}")]
+    Tmpfs {
+        /// Where.
+        at: PathBuf,
+        /// Its size limit.
+        size_bytes: u64,
+        /// The kernel's word.
+        source: Errno,
+    },
+    /// The bind mount of a volume.
+    #[error("cannot mount {from:?} on {target:?}")]
+    Bind {
+        /// What.
+        from: PathBuf,
+        /// Where.
+        target: PathBuf,
+        /// The kernel's word.
+        source: Errno,
+    },
+    /// The second step of a bind mount.
+    #[error("cannot make the mount on {target:?} read-only")]
+    ReadOnly {
+        /// Where.
+        target: PathBuf,
+        /// The kernel's word.
+        source: Errno,
+    },
+    /// Taking a mount away.
+    #[error("cannot unmount {target:?}")]
+    Unmount {
+        /// Where.
+        target: PathBuf,
+        /// The kernel's word.
+        source: Errno,
+    },
+    /// More mounts than anyone makes by accident.
+    #[error(
+        "{target:?} is still a mount point after {STACKED_MOUNTS_MAX} unmounts; another program mounts there"
+    )]
+    Endless {
+        /// Where.
+        target: PathBuf,
+    },
+    /// The list of mounts.
+    #[error("cannot read the list of mounts")]
+    List(#[source] std::io::Error),
+    /// A folder that should be mounted or mounted upon.
+    #[error("cannot look at {path:?}")]
+    Stat {
+        /// Which.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+}
+
+/// What the driver does with mounts; a fake stands in where tests run without rights.
+pub trait Mounter: Send + Sync + 'static {
+    /// Mounts a tmpfs that only root may enter on an existing folder.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn mount_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError>;
+
+    /// Whether the topmost mount on exactly this folder is a tmpfs.
+    ///
+    /// # Errors
+    /// When the list of mounts cannot be read.
+    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError>;
+
+    /// Makes `from` appear on the existing folder `target`, read-only.
+    ///
+    /// # Errors
+    /// When the kernel refuses; nothing is mounted then.
+    fn bind_read_only(&self, from: &Path, target: &Path) -> Result<(), MountError>;
+
+    /// Whether `target` shows `from`. A missing target shows nothing.
+    ///
+    /// # Errors
+    /// When either cannot be looked at.
+    fn shows(&self, from: &Path, target: &Path) -> Result<bool, MountError>;
+
+    /// Takes every mount off `target`; it may be no mount point, or not exist.
+    ///
+    /// # Errors
+    /// When the kernel refuses even to detach it.
+    fn unmount_all(&self, target: &Path) -> Result<(), MountError>;
+}
+
+/// The kernel's mounts. It needs CAP_SYS_ADMIN.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemMounter;
+
+impl Mounter for SystemMounter {
+    fn mount_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError> {
+        let try_with =
+            |options: String| mount(Some("tmpfs"), at, Some("tmpfs"), HARMLESS, Some(options.as_str()));
+        let plain = format!("size={size_bytes},mode=0700");
+        // Kernels before 6.4 do not know `noswap` and call it an invalid argument.
+        let outcome = match try_with(format!("{plain},noswap")) {
+            Err(Errno::EINVAL) => {
+                tracing::warn!("this kernel cannot keep a tmpfs out of swap; keys may be swapped out");
+                try_with(plain)
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|source| MountError::Tmpfs { at: at.to_owned(), size_bytes, source })
+    }
+
+    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError> {
+        let list = std::fs::read("/proc/self/mountinfo").map_err(MountError::List)?;
+        Ok(file_system_on(&list, at).is_some_and(|kind| kind == b"tmpfs"))
+    }
+
+    fn bind_read_only(&self, from: &Path, target: &Path) -> Result<(), MountError> {
+        let none = None::<&str>;
+        mount(Some(from), target, none, MsFlags::MS_BIND, none).map_err(|source| MountError::Bind {
+            from: from.to_owned(),
+            target: target.to_owned(),
+            source,
+        })?;
+        // A bind mount takes its options in a second step only.
+        let options = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | HARMLESS;
+        mount(none, target, none, options, none).map_err(|source| {
+            // What is not read-only must not stay; the first error is the one to tell.
+            let _ = self.unmount_all(target);
+            MountError::ReadOnly { target: target.to_owned(), source }
+        })
+    }
+
+    fn shows(&self, from: &Path, target: &Path) -> Result<bool, MountError> {
+        let stat = |path: &Path| match std::fs::symlink_metadata(path) {
+            Ok(found) => Ok(Some((found.dev(), found.ino()))),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(source) => Err(MountError::Stat { path: path.to_owned(), source }),
+        };
+        // The same inode at both ends: cheaper than the list of mounts, and it sees what a pod sees.
+        Ok(match (stat(from)?, stat(target)?) {
+            (Some(from), Some(target)) => from == target,
+            _ => false,
+        })
+    }
+
+    fn unmount_all(&self, target: &Path) -> Result<(), MountError> {
+        for _ in 0..STACKED_MOUNTS_MAX {
+            let gone = match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
+                Err(Errno::EBUSY) => umount2(target, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH),
+                outcome => outcome,
+            };
+            match gone {
+                Ok(()) => {}
+                // No mount point (any more), or no such folder.
+                Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+                Err(source) => {
+                    return Err(MountError::Unmount { target: target.to_owned(), source });
+                }
+            }
+        }
+        Err(MountError::Endless { target: target.to_owned() })
+    }
+}
+
+/// Whether a path, or a folder on the way to it, is not there.
+pub fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
+}
+
+/// The kind of file system of the topmost mount on exactly `at`, from the text of `/proc/self/mountinfo`
+/// (proc_pid_mountinfo(5)): the mount point is the fifth field, the kind the first behind the lone minus sign.
+fn file_system_on<'l>(list: &'l [u8], at: &Path) -> Option<&'l [u8]> {
+    let wanted = at.as_os_str().as_bytes();
+    // Later lines lie upon earlier ones.
+    list.rsplit(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let point = fields.nth(4)?;
+        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+        (unescape(point) == wanted).then_some(kind)
+    })
+}
+
+/// The kernel writes blanks, line feeds and backslashes of paths as a backslash with three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'\\').then(|| tail.split_at_checked(3)).flatten();
+        let octal = escaped.and_then(|(digits, after)| {
+            let text = std::str::from_utf8(digits).ok()?;
+            Some((u8::from_str_radix(text, 8).ok()?, after))
+        });
+        let (byte, after) = octal.unwrap_or((*first, tail));
+        path.push(byte);
+        rest = after;
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "\
+22 1 0:20 / / rw,relatime shared:1 - ext4 /dev/vda rw
+30 22 0:30 / /run/driver/inmemfs rw,nosuid - tmpfs tmpfs rw,size=1k
+31 22 0:31 / /with\\040blank rw shared:4 master:2 - tmpfs tmpfs rw
+32 30 0:32 / /run/driver/over rw - tmpfs tmpfs rw
+33 32 0:33 / /run/driver/over rw - ext4 /dev/vdb rw
+";
+
+    fn check(at: &str, expected: Option<&str>) {
+        let found = file_system_on(LIST.as_bytes(), Path::new(at));
+        assert_eq!(found, expected.map(str::as_bytes), "{at}");
+    }
+
+    #[test]
+    fn a_folder_that_is_no_mount_point_has_no_file_system_of_its_own() {
+        check("/run/driver", None);
+        check("/run/driver/inmemfs/volume", None);
+        check("/with", None);
+    }
+
+    #[test]
+    fn the_topmost_mount_of_exactly_this_folder_is_found() {
+        check("/", Some("ext4"));
+        check("/run/driver/inmemfs", Some("tmpfs"));
+        check("/with blank", Some("tmpfs"));
+        check("/run/driver/over", Some("ext4"));
+    }
+
+    #[test]
+    fn unmounting_what_is_not_mounted_or_not_there_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        SystemMounter.unmount_all(&folder.path().join("missing")).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            SystemMounter.unmount_all(folder.path()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_target_shows_its_source_only_when_it_is_the_same_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
+        std::fs::create_dir(&inner).unwrap();
+        assert!(!SystemMounter.shows(folder.path(), &inner).unwrap());
+        assert!(!SystemMounter.shows(folder.path(), &inner.join("missing")).unwrap());
+        assert!(SystemMounter.shows(&inner, &inner).unwrap());
+    }
+}

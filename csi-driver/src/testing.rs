@@ -1,0 +1,153 @@
+//! What the tests of several modules need: requests, mounts without rights, and a CA in memory.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use api::keys::{csi as keys, csi_context};
+use futures::future::BoxFuture;
+use issuance::authority::Authority;
+use issuance::key::{Curve, KeyAlgorithm, PrivateKey};
+use issuers::Outcome;
+use jiff::{SignedDuration, Timestamp};
+use proto::csi;
+use proto::csi::volume_capability::{AccessType, MountVolume};
+
+use crate::mount::{MountError, Mounter};
+use crate::signing::{Order, Signing};
+use crate::volume::VolumeSpec;
+
+/// A request for an ECDSA certificate that nothing is wrong with.
+pub(crate) fn publish_request(id: &str, target: &str) -> csi::NodePublishVolumeRequest {
+    let context = [
+        (csi_context::EPHEMERAL, "true"),
+        (csi_context::POD_NAME, "web-0"),
+        (csi_context::POD_NAMESPACE, "team-a"),
+        (csi_context::POD_UID, "u-1"),
+        (csi_context::SERVICE_ACCOUNT_NAME, "web"),
+        (keys::ISSUER_NAME, "ca"),
+        (keys::DNS_NAMES, "${POD_NAME}.test"),
+        (keys::KEY_ALGORITHM, "ECDSA"),
+    ];
+    csi::NodePublishVolumeRequest {
+        volume_id: id.to_owned(),
+        target_path: target.to_owned(),
+        readonly: true,
+        volume_capability: Some(csi::VolumeCapability {
+            access_mode: None,
+            access_type: Some(AccessType::Mount(MountVolume::default())),
+        }),
+        volume_context: context.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        ..Default::default()
+    }
+}
+
+/// The same request, read.
+pub(crate) fn spec(id: &str, target: &str) -> VolumeSpec {
+    VolumeSpec::from_request(publish_request(id, target)).unwrap()
+}
+
+/// Mounts that exist only here: what lies on each target, topmost last.
+#[derive(Debug, Default)]
+pub(crate) struct FakeMounter {
+    mounts: Mutex<HashMap<PathBuf, Vec<PathBuf>>>,
+    broken: std::sync::atomic::AtomicBool,
+}
+
+impl FakeMounter {
+    /// Makes every bind mount fail from now on, or succeed again.
+    pub(crate) fn break_down(&self, broken: bool) {
+        self.broken.store(broken, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Lays something foreign on a target.
+    pub(crate) fn cover(&self, target: &Path) {
+        self.push(target, Path::new("/foreign"));
+    }
+
+    /// What a target shows.
+    pub(crate) fn stack(&self, target: &Path) -> Vec<PathBuf> {
+        self.mounts.lock().unwrap().get(target).cloned().unwrap_or_default()
+    }
+
+    fn push(&self, target: &Path, from: &Path) {
+        let mut mounts = self.mounts.lock().unwrap();
+        mounts.entry(target.to_owned()).or_default().push(from.to_owned());
+    }
+}
+
+impl Mounter for FakeMounter {
+    fn mount_tmpfs(&self, at: &Path, _: u64) -> Result<(), MountError> {
+        self.push(at, Path::new("tmpfs"));
+        Ok(())
+    }
+
+    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError> {
+        Ok(self.stack(at).last().is_some_and(|top| top == Path::new("tmpfs")))
+    }
+
+    fn bind_read_only(&self, from: &Path, target: &Path) -> Result<(), MountError> {
+        if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
+            let source = nix::errno::Errno::EPERM;
+            let (from, target) = (from.to_owned(), target.to_owned());
+            return Err(MountError::Bind { from, target, source });
+        }
+        assert!(from.is_dir() && target.is_dir(), "{from:?} on {target:?}");
+        self.push(target, from);
+        Ok(())
+    }
+
+    fn shows(&self, from: &Path, target: &Path) -> Result<bool, MountError> {
+        Ok(self.stack(target).last().is_some_and(|top| top == from))
+    }
+
+    fn unmount_all(&self, target: &Path) -> Result<(), MountError> {
+        self.mounts.lock().unwrap().remove(target);
+        Ok(())
+    }
+}
+
+/// A CA in memory that signs when it is let.
+pub(crate) struct TestCa {
+    authority: Authority,
+    /// Signatures made.
+    pub(crate) signed: std::sync::atomic::AtomicUsize,
+    /// One permit is needed for each answer.
+    pub(crate) gate: tokio::sync::Semaphore,
+    /// What to answer instead of a signature.
+    pub(crate) answer: Mutex<Option<Outcome>>,
+}
+
+impl TestCa {
+    /// A CA whose gate lets `answers` through.
+    pub(crate) fn new(answers: usize) -> Self {
+        let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+        let lifetime = SignedDuration::from_hours(24 * 365);
+        let now = Timestamp::now();
+        Self {
+            authority: Authority::self_signed("test CA", key, lifetime, now).unwrap(),
+            signed: 0.into(),
+            gate: tokio::sync::Semaphore::new(answers),
+            answer: Mutex::default(),
+        }
+    }
+
+    /// How often it signed.
+    pub(crate) fn signatures(&self) -> usize {
+        self.signed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Signing for TestCa {
+    fn sign<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            self.gate.acquire().await.unwrap().forget();
+            if let Some(answer) = self.answer.lock().unwrap().take() {
+                return answer;
+            }
+            self.signed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let issued = self.authority.sign(order.request, order.terms, order.now).unwrap();
+            Outcome::Issued(issued)
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! An API server that knows a handful of objects: enough of list and watch for a client that looks at one at a time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// The objects, by the path of their collection and their name; clones share them.
+#[derive(Clone)]
+pub(crate) struct FakeApi {
+    objects: Arc<Mutex<HashMap<(String, String), Value>>>,
+    changes: watch::Sender<u64>,
+}
+
+impl FakeApi {
+    /// Serves on a free port of the loopback until the test ends.
+    pub(crate) async fn start() -> (Self, SocketAddr) {
+        let api = Self { objects: Arc::default(), changes: watch::channel(1).0 };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().fallback(answer).with_state(api.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (api, address)
+    }
+
+    /// Creates or replaces an object.
+    pub(crate) fn put(&self, collection: &str, name: &str, mut object: Value) {
+        let version = *self.changes.borrow() + 1;
+        object["metadata"] =
+            json!({"name": name, "namespace": "team-a", "uid": name, "resourceVersion": version.to_string()});
+        self.objects.lock().unwrap().insert((collection.to_owned(), name.to_owned()), object);
+        self.changes.send_replace(version);
+    }
+
+    fn get(&self, collection: &str, name: &str) -> Option<Value> {
+        let key = (collection.to_owned(), name.to_owned());
+        self.objects.lock().unwrap().get(&key).cloned()
+    }
+}
+
+async fn answer(State(api): State<FakeApi>, uri: Uri) -> Response {
+    let collection = uri.path().to_owned();
+    let query = uri.query().unwrap_or_default().to_owned();
+    let name = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("fieldSelector=metadata.name%3D"))
+        .unwrap_or_default()
+        .to_owned();
+    if query.contains("watch=true") {
+        return Body::from_stream(events(api, collection, name)).into_response();
+    }
+    let version = api.changes.borrow().to_string();
+    let items: Vec<_> = api.get(&collection, &name).into_iter().collect();
+    let list = json!({
+        "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items
+    });
+    ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+}
+
+/// An event at each change, whether or not it is about this object.
+fn events(
+    api: FakeApi,
+    collection: String,
+    name: String,
+) -> impl futures::Stream<Item = Result<String, std::convert::Infallible>> {
+    let changes = api.changes.subscribe();
+    futures::stream::unfold(changes, |mut changes| async move {
+        changes.changed().await.ok()?;
+        Some(((), changes))
+    })
+    .filter_map(move |()| {
+        let object = api.get(&collection, &name);
+        let event = object.map(|object| format!("{}\n", json!({"type": "MODIFIED", "object": object})));
+        futures::future::ready(event.map(Ok))
+    })
+}

@@ -1,0 +1,52 @@
+//! What each test begins with.
+
+use base64::Engine as _;
+use issuance::authority::Authority;
+use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::api::FakeApi;
+use crate::driver::Driver;
+
+const ISSUERS: &str = "/apis/cert-manager.io/v1/namespaces/team-a/issuers";
+const SECRETS: &str = "/api/v1/namespaces/team-a/secrets";
+
+/// A driver and its API server, with an issuer `ca` and one called `self`; nothing without root.
+pub(crate) async fn node() -> Option<(Driver, FakeApi)> {
+    let (driver, api) = bare_node().await?;
+    add_ca(&api);
+    api.put(ISSUERS, "self", json!({"spec": {"selfSigned": {}}}));
+    Some((driver, api))
+}
+
+/// A driver and an API server without objects; nothing without root.
+pub(crate) async fn bare_node() -> Option<(Driver, FakeApi)> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: mounting needs root");
+        return None;
+    }
+    let (api, address) = FakeApi::start().await;
+    Some((Driver::start(address).await, api))
+}
+
+/// Adds a CA with its Secret, as the issuer `ca`.
+pub(crate) fn add_ca(api: &FakeApi) {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    let text = key.to_pem(KeyEncoding::Pkcs8);
+    let lifetime = SignedDuration::from_hours(24 * 365);
+    let ca = Authority::self_signed("test CA", key, lifetime, Timestamp::now()).unwrap();
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let certificate = ca.certificate().to_pem();
+    let data = json!({"tls.crt": encode(certificate.as_bytes()), "tls.key": encode(text.expose())});
+    api.put(SECRETS, "ca", json!({"data": data}));
+    api.put(ISSUERS, "ca", json!({"spec": {"ca": {"secretName": "ca"}}}));
+}
+
+/// Checks that key and certificate of a volume belong together.
+pub(crate) fn check_pair(driver: &Driver, id: &str, algorithm: KeyAlgorithm) {
+    let key = PrivateKey::from_pem(&driver.read(id, "tls.key")).unwrap();
+    assert_eq!(key.algorithm(), algorithm);
+    let chain = issuance::bundle::Bundle::parse(&driver.read(id, "tls.crt")).unwrap();
+    assert_eq!(chain.certificates()[0].public_key(), key.public_key());
+}
