@@ -4,6 +4,6 @@ use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    runtime::install_crypto();
+    runtime::prepare();
     cainjector::run(cainjector::Args::parse()).await
 }

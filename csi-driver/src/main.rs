@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    runtime::install_crypto();
+    runtime::prepare();
     let args = csi_driver::Args::parse();
     match csi_driver::run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 #[command(next_help_heading = "Logging")]
 pub struct LoggingArgs {
     /// Verbosity: 0 errors, 1 warnings, 2 information, 3 and 4 debugging, 5 and more everything
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 2)]
+    #[arg(short = 'v', long = "v", alias = "log-level", value_name = "LEVEL", default_value_t = 2)]
     pub verbosity: u8,
 
     /// Form of the log lines

@@ -39,6 +39,14 @@ pub mod watch;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What `main` does first: chooses the cryptography and keeps the process small.
+pub fn prepare() {
+    install_crypto();
+    // Where the system gives huge pages to everybody, a process like ours fills the least part of them: with 300
+    // volumes, the node plugin had 13 MB of its own instead of 31 MB. A kernel without the call has none to refuse.
+    let _ = nix::sys::prctl::set_thp_disable(true);
+}
+
 /// Makes aws-lc-rs the process-wide provider of TLS cryptography. Call it once, first thing in `main`; later calls
 /// change nothing.
 pub fn install_crypto() {

@@ -6,7 +6,7 @@ use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    runtime::install_crypto();
+    runtime::prepare();
     match webhook::run(webhook::Args::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
