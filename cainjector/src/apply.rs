@@ -44,26 +44,6 @@ pub struct Injector {
     figures: Figures,
 }
 
-/// Works on targets that are due until shutdown is requested; a target in work is finished.
-///
-/// # Errors
-/// None; what fails is tried again, later each time.
-pub async fn work(injector: Arc<Injector>, shutdown: Shutdown) -> anyhow::Result<()> {
-    loop {
-        let target = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            target = injector.queue.take() => target,
-        };
-        let reconcile = injector.reconcile(&target);
-        let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, reconcile).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            tracing::warn!(%target, "no answer within {RECONCILE_TIMEOUT:?}");
-            Outcome::Failed
-        });
-        injector.queue.finish(target, outcome);
-    }
-}
-
 impl Injector {
     /// An injector that takes CAs from `namespace` alone, if there is one. Nothing is watched yet.
     pub(crate) fn new(client: Client, namespace: Option<String>, figures: Figures) -> Self {
@@ -91,6 +71,16 @@ impl Injector {
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Works on targets that are due until shutdown is requested; a target in work is finished.
+    pub(crate) async fn work(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let queue = Arc::clone(&self.queue);
+        let look = move |target| {
+            let this = Arc::clone(&self);
+            async move { this.reconcile(&target).await }
+        };
+        queue.work(shutdown, RECONCILE_TIMEOUT, look).await
     }
 
     /// A target was seen that asks for a bundle.

@@ -1,7 +1,7 @@
 //! Flags.
 
 use clap::Parser;
-use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs};
 
 /// Copies CA bundles from Secrets into webhook configurations and API services
 #[derive(Debug, Clone, Parser)]
@@ -15,13 +15,9 @@ pub struct Args {
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 
-    /// Address of the metrics (/metrics, plain HTTP); 0 switches them off
-    #[arg(long, value_name = "ADDRESS", default_value = ":9402")]
-    pub metrics_listen_address: ListenAddress,
-
-    /// Address of the probes (/livez, /readyz); 0 switches them off
-    #[arg(long, value_name = "ADDRESS", default_value = ":6080")]
-    pub healthz_listen_address: ListenAddress,
+    /// Where to answer probes and scrapes.
+    #[command(flatten)]
+    pub admin: AdminArgs,
 
     /// How to log.
     #[command(flatten)]

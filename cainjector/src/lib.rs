@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use runtime::follow::follow;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -48,32 +49,26 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubernetes, namespace, metrics_listen_address, healthz_listen_address, logging } = args;
+    let Args { kubernetes, namespace, admin, logging } = args;
     runtime::log::init(&logging);
     let readiness = Readiness::default();
     let metrics = runtime::metrics::Metrics::new("cainjector", env!("CARGO_PKG_VERSION"));
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let probes = runtime::admin::probes(readiness.clone());
-    runtime::admin::spawn(&mut tasks, "health probes", healthz_listen_address, probes, &shutdown)?;
-    let scrapes = runtime::admin::metrics(metrics.clone());
-    runtime::admin::spawn(&mut tasks, "metrics", metrics_listen_address, scrapes, &shutdown)?;
+    runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
     let injector = Arc::new(Injector::new(client, namespace, Figures::new(&metrics)));
     for kind in TargetKind::ALL {
         let ready = readiness.component(kind.plural());
-        tasks.spawn(kind.plural(), watch::follow(*kind, Arc::clone(&injector), ready, shutdown.clone()));
+        let (api, injector) = (injector.targets(*kind), Arc::clone(&injector));
+        let changed = move |change| injector.changed(*kind, change);
+        tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
     }
     for _ in 0..WORKERS {
-        tasks.spawn("worker", apply::work(Arc::clone(&injector), shutdown.clone()));
+        tasks.spawn("worker", Arc::clone(&injector).work(shutdown.clone()));
     }
-    let draining = shutdown.clone();
-    tasks.spawn("readiness", async move {
-        draining.requested().await;
-        readiness.drain();
-        Ok(())
-    });
+    tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
 }

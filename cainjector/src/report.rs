@@ -2,20 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use runtime::watch::Failure;
+use kube::runtime::events::{Event, EventType};
+use runtime::events::Events;
 
 use crate::MANAGER;
 use crate::metrics::Figures;
 use crate::plan::Refusal;
 use crate::target::{Live, Target};
-
-/// How long an event may take: it is a courtesy, and injection does not wait for it longer than this.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What became of a look at a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +26,14 @@ pub(crate) enum News {
 
 /// Remembers what was last said about each target.
 pub(crate) struct Report {
-    recorder: Recorder,
+    events: Events,
     figures: Figures,
     said: Mutex<HashMap<Target, News>>,
 }
 
 impl Report {
     pub(crate) fn new(client: Client, figures: Figures) -> Self {
-        Self { recorder: Recorder::new(client, Reporter::from(MANAGER)), figures, said: Mutex::default() }
+        Self { events: Events::new(client, MANAGER), figures, said: Mutex::default() }
     }
 
     pub(crate) async fn tell(&self, live: &Live, news: News) {
@@ -90,15 +86,6 @@ impl Report {
             uid: Some(live.uid.clone()),
             ..ObjectReference::default()
         };
-        let publish = self.recorder.publish(event, &object);
-        let target = &live.target;
-        match tokio::time::timeout(EVENT_TIMEOUT, publish).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let failure = Failure::from(&error);
-                tracing::warn!(%target, %failure, "cannot write an event");
-            }
-            Err(_) => tracing::warn!(%target, "cannot write an event within {EVENT_TIMEOUT:?}"),
-        }
+        self.events.publish(event, &object).await;
     }
 }

@@ -1,84 +1,47 @@
-//! Follows the metadata of the targets of one kind.
+//! What the watches of the targets tell: who asks for which CA.
+//!
+//! The API server sends metadata alone. Of that, what the annotations ask for is kept; schemas, managed fields and
+//! foreign annotations are dropped as soon as they are decoded.
 
-use std::collections::HashSet;
-use std::pin::pin;
-use std::sync::Arc;
-
-use futures::StreamExt as _;
 use kube::Api;
-use kube::core::{DynamicObject, PartialObjectMeta};
-use kube::runtime::utils::StreamBackoff;
-use kube::runtime::watcher::{self, Event, watcher};
-use runtime::backoff::Backoff;
-use runtime::readiness::Pending;
-use runtime::shutdown::Shutdown;
-use runtime::watch::Failure;
+use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use runtime::follow::Change;
 
 use crate::apply::Injector;
 use crate::reference;
 use crate::target::{Target, TargetKind};
 
-/// Follows the targets of one kind until shutdown is requested; `ready` is told when all of them have been seen once.
-///
-/// The API server sends metadata alone. Of that, what the annotations ask for is kept; schemas, managed fields and
-/// foreign annotations are dropped as soon as they are decoded.
-///
-/// # Errors
-/// None; a watch that is refused is tried again, and the process stays unready until then.
-pub async fn follow(
-    kind: TargetKind,
-    injector: Arc<Injector>,
-    ready: Pending,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let objects: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(injector.client(), &kind.resource());
-    let events = watcher(objects, watcher::Config::default());
-    let mut events = pin!(StreamBackoff::new(events, Backoff::default()));
-    let mut ready = Some(ready);
-    let mut listed = HashSet::new();
-    loop {
-        let event = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            Some(event) = events.next() => event,
-        };
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                listed.extend(object.metadata.name.clone());
-                injector.seen(kind, object.metadata);
-            }
-            Ok(Event::InitDone) => {
-                injector.listed(kind, &listed);
-                listed = HashSet::new();
-                if let Some(ready) = ready.take() {
-                    ready.ready();
-                }
-            }
-            Ok(Event::Apply(object)) => injector.seen(kind, object.metadata),
-            Ok(Event::Delete(object)) => {
+/// A target without its content.
+pub(crate) type Metadata = PartialObjectMeta<DynamicObject>;
+
+impl Injector {
+    /// The metadata of all targets of one kind.
+    pub(crate) fn targets(&self, kind: TargetKind) -> Api<Metadata> {
+        Api::all_with(self.client(), &kind.resource())
+    }
+
+    /// Takes what a watch tells about the targets of one kind.
+    pub(crate) fn changed(&self, kind: TargetKind, change: Change<Metadata>) {
+        match change {
+            Change::Seen(object) => self.seen(kind, object.metadata),
+            Change::Gone(object) => {
                 let name = object.metadata.name.unwrap_or_default();
-                injector.gone(Target { kind, name });
+                self.gone(Target { kind, name });
             }
-            Err(error) => {
-                let failure = Failure::from(&error);
-                tracing::warn!(resource = kind.plural(), %failure, "cannot watch the targets");
+            Change::Listed(names) => {
+                let names = names.into_iter().map(|name| name.name).collect();
+                for target in self.missing(kind, &names) {
+                    self.gone(target);
+                }
             }
         }
     }
-}
 
-impl Injector {
-    fn seen(&self, kind: TargetKind, metadata: kube::core::ObjectMeta) {
+    fn seen(&self, kind: TargetKind, metadata: ObjectMeta) {
         let target = Target { kind, name: metadata.name.unwrap_or_default() };
         match reference::wanted(&metadata.annotations.unwrap_or_default()) {
             Some(wanted) => self.wants(target, wanted),
             None => self.wants_nothing(&target),
-        }
-    }
-
-    fn listed(&self, kind: TargetKind, names: &HashSet<String>) {
-        for target in self.missing(kind, names) {
-            self.gone(target);
         }
     }
 }

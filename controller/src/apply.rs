@@ -43,25 +43,6 @@ pub struct Judge {
     figures: Figures,
 }
 
-/// Works on issuers that are due until shutdown is requested; an issuer in work is finished.
-///
-/// # Errors
-/// None; what fails is tried again, later each time.
-pub async fn work(judge: Arc<Judge>, shutdown: Shutdown) -> anyhow::Result<()> {
-    loop {
-        let key = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            key = judge.queue.take() => key,
-        };
-        let outcome = tokio::time::timeout(RECONCILE_TIMEOUT, judge.reconcile(&key)).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            tracing::warn!(issuer = %key, "no answer within {RECONCILE_TIMEOUT:?}");
-            Outcome::Failed
-        });
-        judge.queue.finish(key, outcome);
-    }
-}
-
 impl Judge {
     /// Nothing is watched yet. Secrets of ClusterIssuers are those of `cluster_resource_namespace`.
     pub(crate) fn new(client: Client, cluster_resource_namespace: String, figures: Figures) -> Self {
@@ -88,6 +69,16 @@ impl Judge {
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Works on issuers that are due until shutdown is requested; an issuer in work is finished.
+    pub(crate) async fn work(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let queue = Arc::clone(&self.queue);
+        let look = move |key| {
+            let this = Arc::clone(&self);
+            async move { this.reconcile(&key).await }
+        };
+        queue.work(shutdown, RECONCILE_TIMEOUT, look).await
     }
 
     /// An issuer was seen.

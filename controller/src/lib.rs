@@ -25,6 +25,7 @@ pub use args::Args;
 
 use crate::apply::Judge;
 use crate::metrics::Figures;
+use crate::object::IssuerObject;
 
 /// Field manager and user agent, as the peer's.
 pub const MANAGER: &str = "cert-manager-controller";
@@ -40,46 +41,33 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args {
-        kubernetes,
-        cluster_resource_namespace,
-        metrics_listen_address,
-        healthz_listen_address,
-        logging,
-    } = args;
+    let Args { kubernetes, cluster_resource_namespace, admin, logging } = args;
     runtime::log::init(&logging);
     let readiness = Readiness::default();
     let metrics = runtime::metrics::Metrics::new("controller", env!("CARGO_PKG_VERSION"));
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let probes = runtime::admin::probes(readiness.clone());
-    runtime::admin::spawn(&mut tasks, "health probes", healthz_listen_address, probes, &shutdown)?;
-    let scrapes = runtime::admin::metrics(metrics.clone());
-    runtime::admin::spawn(&mut tasks, "metrics", metrics_listen_address, scrapes, &shutdown)?;
+    runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
     let judge = Arc::new(Judge::new(client, cluster_resource_namespace, Figures::new(&metrics)));
-    tasks.spawn(
-        "issuers",
-        watch::follow::<api::Issuer>(Arc::clone(&judge), readiness.component("issuers"), shutdown.clone()),
-    );
-    tasks.spawn(
-        "clusterissuers",
-        watch::follow::<api::ClusterIssuer>(
-            Arc::clone(&judge),
-            readiness.component("clusterissuers"),
-            shutdown.clone(),
-        ),
-    );
+    follow::<api::Issuer>(&mut tasks, &judge, &readiness, &shutdown);
+    follow::<api::ClusterIssuer>(&mut tasks, &judge, &readiness, &shutdown);
     for _ in 0..WORKERS {
-        tasks.spawn("worker", apply::work(Arc::clone(&judge), shutdown.clone()));
+        tasks.spawn("worker", Arc::clone(&judge).work(shutdown.clone()));
     }
-    let draining = shutdown.clone();
-    tasks.spawn("readiness", async move {
-        draining.requested().await;
-        readiness.drain();
-        Ok(())
-    });
+    tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
+}
+
+fn follow<K: IssuerObject>(
+    tasks: &mut Tasks,
+    judge: &Arc<Judge>,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) {
+    let name = K::KIND.plural();
+    let ready = readiness.component(name);
+    tasks.spawn(name, watch::follow_issuers::<K>(Arc::clone(judge), ready, shutdown.clone()));
 }

@@ -24,6 +24,14 @@ impl IssuerKind {
         }
     }
 
+    /// Plural of the kind, as in URLs.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuers",
+            Self::ClusterIssuer => "clusterissuers",
+        }
+    }
+
     /// Group, version and plural of the kind.
     pub fn resource(self) -> ApiResource {
         match self {

@@ -2,33 +2,29 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use api::{Condition, ConditionStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use runtime::watch::Failure;
+use kube::runtime::events::{Event, EventType};
+use runtime::events::Events;
 
 use crate::MANAGER;
 use crate::object::{IssuerKey, Seen};
-
-/// How long an event may take: it is a courtesy, and the status does not wait for it longer than this.
-const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reason of the event on an issuer whose type we do not have yet.
 const UNSUPPORTED: &str = "IssuerTypeUnsupported";
 
 /// Writes events.
 pub(crate) struct Report {
-    recorder: Recorder,
+    events: Events,
     /// The generation of each issuer about which was said that its type is not supported.
     said_unsupported: Mutex<HashMap<IssuerKey, Option<i64>>>,
 }
 
 impl Report {
     pub(crate) fn new(client: Client) -> Self {
-        Self { recorder: Recorder::new(client, Reporter::from(MANAGER)), said_unsupported: Mutex::default() }
+        Self { events: Events::new(client, MANAGER), said_unsupported: Mutex::default() }
     }
 
     /// The Ready condition changed to this.
@@ -75,14 +71,6 @@ impl Report {
             uid: Some(seen.uid.clone()),
             ..ObjectReference::default()
         };
-        let publish = self.recorder.publish(&event, &object);
-        match tokio::time::timeout(EVENT_TIMEOUT, publish).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let failure = Failure::from(&error);
-                tracing::warn!(issuer = %key, %failure, "cannot write an event");
-            }
-            Err(_) => tracing::warn!(issuer = %key, "cannot write an event within {EVENT_TIMEOUT:?}"),
-        }
+        self.events.publish(&event, &object).await;
     }
 }

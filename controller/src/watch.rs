@@ -1,17 +1,11 @@
-//! Follows the issuers of one kind.
+//! What the watches of the issuers tell.
 
-use std::collections::HashSet;
-use std::pin::pin;
 use std::sync::Arc;
 
-use futures::StreamExt as _;
 use kube::Api;
-use kube::runtime::utils::StreamBackoff;
-use kube::runtime::watcher::{self, Event, watcher};
-use runtime::backoff::Backoff;
+use runtime::follow::{Change, follow};
 use runtime::readiness::Pending;
 use runtime::shutdown::Shutdown;
-use runtime::watch::Failure;
 
 use crate::apply::Judge;
 use crate::object::{IssuerObject, view};
@@ -20,44 +14,25 @@ use crate::object::{IssuerObject, view};
 ///
 /// # Errors
 /// None; a watch that is refused is tried again, and the process stays unready until then.
-pub async fn follow<K: IssuerObject>(
+pub async fn follow_issuers<K: IssuerObject>(
     judge: Arc<Judge>,
     ready: Pending,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let issuers: Api<K> = Api::all(judge.client());
-    let events = watcher(issuers, watcher::Config::default());
-    let mut events = pin!(StreamBackoff::new(events, Backoff::default()));
-    let mut ready = Some(ready);
-    let mut listed = HashSet::new();
-    loop {
-        let event = tokio::select! {
-            () = shutdown.requested() => return Ok(()),
-            Some(event) = events.next() => event,
-        };
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
+    let api: Api<K> = Api::all(judge.client());
+    let what = K::KIND.plural();
+    follow(api, what, ready, shutdown, move |change| judge.changed(change)).await
+}
+
+impl Judge {
+    fn changed<K: IssuerObject>(&self, change: Change<K>) {
+        match change {
+            Change::Seen(object) => {
                 let (key, seen) = view(object);
-                listed.insert(key.name.clone());
-                judge.seen(key, seen);
+                self.seen(key, seen);
             }
-            Ok(Event::InitDone) => {
-                judge.listed(K::KIND, &listed);
-                listed = HashSet::new();
-                if let Some(ready) = ready.take() {
-                    ready.ready();
-                }
-            }
-            Ok(Event::Apply(object)) => {
-                let (key, seen) = view(object);
-                judge.seen(key, seen);
-            }
-            Ok(Event::Delete(object)) => judge.gone(&view(object).0),
-            Err(error) => {
-                let failure = Failure::from(&error);
-                tracing::warn!(kind = K::KIND.kind(), %failure, "cannot watch the issuers");
-            }
+            Change::Gone(object) => self.gone(&view(object).0),
+            Change::Listed(names) => self.listed(K::KIND, &names),
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
 
-use crate::args::ListenAddress;
+use crate::args::{AdminArgs, ListenAddress};
 use crate::listen;
 use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
@@ -28,6 +28,22 @@ pub fn probes(readiness: Readiness) -> Router {
 /// `/metrics` in the OpenMetrics text format.
 pub fn metrics(metrics: Metrics) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
+}
+
+/// Serves probes and metrics where `args` say, as two of `tasks`, until shutdown is requested.
+///
+/// # Errors
+/// When an address cannot be listened on.
+pub fn spawn_all(
+    tasks: &mut Tasks,
+    args: &AdminArgs,
+    readiness: &Readiness,
+    registry: &Metrics,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let router = probes(readiness.clone());
+    spawn(tasks, "probes", args.healthz_listen_address, router, shutdown)?;
+    spawn(tasks, "metrics", args.metrics_listen_address, metrics(registry.clone()), shutdown)
 }
 
 /// Serves `router` on `address` as one of `tasks` until `end` is requested; does nothing where the address is off.

@@ -36,6 +36,18 @@ pub struct KubernetesArgs {
     pub kubeconfig: Option<PathBuf>,
 }
 
+/// Where a controller answers probes and scrapes.
+#[derive(Debug, Clone, Args)]
+pub struct AdminArgs {
+    /// Address of the metrics (/metrics, plain HTTP); 0 switches them off
+    #[arg(long, value_name = "ADDRESS", default_value = ":9402")]
+    pub metrics_listen_address: ListenAddress,
+
+    /// Address of the probes (/livez, /readyz); 0 switches them off
+    #[arg(long, value_name = "ADDRESS", default_value = ":6080")]
+    pub healthz_listen_address: ListenAddress,
+}
+
 /// A listening address that can be switched off, as in `--metrics-listen-address=0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListenAddress {

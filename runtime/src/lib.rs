@@ -24,6 +24,8 @@ pub mod admin;
 pub mod args;
 pub mod backoff;
 pub mod client;
+pub mod events;
+pub mod follow;
 pub mod listen;
 pub mod log;
 pub mod metrics;

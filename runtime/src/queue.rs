@@ -4,14 +4,16 @@
 //! entries as the caller has objects. What arrives while a key is being worked on is remembered as one more turn.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt::Display;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::shutdown::Shutdown;
 
 /// What a worker says about the key it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +98,35 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         self.state().finish(key, outcome, Instant::now());
         // A worker may wait for a later instant than the one that was just set.
         self.wake.notify_one();
+    }
+
+    /// Takes keys and works on them one at a time until shutdown is requested; a key in work is finished. A look that
+    /// takes longer than `timeout` counts as failed. Run it several times to work on several keys at once.
+    ///
+    /// # Errors
+    /// None; the result is for [`crate::tasks::Tasks::spawn`].
+    pub async fn work<Look>(
+        self: Arc<Self>,
+        shutdown: Shutdown,
+        timeout: Duration,
+        look: impl Fn(K) -> Look + Send,
+    ) -> anyhow::Result<()>
+    where
+        K: Display + Send,
+        Look: Future<Output = Outcome> + Send,
+    {
+        loop {
+            let key = tokio::select! {
+                () = shutdown.requested() => return Ok(()),
+                key = self.take() => key,
+            };
+            let outcome = tokio::time::timeout(timeout, look(key.clone())).await;
+            let outcome = outcome.unwrap_or_else(|_| {
+                tracing::warn!(%key, "no answer within {timeout:?}");
+                Outcome::Failed
+            });
+            self.finish(key, outcome);
+        }
     }
 
     /// How many keys wait for a worker now.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::task::JoinSet;
 
+use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
 
 /// The long-running tasks of one process.
@@ -29,6 +30,16 @@ impl Tasks {
         task: impl Future<Output = anyhow::Result<()>> + Send + 'static,
     ) {
         self.set.spawn(async move { (name, task.await) });
+    }
+
+    /// Makes the process unready as soon as shutdown is requested.
+    pub fn drain_at_shutdown(&mut self, readiness: Readiness) {
+        let shutdown = self.shutdown.clone();
+        self.spawn("readiness", async move {
+            shutdown.requested().await;
+            readiness.drain();
+            Ok(())
+        });
     }
 
     /// Waits until shutdown is requested or a task ends, then gives the others `grace` to finish.
