@@ -1,9 +1,9 @@
 //! `cargo xtask demo`: from nothing to two pods that speak mutual TLS, on a real cluster.
 
-mod certificates;
+pub(crate) mod certificates;
 mod loopback;
 mod pods;
-mod scenes;
+pub(crate) mod scenes;
 
 use std::time::Instant;
 

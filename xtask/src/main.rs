@@ -1,5 +1,6 @@
 //! Everything about this repository that is more than a cargo command.
 
+mod bench;
 mod cluster;
 mod demo;
 mod golden;
@@ -23,6 +24,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Everything that must hold before a change lands; what CI runs
     Test(test::Arguments),
+    /// How fast and how large the programs are, measured on a real cluster
+    Bench(bench::Arguments),
     /// Start, look into and stop a real Kubernetes cluster on this machine
     #[command(subcommand)]
     Cluster(cluster::Command),
@@ -37,6 +40,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments).await,
         Task::Test(arguments) => test::run(&arguments).await,
+        Task::Bench(arguments) => bench::run(&arguments).await,
         Task::Cluster(command) => cluster::run(command).await,
         Task::Golden(arguments) => golden::run(&arguments),
         Task::Image(arguments) => image::run(&arguments),

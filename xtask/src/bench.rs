@@ -1,0 +1,139 @@
+//! `cargo xtask bench`: how fast and how large the programs are, measured on a real cluster.
+
+mod bodies;
+mod figures;
+mod keys;
+mod load;
+mod machine;
+mod mount;
+mod node;
+mod process;
+mod report;
+mod review;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args, ValueEnum};
+use e2e::cluster::{Cluster, Config, Name, Placement};
+use e2e::{image, install, paths};
+
+use self::machine::Machine;
+use self::report::Report;
+
+/// The cluster of the benchmark.
+const CLUSTER: &str = "signet-bench";
+
+/// The driver's tmpfs has room for 2,000 volumes by default.
+const VOLUMES_MAX: u16 = 1500;
+
+/// Longest series of reviews, in seconds.
+const SECONDS_MAX: u64 = 300;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only this half
+    part: Option<Part>,
+    /// Length of each series of reviews, in seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
+    seconds: u64,
+    /// How many volumes are mounted in each series
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=i64::from(VOLUMES_MAX)))]
+    volumes: u16,
+    /// Use this running cluster, on which the chart is installed already, and leave it running
+    #[arg(long, value_name = "NAME", conflicts_with = "keep")]
+    cluster: Option<Name>,
+    /// Keep the benchmark's own cluster running afterwards
+    #[arg(long)]
+    keep: bool,
+    /// Put the figures into BENCHMARKS.md
+    #[arg(long, conflicts_with = "part")]
+    write: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The driver: volumes published and unpublished over its socket
+    Mount,
+    /// The webhook: admission reviews answered
+    Review,
+}
+
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the benchmark runs a node, which takes namespaces and mounts, so it needs root: sudo -E cargo xtask bench"
+    );
+    if cfg!(debug_assertions) {
+        return again_with_optimisation();
+    }
+    let report = match &arguments.cluster {
+        Some(name) => measure(&Cluster::attach(name)?, arguments).await?,
+        None => on_own_cluster(arguments).await?,
+    };
+    let section = report.section();
+    println!("\n{section}");
+    if arguments.write {
+        let path = paths::workspace().join("BENCHMARKS.md");
+        write(&path, &section).with_context(|| format!("failed to update {}", path.display()))?;
+        println!("{} is up to date.", path.display());
+    }
+    Ok(())
+}
+
+/// Runs the same command in an optimised build: a slow load generator would be what is measured.
+fn again_with_optimisation() -> anyhow::Result<()> {
+    println!("Building the load generator with optimisation ...");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["run", "--release", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--"]);
+    let status = command.args(std::env::args_os().skip(1)).current_dir(paths::workspace()).status();
+    if !status.context("failed to run cargo")?.success() {
+        bail!("the benchmark failed; its messages are above");
+    }
+    Ok(())
+}
+
+async fn on_own_cluster(arguments: &Arguments) -> anyhow::Result<Report> {
+    let name: Name = CLUSTER.parse()?;
+    let images = image::build_all()?;
+    let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
+    let outcome = match install::install(&cluster, &images).await {
+        Ok(()) => measure(&cluster, arguments).await,
+        Err(error) => Err(error),
+    };
+    if arguments.keep {
+        println!("cluster {CLUSTER} is still running: cargo xtask cluster down --name {CLUSTER}");
+    } else {
+        Cluster::down(&name)?;
+    }
+    outcome
+}
+
+async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Report> {
+    let wanted = |part| arguments.part.is_none_or(|only| only == part);
+    let machine = Machine::look().await?;
+    let mounts =
+        if wanted(Part::Mount) { Some(mount::run(cluster, arguments.volumes.into()).await?) } else { None };
+    let reviews = if wanted(Part::Review) {
+        Some(review::run(cluster, Duration::from_secs(arguments.seconds)).await?)
+    } else {
+        None
+    };
+    Ok(Report { command: command(), machine, mounts, reviews })
+}
+
+/// What was typed.
+fn command() -> String {
+    let given: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", given.join(" "))
+}
+
+fn write(path: &Path, section: &str) -> anyhow::Result<()> {
+    let before = fs::read_to_string(path)?;
+    fs::write(path, report::insert(&before, section))?;
+    Ok(())
+}

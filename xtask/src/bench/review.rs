@@ -1,0 +1,211 @@
+//! `cargo xtask bench review`: how fast the webhook answers, asked as the API server asks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use e2e::cluster::Cluster;
+use e2e::install::RELEASE;
+use e2e::netns::Network;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use super::bodies::{self, REVIEW_UID, Review};
+use super::figures::Series;
+use super::load;
+use super::process::{Memory, Process};
+
+const PROGRAM: &str = "signet-webhook";
+
+/// Numbers of connections, each with one review under way.
+const CONNECTIONS: [usize; 2] = [1, 32];
+
+/// How long the same load runs before it is measured.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Most reviews of one connection in one series; it bounds the memory for their durations to 16 MiB.
+const REVIEWS_MAX: usize = 1 << 20;
+
+/// Longest answer to one of our reviews: a verdict, or a patch of a few hundred bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long our configurations let the API server wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// What was found out about reviews.
+pub(crate) struct Reviews {
+    pub(crate) series: Vec<Series>,
+    pub(crate) memory: Vec<(String, Memory)>,
+}
+
+/// Measures on a cluster on which the chart is installed; `time` is the length of each series.
+///
+/// # Errors
+/// The first answer that does not allow what it should: a failure is never measured.
+pub(crate) async fn run(cluster: &Cluster, time: Duration) -> anyhow::Result<Reviews> {
+    let (webhook, program) = find(cluster)?;
+    load::idle(program).await?;
+    let mut memory = vec![("before the first review".to_owned(), program.memory()?)];
+    let mut series = Vec::new();
+    for review in bodies::all()? {
+        for connections in CONNECTIONS {
+            let plural = if connections == 1 { "" } else { "s" };
+            let name = format!("{}, {connections} connection{plural}", review.name);
+            let open = webhook.connect(connections).await?;
+            send_for(&open, &review, WARM_UP).await?;
+            series.push(load::measure(&name, program, send_for(&open, &review, time)).await?);
+            memory.push((format!("after {name}"), program.memory()?));
+        }
+    }
+    Ok(Reviews { series, memory })
+}
+
+/// One replica of the webhook, and how to trust it.
+struct Webhook {
+    network: Network,
+    address: SocketAddr,
+    name: ServerName<'static>,
+    tls: TlsConnector,
+}
+
+/// Finds the first replica and its process. The load goes to the pod itself, as the API server's does.
+fn find(cluster: &Cluster) -> anyhow::Result<(Webhook, Process)> {
+    let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=webhook");
+    let pods = ["-n", RELEASE, "get", "pods", "-l", &selector, "-o", "json"];
+    let pods: Value = serde_json::from_str(&cluster.kubectl(&pods)?).context("kubectl printed no JSON")?;
+    let pod = &pods["items"][0];
+    let text = |path: &str| pod.pointer(path).and_then(Value::as_str);
+    let uid = text("/metadata/uid").context("the webhook has no pod")?;
+    let ip = text("/status/podIP").context("the webhook's pod has no address")?;
+    let ports = pod["spec"]["containers"][0]["ports"].as_array().into_iter().flatten();
+    let port =
+        ports.clone().find(|port| port["name"] == "https").and_then(|port| port["containerPort"].as_u64());
+    let port = u16::try_from(port.context("the webhook's pod has no port called https")?)?;
+
+    let programs = cluster.processes(PROGRAM);
+    let program = programs.into_iter().map(Process::new).find(|program| program.is_of_pod(uid));
+    let program = program.with_context(|| format!("no {PROGRAM} of pod {uid} runs"))?;
+    let service = format!("{RELEASE}-webhook.{RELEASE}.svc");
+    let webhook = Webhook {
+        network: cluster.network().clone(),
+        address: SocketAddr::new(ip.parse()?, port),
+        name: ServerName::try_from(service)?,
+        tls: TlsConnector::from(Arc::new(client_config(cluster)?)),
+    };
+    Ok((webhook, program))
+}
+
+/// TLS as the API server speaks it, with the webhook's own CA.
+fn client_config(cluster: &Cluster) -> anyhow::Result<rustls::ClientConfig> {
+    let secret = format!("{RELEASE}-webhook-ca");
+    let ca = ["-n", RELEASE, "get", "secret", &secret, "-o", r"jsonpath={.data.ca\.crt}"];
+    let ca = STANDARD.decode(cluster.kubectl(&ca)?.trim()).context("the webhook's CA is not base64")?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&ca) {
+        roots.add(certificate.context("the webhook's CA is not PEM")?)?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+type Connection = SendRequest<Full<Bytes>>;
+
+impl Webhook {
+    async fn connect(&self, count: usize) -> anyhow::Result<Vec<Connection>> {
+        let mut connections = Vec::new();
+        for _ in 0..count {
+            connections.push(self.connect_once().await.context("failed to connect to the webhook")?);
+        }
+        Ok(connections)
+    }
+
+    async fn connect_once(&self) -> anyhow::Result<Connection> {
+        let tcp = self.network.connect_async(self.address).await?;
+        let tls = self.tls.connect(self.name.clone(), tcp).await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await?;
+        // It ends with its last sender; why it ended before is what the request under way returns.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// Sends the same review over every connection, again and again, for some time; how long each answer took.
+async fn send_for(
+    connections: &[Connection],
+    review: &Review,
+    time: Duration,
+) -> anyhow::Result<Vec<Duration>> {
+    let end = Instant::now() + time;
+    let mut workers = JoinSet::new();
+    for connection in connections {
+        let (mut connection, review) = (connection.clone(), review.clone());
+        workers.spawn(async move {
+            let mut durations = Vec::new();
+            while Instant::now() < end && durations.len() < REVIEWS_MAX {
+                let began = Instant::now();
+                let answer = tokio::time::timeout(ANSWER_WITHIN, send(&mut connection, &review)).await;
+                let answer = answer.context("the webhook did not answer in time")??;
+                durations.push(began.elapsed());
+                judge(&answer).with_context(|| format!("the answer to {}", review.name))?;
+            }
+            Ok(durations)
+        });
+    }
+    load::all(workers).await
+}
+
+async fn send(connection: &mut Connection, review: &Review) -> anyhow::Result<Bytes> {
+    let request = http::Request::post(&review.uri)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::ACCEPT, "application/json, */*")
+        .body(Full::new(review.body.clone()))?;
+    connection.ready().await?;
+    let response = connection.send_request(request).await?;
+    ensure!(response.status() == http::StatusCode::OK, "the webhook answered {}", response.status());
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
+}
+
+/// Refuses every answer but the one that allows.
+fn judge(answer: &[u8]) -> anyhow::Result<()> {
+    let text = || String::from_utf8_lossy(answer).into_owned();
+    let review: Value = serde_json::from_slice(answer).with_context(text)?;
+    let response = &review["response"];
+    ensure!(response["uid"] == REVIEW_UID, "it is for another review: {}", text());
+    ensure!(response["allowed"] == true, "it does not allow a correct object: {}", text());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_that_allows_this_review_counts() {
+        for answer in [
+            "".to_owned(),
+            "{}".to_owned(),
+            format!(r#"{{"response":{{"uid":"{REVIEW_UID}","allowed":false}}}}"#),
+            format!(r#"{{"response":{{"uid":"{REVIEW_UID}"}}}}"#),
+            r#"{"response":{"uid":"x","allowed":true}}"#.to_owned(),
+        ] {
+            assert!(judge(answer.as_bytes()).is_err(), "{answer}");
+        }
+        judge(format!(r#"{{"response":{{"uid":"{REVIEW_UID}","allowed":true}}}}"#).as_bytes()).unwrap();
+    }
+}
