@@ -115,7 +115,11 @@ fn build(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         .stderr(Stdio::inherit());
     let what = format!("building static programs ({})", named(arguments).join(", "));
     let output = progress::step(&what, || command.output()).context("failed to run cargo")?;
-    ensure!(output.status.success(), "cargo failed to build the images' programs; its messages are above");
+    let status = output.status;
+    ensure!(
+        status.success(),
+        "cargo failed to build the images' programs ({status}); its messages are above"
+    );
     Ok(executables(&String::from_utf8_lossy(&output.stdout)))
 }
 
