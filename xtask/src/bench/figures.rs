@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use e2e::progress;
+
 use super::process::Cpu;
 
 /// The durations of many like operations, shortest first.
@@ -57,6 +59,13 @@ impl Series {
             },
             machine: sum(|part| part.machine),
         }
+    }
+
+    /// Says what came of it, while other series are still to come.
+    pub(crate) fn told(self) -> Self {
+        let p50 = milliseconds(self.latencies.percentile(50));
+        progress::note(&format!("{}: p50 {p50} ms, {} a second", self.name, digits(self.per_second())));
+        self
     }
 
     pub(crate) fn per_second(&self) -> f64 {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use e2e::{progress, wait};
+use e2e::wait;
 use tokio::task::JoinSet;
 
 use super::figures::{Latencies, Series};
@@ -34,20 +34,14 @@ pub(crate) async fn measure(
     let durations = work.await.with_context(|| format!("while measuring: {name}"))?;
     let wall = began.elapsed();
     ensure!(!durations.is_empty(), "nothing was measured: {name}");
-    let series = Series {
+    Ok(Series {
         name: name.to_owned(),
         latencies: Latencies::of(durations),
         wall,
         program: program.cpu()?.since(before.0),
         generator: generator.cpu()?.since(before.1),
         machine: machine_cpu()?.saturating_sub(before.2),
-    };
-    progress::note(&format!(
-        "{name}: {:.1} ms p50, {:.0} a second",
-        series.latencies.percentile(50).as_secs_f64() * 1000.0,
-        series.per_second()
-    ));
-    Ok(series)
+    })
 }
 
 /// Calls `operation` for each of the numbers below `count`, `at_once` at a time; how long each call took. The first

@@ -66,22 +66,22 @@ async fn measure(node: &Node, volumes: usize, folders: usize) -> anyhow::Result<
     for (algorithm, at_once) in [(ECDSA, 1), (ECDSA, AT_ONCE), (RSA, 1), (RSA, AT_ONCE)] {
         let mut name = format!("{algorithm}, {at_once} at a time");
         let filled = format!("{volumes} volumes: {name}");
-        let emptied = format!("{volumes} volumes, {at_once} at a time");
+        let emptied = name.clone();
         if algorithm == RSA {
             if at_once == 1 {
-                published.push(from_stock(node, &format!("{name}, from stock")).await?);
+                published.push(from_stock(node, &format!("{name}, from stock")).await?.told());
             }
             name.push_str(EXHAUSTED);
             load::each(STOCK, 1, publish(node, RSA)).await?;
             load::each(STOCK, 1, unpublish(node)).await?;
         }
         let load = load::each(volumes, at_once, publish(node, algorithm));
-        published.push(load::measure(&name, node.program(), load).await?);
+        published.push(load::measure(&name, node.program(), load).await?.told());
         load::idle(node.program()).await?;
         node.check(volumes, algorithm)?;
         memory.push((filled, node.program().memory()?));
         let load = load::each(volumes, at_once, unpublish(node));
-        unpublished.push(load::measure(&emptied, node.program(), load).await?);
+        unpublished.push(load::measure(&emptied, node.program(), load).await?.told());
         node.check_gone(volumes)?;
     }
     load::idle(node.program()).await?;

@@ -96,9 +96,16 @@ impl Report {
         }
         let publish = self.mounts.iter().flat_map(|mounts| &mounts.publish);
         let reviews = self.reviews.iter().flat_map(|reviews| &reviews.series);
-        for series in publish.chain(reviews) {
-            let _ = writeln!(text, "- {}: {}", series.name, bound(series, cores));
-        }
+        let rows = publish.chain(reviews).map(|series| bound(series, cores));
+        let first = format!("processors in use, of {cores}");
+        let head = [first.as_str(), "program", "its kernel part", "load", "all else", "held up by"];
+        let _ = write!(
+            text,
+            "- Where all processors were in use, the figure is bounded by them, and the load generator's share is \
+             part of the bound. Elsewhere it is the waiting of one operation for the next: hand-overs between \
+             processes and threads.\n\n{}",
+            table(&head, rows)
+        );
         text
     }
 }
@@ -120,22 +127,13 @@ fn rsa_bound(mounts: &Mounts, cores: usize) -> String {
     )
 }
 
-fn bound(series: &Series, cores: usize) -> String {
-    let [program, generator, others] = series.busy();
-    let used = ratio(program + generator + others, count(cores));
-    let operation = series.program_per_operation() * 1000.0;
-    let system = ratio(series.program.system.as_secs_f64(), series.program.total().as_secs_f64()) * 100.0;
-    let held_up = if used >= FULL_MIN {
-        "the processors, which were full"
-    } else {
-        "waiting: hand-overs between processes and threads, one operation after another"
-    };
-    format!(
-        "{held_up} ({:.0} % in use). The program takes {} ms of processor time for each, {system:.0} % of it in the \
-         kernel; of {cores} processors it had {program:.2}, the load generator {generator:.2}, all else {others:.2}.",
-        used * 100.0,
-        digits(operation),
-    )
+fn bound(series: &Series, cores: usize) -> Vec<String> {
+    let busy = series.busy();
+    let used = ratio(busy.iter().sum(), count(cores));
+    let system = ratio(series.program.system.as_secs_f64(), series.program.total().as_secs_f64());
+    let held_up = if used >= FULL_MIN { "processors" } else { "waiting" };
+    let [program, load, others] = busy.map(|number| format!("{number:.2}"));
+    vec![series.name.clone(), program, format!("{:.0} %", system * 100.0), load, others, held_up.to_owned()]
 }
 
 fn mount_tables(mounts: &Mounts) -> String {

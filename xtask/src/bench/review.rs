@@ -63,7 +63,7 @@ pub(crate) async fn run(cluster: &Cluster, time: Duration) -> anyhow::Result<Rev
             let name = format!("{}, {connections} connection{plural}", review.name);
             let open = webhook.connect(connections).await?;
             send_for(&open, &review, WARM_UP).await?;
-            series.push(load::measure(&name, program, send_for(&open, &review, time)).await?);
+            series.push(load::measure(&name, program, send_for(&open, &review, time)).await?.told());
             memory.push((format!("after {name}"), program.memory()?));
         }
     }
