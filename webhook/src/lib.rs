@@ -127,7 +127,7 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
     ];
     watch_readiness(&readiness, served.clone(), dialer, trust.into_iter().flatten());
 
-    let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)));
+    let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)), shutdown.clone());
     let handle = Handle::new();
     let tls = tls::server_config(certificate, &ALPN);
     let router = server::router(&service);

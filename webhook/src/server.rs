@@ -15,9 +15,10 @@ use axum_server::Handle;
 use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use hyper_util::rt::TokioTimer;
 use rules::Verdict;
+use runtime::shutdown::Shutdown;
 
 use crate::approval::{self, Authorizer, Decision};
 use crate::body::{self, Budget};
@@ -42,12 +43,13 @@ struct Shared {
     metrics: Metrics,
     authorizer: Arc<dyn Authorizer>,
     bodies: Budget,
+    shutdown: Shutdown,
 }
 
 impl Service {
-    /// A service that asks `authorizer` about approvals.
-    pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { shared: Arc::new(Shared { metrics, authorizer, bodies: Budget::default() }) }
+    /// A service that asks `authorizer` about approvals, and sends its clients away once `shutdown` is requested.
+    pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>, shutdown: Shutdown) -> Self {
+        Self { shared: Arc::new(Shared { metrics, authorizer, bodies: Budget::default(), shutdown }) }
     }
 }
 
@@ -111,7 +113,13 @@ async fn handle(State(context): State<Arc<Context>>, request: http::Request<Body
         (StatusCode::METHOD_NOT_ALLOWED, Answered::without_review(String::new(), denial))
     };
     context.metrics.answered(status.as_u16(), answered.answer.code());
-    answered.into_response(status)
+    let mut response = answered.into_response(status);
+    // Service proxies look at new connections only, and the API server keeps its own for as long as it can: a request
+    // that it sends at the very moment at which we close one would be lost. HTTP/2 says goodbye by itself.
+    if context.shared.shutdown.is_requested() && head.version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// An answer, and the review that it answers.
@@ -263,7 +271,7 @@ mod tests {
 
     fn setup(authorizer: impl Authorizer + 'static) -> (Router, runtime::metrics::Metrics) {
         let registry = runtime::metrics::Metrics::new("webhook", "0");
-        let service = Service::new(Metrics::new(&registry), Arc::new(authorizer));
+        let service = Service::new(Metrics::new(&registry), Arc::new(authorizer), Shutdown::default());
         (router(&service), registry)
     }
 
@@ -323,6 +331,24 @@ mod tests {
         assert_eq!(response["allowed"], code == 200);
         let told = response["status"]["message"].as_str().unwrap_or_default();
         assert!(told.starts_with(message), "{told:?} does not begin with {message:?}");
+    }
+
+    #[tokio::test]
+    async fn clients_are_sent_away_during_a_shutdown_and_not_before() {
+        let registry = runtime::metrics::Metrics::new("webhook", "0");
+        let shutdown = Shutdown::default();
+        let service = Service::new(Metrics::new(&registry), Arc::new(Grants::default()), shutdown.clone());
+        let router = router(&service);
+        let connection = async |version| {
+            let mut request = post("/mutate", "");
+            *request.version_mut() = version;
+            let response = router.clone().oneshot(request).await.unwrap();
+            response.headers().get(header::CONNECTION).cloned()
+        };
+        assert_eq!(connection(Version::HTTP_11).await, None);
+        shutdown.request();
+        assert_eq!(connection(Version::HTTP_11).await, Some(HeaderValue::from_static("close")));
+        assert_eq!(connection(Version::HTTP_2).await, None, "it has no such header");
     }
 
     #[tokio::test]
