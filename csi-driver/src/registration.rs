@@ -38,7 +38,7 @@ pub struct Plugin {
     pub endpoint: String,
 }
 
-/// Serves `<folder>/<driver name>-reg.sock` until shutdown is requested, then unlinks it and cancels `withdrawn`.
+/// Serves [`socket_path`] until shutdown is requested, then unlinks it and cancels `withdrawn`.
 /// `registered` becomes ready with kubelet's first consent.
 ///
 /// # Errors
@@ -52,13 +52,21 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     // However this ends, nobody waits for ever.
     let _withdrawn = withdrawn.drop_guard();
-    let path = folder.join(format!("{}-reg.sock", plugin.driver_name));
+    let path = socket_path(&folder, &plugin.driver_name);
     let registered = std::sync::Arc::new(Mutex::new(Some(registered)));
     while !shutdown.is_requested() {
         let service = Service { plugin: plugin.clone(), registered: std::sync::Arc::clone(&registered) };
         serve_once(service, &folder, &path, &shutdown).await?;
     }
     Ok(())
+}
+
+/// The socket in `folder` that kubelet finds: `signet@<driver name>-reg.sock`.
+///
+/// Kubelet's gRPC client sends the percent-encoded path as `:authority`, and our HTTP/2 library refuses percent signs
+/// in a host. In front of an `@` they are allowed (RFC 3986 §3.2.1), so the `@` makes the path acceptable.
+pub fn socket_path(folder: &Path, driver_name: &str) -> PathBuf {
+    folder.join(format!("signet@{driver_name}-reg.sock"))
 }
 
 /// Serves one socket until shutdown is requested or the socket is gone.
@@ -184,6 +192,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_path_of_the_socket_is_an_authority_when_kubelet_has_encoded_it() {
+        let encoded = |path: &Path| path.to_str().unwrap().replace('/', "%2F");
+        let folder = Path::new("/var/lib/kubelet/plugins_registry");
+        let ours = socket_path(folder, "csi.cert-manager.io");
+        tonic::codegen::http::uri::Authority::try_from(encoded(&ours)).unwrap();
+        let plain = folder.join("csi.cert-manager.io-reg.sock");
+        tonic::codegen::http::uri::Authority::try_from(encoded(&plain)).unwrap_err();
+    }
+
     #[tokio::test]
     async fn kubelet_learns_the_endpoint_and_a_removed_socket_comes_back() {
         let folder = tempfile::tempdir().unwrap();
@@ -200,7 +218,7 @@ mod tests {
             shutdown.clone(),
             withdrawn.clone(),
         ));
-        let path = folder.path().join("csi.test-reg.sock");
+        let path = socket_path(folder.path(), "csi.test");
         appears(&path).await;
         let mut kubelet = RegistrationClient::new(socket::channel(path.clone()));
         let info = kubelet.get_info(InfoRequest {}).await.unwrap().into_inner();
@@ -228,8 +246,11 @@ mod tests {
     }
 
     async fn appears(path: &Path) {
-        while tokio::net::UnixStream::connect(path).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        let appears = async {
+            while tokio::net::UnixStream::connect(path).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), appears).await.expect("nobody listens there");
     }
 }

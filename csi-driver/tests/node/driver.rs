@@ -78,7 +78,7 @@ impl Driver {
 
     /// The socket that kubelet finds.
     pub(crate) fn registration_socket(&self) -> PathBuf {
-        self.folder.path().join("plugins_registry/csi.cert-manager.io-reg.sock")
+        self.folder.path().join("plugins_registry/signet@csi.cert-manager.io-reg.sock")
     }
 
     /// A fresh connection, as kubelet makes for each call.
