@@ -88,7 +88,14 @@ pub trait Mounter: Send + Sync + 'static {
     /// When the list of mounts cannot be read.
     fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError>;
 
-    /// Makes `from` appear on the existing folder `target`, read-only.
+    /// Makes `from` appear on the existing folder `at` too, read-only there and in all that is mounted from there. It
+    /// may do so already.
+    ///
+    /// # Errors
+    /// When the kernel refuses; nothing is mounted then.
+    fn mirror_read_only(&self, from: &Path, at: &Path) -> Result<(), MountError>;
+
+    /// Makes `from`, a folder in what was mirrored, appear on the existing folder `target`, read-only.
     ///
     /// # Errors
     /// When the kernel refuses; nothing is mounted then.
@@ -132,20 +139,20 @@ impl Mounter for SystemMounter {
         Ok(file_system_on(&list, at).is_some_and(|kind| kind == b"tmpfs"))
     }
 
+    fn mirror_read_only(&self, from: &Path, at: &Path) -> Result<(), MountError> {
+        if !self.shows(from, at)? {
+            // Such as a mirror of a tmpfs that is gone.
+            self.unmount_all(at)?;
+            bind(from, at)?;
+        }
+        self.make_read_only(at)
+    }
+
     fn bind_read_only(&self, from: &Path, target: &Path) -> Result<(), MountError> {
-        let none = None::<&str>;
-        mount(Some(from), target, none, MsFlags::MS_BIND, none).map_err(|source| MountError::Bind {
-            from: from.to_owned(),
-            target: target.to_owned(),
-            source,
-        })?;
-        // A bind mount takes its options in a second step only.
-        let options = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | HARMLESS;
-        mount(none, target, none, options, none).map_err(|source| {
-            // What is not read-only must not stay; the first error is the one to tell.
-            let _ = self.unmount_all(target);
-            MountError::ReadOnly { target: target.to_owned(), source }
-        })
+        // A new mount reaches the node with the options of the one that it is made from; a change of options after that
+        // would stay in this container. So what comes from a mirror is read-only everywhere from its first moment.
+        bind(from, target)?;
+        self.make_read_only(target)
     }
 
     fn shows(&self, from: &Path, target: &Path) -> Result<bool, MountError> {
@@ -178,6 +185,28 @@ impl Mounter for SystemMounter {
         }
         Err(MountError::Endless { target: target.to_owned() })
     }
+}
+
+impl SystemMounter {
+    /// Makes a bind mount read-only, or takes it away: it takes its options in a second step only.
+    fn make_read_only(&self, target: &Path) -> Result<(), MountError> {
+        let options = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | HARMLESS;
+        let none = None::<&str>;
+        mount(none, target, none, options, none).map_err(|source| {
+            // What is not read-only must not stay; the first error is the one to tell.
+            let _ = self.unmount_all(target);
+            MountError::ReadOnly { target: target.to_owned(), source }
+        })
+    }
+}
+
+fn bind(from: &Path, target: &Path) -> Result<(), MountError> {
+    let none = None::<&str>;
+    mount(Some(from), target, none, MsFlags::MS_BIND, none).map_err(|source| MountError::Bind {
+        from: from.to_owned(),
+        target: target.to_owned(),
+        source,
+    })
 }
 
 /// Whether a path, or a folder on the way to it, is not there.

@@ -193,14 +193,14 @@ impl Place {
     fn mount(&self, spec: &VolumeSpec) -> Result<(), VolumeError> {
         let _timer = self.metrics.phase(Phase::Mount);
         let target = spec.target.as_path();
-        let data = self.store.data(&spec.id);
+        let view = self.store.view(&spec.id);
         make_target(target)?;
-        if self.mounter.shows(&data, target)? {
+        if self.mounter.shows(&view, target)? {
             return Ok(());
         }
         // A mount that is not ours to show, such as one of a tmpfs that is gone, would be hidden, not replaced.
         self.mounter.unmount_all(target)?;
-        Ok(self.mounter.bind_read_only(&data, target)?)
+        Ok(self.mounter.bind_read_only(&view, target)?)
     }
 
     /// Takes back a publish that failed half-way; what cannot be taken back is told and met again by unpublish.

@@ -1,6 +1,7 @@
 //! The volumes of the node on disk: one tmpfs, one folder for each volume, and in it what a pod sees.
 //!
 //! ```text
+//! <data root>/inmemfs-read-only/   the tmpfs once more, for mounting from it
 //! <data root>/inmemfs/             tmpfs, 0700
 //!   <volume id>/                   0700
 //!     metadata.json                0600, replaced by rename
@@ -29,6 +30,8 @@ use crate::volume::{VolumeId, VolumeSpec};
 
 /// The tmpfs within the data root; the peer's name, so that its volumes are found.
 const TMPFS: &str = "inmemfs";
+/// The same tmpfs once more within the data root, read-only: what pods get is mounted from there.
+const MIRROR: &str = "inmemfs-read-only";
 const METADATA: &str = "metadata.json";
 const METADATA_NEXT: &str = "metadata.json.next";
 const DATA: &str = "data";
@@ -74,6 +77,7 @@ pub enum StoreError {
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
+    mirror: PathBuf,
 }
 
 /// What a folder of the tmpfs is.
@@ -93,18 +97,18 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made or nothing can be mounted on it.
     pub fn open(data_root: &Path, size_bytes: u64, mounter: &dyn Mounter) -> Result<Self, StoreError> {
-        let folder = data_root.join(TMPFS);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(io_error("make folder", &folder))?;
+        let (folder, mirror) = (data_root.join(TMPFS), data_root.join(MIRROR));
+        for path in [&folder, &mirror] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(io_error("make folder", path))?;
+        }
         // The list of mounts has no symbolic links in it.
         let root = fs::canonicalize(&folder).map_err(io_error("resolve", &folder))?;
         if !mounter.is_tmpfs(&root)? {
             mounter.mount_tmpfs(&root, size_bytes)?;
         }
-        Ok(Self { root })
+        mounter.mirror_read_only(&root, &mirror)?;
+        Ok(Self { root, mirror })
     }
 
     /// Everything that an earlier process left.
@@ -270,9 +274,14 @@ impl Store {
         remove_tree(&folder)
     }
 
-    /// The folder that is mounted into the pod.
-    pub fn data(&self, id: &VolumeId) -> PathBuf {
+    /// The folder that a pod sees, to write in.
+    fn data(&self, id: &VolumeId) -> PathBuf {
         self.folder(id).join(DATA)
+    }
+
+    /// The same folder, read-only, to mount it into the pod.
+    pub fn view(&self, id: &VolumeId) -> PathBuf {
+        self.mirror.join(id.as_str()).join(DATA)
     }
 
     fn folder(&self, id: &VolumeId) -> PathBuf {

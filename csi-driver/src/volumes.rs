@@ -193,8 +193,8 @@ impl Volumes {
     fn publish_step(&self, spec: &Arc<VolumeSpec>) -> Step {
         let parts = &self.inner.parts;
         // Two looks at the file system, before the lock is taken. Of an absent volume nothing is shown.
-        let data = parts.store.data(&spec.id);
-        let shown = parts.mounter.shows(&data, spec.target.as_path()).unwrap_or(false);
+        let view = parts.store.view(&spec.id);
+        let shown = parts.mounter.shows(&view, spec.target.as_path()).unwrap_or(false);
         let refuse = |error| Step::Return(Err(Arc::new(error)));
         let mut phases = self.lock();
         match phases.get(&spec.id) {

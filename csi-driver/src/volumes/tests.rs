@@ -63,8 +63,12 @@ impl Node {
         self.folder.path().canonicalize().unwrap().join("inmemfs/csi-1/data")
     }
 
+    fn view(&self) -> PathBuf {
+        self.folder.path().join("inmemfs-read-only/csi-1/data")
+    }
+
     fn is_mounted(&self) -> bool {
-        self.mounter.stack(&self.target()) == [self.data()]
+        self.mounter.stack(&self.target()) == [self.view()]
     }
 
     fn leaves_nothing(&self) {
@@ -355,5 +359,5 @@ async fn a_target_that_shows_something_else_is_freed_first() {
     let node = Node::new(MANY);
     node.mounter.cover(&node.target());
     node.start().publish(node.spec()).await.unwrap();
-    assert_eq!(node.mounter.stack(Path::new(&node.target())), [node.data()]);
+    assert_eq!(node.mounter.stack(Path::new(&node.target())), [node.view()]);
 }
