@@ -2,8 +2,9 @@
 //!
 //! - [`cluster`] starts and finds clusters; [`toolchain`] and [`packages`] bring the programs for them; [`image`] makes
 //!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network.
-//! - [`namespace`], [`wait`], [`objects`] and [`dump`] are for tests.
+//! - [`namespace`], [`wait`], [`objects`], [`resources`], [`authority`], [`volume`] and [`dump`] are for tests.
 
+pub mod authority;
 pub mod cluster;
 pub mod dump;
 pub mod image;
@@ -14,7 +15,9 @@ pub mod objects;
 pub mod packages;
 pub mod paths;
 pub mod progress;
+pub mod resources;
 pub mod toolchain;
+pub mod volume;
 pub mod wait;
 
 mod cgroup;

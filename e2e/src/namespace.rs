@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Client, Resource};
 
 use crate::cluster::Cluster;
+use crate::resources::Strays;
 use crate::{dump, wait};
 
 /// How long the controller manager may take to make a new namespace's service account.
@@ -25,6 +26,8 @@ pub struct Scope {
     pub client: Client,
     /// The test's own namespace.
     pub namespace: String,
+    /// What it made elsewhere.
+    pub(crate) strays: Strays,
 }
 
 impl Scope {
@@ -60,7 +63,8 @@ impl Scope {
     }
 }
 
-/// Runs `test` in a new namespace whose name begins with `prefix`, and deletes it afterwards. When the test fails or
+/// Runs `test` in a new namespace whose name begins with `prefix`, and deletes it afterwards, and what the test created
+/// elsewhere. When the test fails or
 /// panics, the namespace's pods, logs and events go to standard error first.
 ///
 /// # Errors
@@ -72,16 +76,24 @@ where
 {
     let client = cluster.client().await?;
     let namespace = create(&client, prefix).await?;
-    let scope = Scope { cluster: cluster.clone(), client: client.clone(), namespace: namespace.clone() };
+    let strays = Strays::default();
+    let scope = Scope {
+        cluster: cluster.clone(),
+        client: client.clone(),
+        namespace: namespace.clone(),
+        strays: strays.clone(),
+    };
     let outcome = AssertUnwindSafe(test(scope)).catch_unwind().await;
     if !matches!(outcome, Ok(Ok(_))) {
         eprintln!("{}", dump::namespace(&client, &namespace).await);
     }
+    let tidied = strays.delete().await;
     // Nobody waits for the end: names are never used twice.
     let deleted = Api::<Namespace>::all(client).delete(&namespace, &DeleteParams::background()).await;
     match outcome {
         Ok(result) => {
             let value = result?;
+            tidied?;
             deleted.with_context(|| format!("failed to delete namespace {namespace}"))?;
             Ok(value)
         }

@@ -1,0 +1,68 @@
+//! CAs that tests make up.
+
+use anyhow::Context as _;
+use api::keys::annotation;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use serde_json::{Value, json};
+
+/// A new CA, valid until the end of next year.
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+}
+
+impl Authority {
+    /// A root of that common name.
+    ///
+    /// # Errors
+    /// When the cryptography fails.
+    pub fn new(name: &str) -> anyhow::Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let year = i32::from(Timestamp::now().to_zoned(TimeZone::UTC).year());
+        params.not_after = rcgen::date_time_ymd(year + 2, 1, 1);
+        let key = KeyPair::generate().context("failed to make a key")?;
+        let certificate = params.self_signed(&key).context("failed to sign a CA")?.pem();
+        Ok(Self { certificate, key: key.serialize_pem() })
+    }
+
+    /// The Secret of a CA issuer.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": {"name": name},
+            "stringData": {"tls.crt": self.certificate, "tls.key": self.key},
+        })
+    }
+}
+
+/// A Secret whose owner consents to `bundle` being copied into trust bundles.
+#[must_use]
+pub fn trust_secret(name: &str, bundle: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "annotations": {annotation::ALLOW_DIRECT_INJECTION: "true"}},
+        "stringData": {"ca.crt": bundle},
+    })
+}
+
+/// An Issuer or ClusterIssuer with this spec.
+#[must_use]
+pub fn issuer(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": spec,
+    })
+}

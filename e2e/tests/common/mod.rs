@@ -1,0 +1,20 @@
+//! What several test files need; each of them uses a part of it.
+#![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
+
+pub(crate) mod driver;
+pub(crate) mod pods;
+pub(crate) mod reviewer;
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// Whether the pod is Ready.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// How often the pod's containers were started again.
+pub(crate) fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.map(|container| container.restart_count).sum()
+}
