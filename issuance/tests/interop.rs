@@ -1,5 +1,7 @@
 //! What we issue, judged by parsers and verifiers that did not make it: x509-parser and rustls' webpki.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are tests too")]
+
 use std::sync::Arc;
 
 use issuance::authority::{Authority, Terms, self_sign};

@@ -1,5 +1,7 @@
 //! What a CA must not sign, and what of an issuer's answer must not be used.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are tests too")]
+
 use issuance::authority::{Authority, AuthorityError, Terms, self_sign};
 use issuance::credential::{Credential, Pending, VerifyError};
 use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
@@ -94,7 +96,7 @@ fn a_ca_secret_whose_parts_do_not_fit_is_refused() {
     let own = authority.key().to_pem(KeyEncoding::Pkcs8);
     let stranger = root(24).certificate().to_pem() + &chain;
     assert!(matches!(
-        Authority::from_pem((chain.clone() + &stranger).as_bytes(), own.expose(), None),
+        Authority::from_pem((chain + &stranger).as_bytes(), own.expose(), None),
         Err(AuthorityError::Chain(_))
     ));
     let leaf_key = key();
