@@ -5,15 +5,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::process::write_atomically;
 use crate::render::PAUSE_IMAGE;
-use crate::{packages, paths, progress};
+use crate::{cargo, packages, paths, progress};
 
 /// The account of every program that need not be root: what distroless images call `nonroot`.
 const NONROOT: &str = "65532:65532";
@@ -98,29 +97,11 @@ pub fn pause() -> anyhow::Result<Archive> {
 /// Builds with cargo for a static target; returns the programs by name.
 fn build(arguments: &[&str]) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "--message-format=json-render-diagnostics",
-            "--target",
-            &target,
-        ])
-        .args(arguments)
-        .current_dir(paths::workspace())
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
+    let mut all = vec!["build", "--release", "--target", &target];
+    all.extend(arguments);
     let what = format!("building static programs ({})", named(arguments).join(", "));
-    let output = progress::step(&what, || command.output()).context("failed to run cargo")?;
-    let status = output.status;
-    ensure!(
-        status.success(),
-        "cargo failed to build the images' programs ({status}); its messages are above"
-    );
-    Ok(executables(&String::from_utf8_lossy(&output.stdout)))
+    let programs = progress::step(&what, || cargo::build(&all))?;
+    Ok(programs.into_iter().map(|program| (program.name, program.path)).collect())
 }
 
 /// What a build's arguments ask for.
@@ -132,19 +113,6 @@ fn named<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
         }
     }
     named
-}
-
-/// The executables in cargo's messages, one JSON object a line.
-fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter_map(|message| {
-            let path = message.get("executable")?.as_str()?;
-            let name = message.pointer("/target/name")?.as_str()?;
-            Some((name.to_owned(), PathBuf::from(path)))
-        })
-        .collect()
 }
 
 fn archive(program: &str, path: &Path) -> anyhow::Result<Archive> {
@@ -266,6 +234,8 @@ mod tests {
     use super::*;
     use std::io::Read as _;
 
+    use serde_json::Value;
+
     #[test]
     fn refuses_what_is_no_program_or_cut_off() {
         let own = fs::read("/proc/self/exe").unwrap();
@@ -320,12 +290,5 @@ mod tests {
             named(&["--package", "a", "--package", "b", "--bin", "c", "--bins", "--features", "d"]),
             ["a", "b", "c"]
         );
-    }
-
-    #[test]
-    fn finds_executables_among_cargos_messages() {
-        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"pause\"},\"executable\":\"/t/pause\"}\n\
-                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"nix\"},\"executable\":null}\nnoise\n";
-        assert_eq!(executables(messages), BTreeMap::from([("pause".to_owned(), PathBuf::from("/t/pause"))]));
     }
 }

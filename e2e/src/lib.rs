@@ -1,10 +1,11 @@
 //! Black-box tests on real control planes and real nodes, and what they stand on.
 //!
 //! - [`cluster`] starts and finds clusters; [`toolchain`] and [`packages`] bring the programs for them; [`image`] makes
-//!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network.
+//!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network, [`cargo`] builds.
 //! - [`namespace`], [`wait`], [`objects`], [`resources`], [`authority`], [`volume`] and [`dump`] are for tests.
 
 pub mod authority;
+pub mod cargo;
 pub mod cluster;
 pub mod dump;
 pub mod image;

@@ -13,13 +13,12 @@ mod review;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use e2e::cluster::{Cluster, Config, Name, Placement};
-use e2e::{image, install, paths};
+use e2e::{cargo, image, install, paths};
 
 use self::machine::Machine;
 use self::report::Report;
@@ -87,10 +86,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Runs the same command in an optimised build: a slow load generator would be what is measured.
 fn again_with_optimisation() -> anyhow::Result<()> {
     println!("Building the load generator with optimisation ...");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["run", "--release", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--"]);
-    let status = command.args(std::env::args_os().skip(1)).current_dir(paths::workspace()).status();
+    let mut command =
+        cargo::command(&["run", "--release", "--quiet", "--package", env!("CARGO_PKG_NAME"), "--"]);
+    let status = command.args(std::env::args_os().skip(1)).status();
     if !status.context("failed to run cargo")?.success() {
         bail!("the benchmark failed; its messages are above");
     }

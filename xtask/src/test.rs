@@ -1,13 +1,14 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
+use e2e::cargo::Program;
 use e2e::cluster::{Cluster, Config, Name, Placement, SHARED};
-use e2e::{install, paths, progress};
+use e2e::{cargo, install, paths, progress};
 
 /// The cluster of a test run. It has a name of its own, so that a developer's cluster is left alone.
 const CLUSTER: &str = "signet-test";
@@ -52,9 +53,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// All that needs no cluster.
 fn pure(stages: &mut Stages) -> anyhow::Result<()> {
-    stages.run("format", || cargo(&["fmt", "--all", "--check"]))?;
+    stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
     stages.run("lints", || {
-        cargo(&[
+        cargo::run(&[
             "clippy",
             "--workspace",
             "--all-targets",
@@ -67,14 +68,14 @@ fn pure(stages: &mut Stages) -> anyhow::Result<()> {
     })?;
     stages.run("generated files", crate::golden::check)?;
     stages.run("dependencies", dependencies)?;
-    stages.run("unit tests", || cargo(&["test", "--workspace", "--exclude", "signet-e2e", "--quiet"]))?;
-    stages.run("unit tests of the cluster library", || {
-        cargo(&["test", "--package", "signet-e2e", "--lib", "--quiet"])
+    let programs = stages.run("building the tests", || test_programs(false))?;
+    stages.run("unit tests", || {
+        run_all(programs.iter().filter(|program| !needs_cluster(program)).map(|program| test(program, &[])))
     })
 }
 
 async fn end_to_end(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
-    stages.run("building the end-to-end tests", || cargo(&tests(arguments, &["--no-run", "--quiet"])))?;
+    let programs = stages.run("building the end-to-end tests", || test_programs(arguments.soak))?;
     let images = stages.run("images", e2e::image::build_all)?;
     let name: Name = CLUSTER.parse()?;
     let began = Instant::now();
@@ -83,14 +84,12 @@ async fn end_to_end(arguments: &Arguments, stages: &mut Stages) -> anyhow::Resul
     stages.add("cluster and installation", began.elapsed());
     stages.report();
     let outcome = installed.and_then(|()| {
-        let mut run = vec![];
-        if let Some(only) = &arguments.only {
-            run.push(only.as_str());
-        }
-        let mut all = tests(arguments, &["--no-fail-fast"]);
-        all.push("--");
-        all.extend(run);
-        cargo_with(&all, &[(SHARED, CLUSTER)])
+        let only: Vec<&str> = arguments.only.as_deref().into_iter().collect();
+        run_all(programs.iter().filter(|program| needs_cluster(program)).map(|program| {
+            let mut command = test(program, &only);
+            command.env(SHARED, CLUSTER);
+            command
+        }))
     });
     if arguments.keep {
         println!("cluster {CLUSTER} is still running: cargo xtask cluster down --name {CLUSTER}");
@@ -100,14 +99,44 @@ async fn end_to_end(arguments: &Arguments, stages: &mut Stages) -> anyhow::Resul
     outcome
 }
 
-/// The cargo arguments that run the end-to-end suite.
-fn tests<'a>(arguments: &Arguments, more: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec!["test", "--package", "signet-e2e", "--test", "*"];
-    if arguments.soak {
-        all.extend(["--features", "soak"]);
+/// Builds every test of the workspace. All at once, since cargo builds a dependency again for each set of features that
+/// a smaller selection would ask of it.
+fn test_programs(soak: bool) -> anyhow::Result<Vec<Program>> {
+    let mut arguments = vec!["test", "--workspace", "--no-run"];
+    if soak {
+        arguments.extend(["--features", "signet-e2e/soak"]);
     }
-    all.extend(more);
-    all
+    let programs = progress::step("building tests", || cargo::build(&arguments))?;
+    Ok(programs.into_iter().filter(|program| program.is_test).collect())
+}
+
+/// Whether a test program asks for a cluster: the integration tests of the crate that is there for them do.
+fn needs_cluster(program: &Program) -> bool {
+    program.is_integration_test && program.package.ends_with("e2e")
+}
+
+/// A run of a test program, as cargo would start it.
+fn test(program: &Program, filters: &[&str]) -> Command {
+    let mut command = Command::new(&program.path);
+    command.args(filters).current_dir(&program.package).env("CARGO_MANIFEST_DIR", &program.package);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs each test program, whatever becomes of the ones before it, and names those that failed.
+fn run_all(tests: impl Iterator<Item = Command>) -> anyhow::Result<()> {
+    let mut failed = vec![];
+    for mut test in tests {
+        let program = test.get_program().to_owned();
+        let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        println!("   {name}");
+        let status = test.status().with_context(|| format!("failed to start the tests in {name}"))?;
+        if !status.success() {
+            failed.push(name);
+        }
+    }
+    ensure!(failed.is_empty(), "tests failed in {}; their messages are above", failed.join(", "));
+    Ok(())
 }
 
 /// Licences, bans and sources; the advisories need a database from the network and are a job of their own.
@@ -124,7 +153,12 @@ fn dependencies() -> anyhow::Result<()> {
         "licenses",
         "sources",
     ]);
-    finish(&mut command, "cargo deny")
+    let status = command.current_dir(paths::workspace()).stdin(Stdio::null()).status();
+    ensure!(
+        status.context("failed to run cargo-deny")?.success(),
+        "cargo-deny objects; its messages are above"
+    );
+    Ok(())
 }
 
 /// Installs cargo-deny into our cache unless it is there.
@@ -135,30 +169,11 @@ fn cargo_deny() -> anyhow::Result<PathBuf> {
         let root = root.to_str().context("the cache's path is not text")?;
         let version = format!("cargo-deny@{CARGO_DENY}");
         progress::step("installing cargo-deny", || {
-            cargo(&["install", "--locked", "--quiet", "--root", root, &version])
+            // A build without optimisation takes a third of the time and checks as well.
+            cargo::run(&["install", "--locked", "--debug", "--quiet", "--root", root, &version])
         })?;
     }
     Ok(program)
-}
-
-fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
-    cargo_with(arguments, &[])
-}
-
-fn cargo_with(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.args(arguments).envs(environment.iter().copied());
-    finish(&mut command, &format!("cargo {}", arguments.join(" ")))
-}
-
-fn finish(command: &mut Command, what: &str) -> anyhow::Result<()> {
-    let command = command.current_dir(paths::workspace()).stdin(Stdio::null());
-    let status = command.status().with_context(|| format!("failed to run `{what}`"))?;
-    if !status.success() {
-        bail!("`{what}` failed; its messages are above");
-    }
-    Ok(())
 }
 
 /// What was done, and how long each took.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use e2e::cluster::{Cluster, Config, Name, Placement};
-use e2e::{paths, progress, wait};
+use e2e::{cargo, paths, progress, wait};
 
 use super::{headline, scenes};
 
@@ -43,12 +43,9 @@ pub(crate) async fn run(name: &Name) -> anyhow::Result<()> {
 
 /// Builds the two programs for this machine; returns the folder that they are in.
 fn build() -> anyhow::Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--package", "signet-webhook", "--package", "signet-cainjector"]);
-    command.current_dir(paths::workspace()).stdin(Stdio::null());
-    let status = progress::step("building signet-webhook and signet-cainjector", || command.status());
-    ensure!(status.context("failed to run cargo")?.success(), "cargo failed; its messages are above");
+    progress::step("building signet-webhook and signet-cainjector", || {
+        cargo::run(&["build", "--quiet", "--package", "signet-webhook", "--package", "signet-cainjector"])
+    })?;
     // Cargo put this very program beside them.
     let own = std::env::current_exe().context("failed to find this program")?;
     own.parent().map(Path::to_path_buf).context("this program is in no folder")
