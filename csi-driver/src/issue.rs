@@ -151,6 +151,7 @@ fn request_spec(attributes: &Attributes) -> RequestSpec {
         is_ca: attributes.is_ca,
         // As the peer: usages travel beside the request, not in it.
         encode_usages: false,
+        ..RequestSpec::default()
     }
 }
 

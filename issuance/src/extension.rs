@@ -13,9 +13,11 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 
+use crate::constraint::{ConstraintError, NameConstraints};
 use crate::key::PublicKey;
 use crate::name::{NameError, SubjectAltName as Name};
 
+const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const ID_AD_CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
@@ -25,6 +27,9 @@ pub enum ExtensionError {
     /// A name in it cannot be encoded.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The name constraints cannot be encoded or decoded.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// The value does not fit its structure.
     #[error("extension {oid} is malformed")]
     Malformed {
@@ -90,6 +95,28 @@ impl Extensions {
     pub(crate) fn names(&self) -> Result<Vec<Name>, ExtensionError> {
         let names = self.get::<SubjectAltName>()?;
         Ok(names.map(|names| names.0.iter().map(Name::from_general_name).collect()).unwrap_or_default())
+    }
+
+    /// Adds name constraints, unless they constrain nothing.
+    pub(crate) fn add_name_constraints(
+        &mut self,
+        constraints: &NameConstraints,
+    ) -> Result<(), ExtensionError> {
+        if constraints.is_empty() {
+            return Ok(());
+        }
+        let malformed = |_| ExtensionError::Malformed { oid: NAME_CONSTRAINTS.to_string() };
+        let extn_value = OctetString::new(constraints.to_der()?).map_err(malformed)?;
+        self.0.push(Extension { extn_id: NAME_CONSTRAINTS, critical: constraints.critical, extn_value });
+        Ok(())
+    }
+
+    /// The name constraints; `None` without the extension.
+    pub(crate) fn name_constraints(&self) -> Result<Option<NameConstraints>, ExtensionError> {
+        let Some(extension) = self.raw(NAME_CONSTRAINTS)? else {
+            return Ok(None);
+        };
+        Ok(Some(NameConstraints::from_der(extension.extn_value.as_bytes(), extension.critical)?))
     }
 
     /// Where to find revocation lists, OCSP responders and the issuer's certificate.

@@ -17,6 +17,7 @@ pub mod authority;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;
+pub mod constraint;
 pub mod credential;
 mod extension;
 pub mod key;

@@ -6,6 +6,7 @@ use x509_cert::attr::Attribute;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::asn1::{RequestInfo, Signed};
+use crate::constraint::NameConstraints;
 use crate::extension::{self, ExtensionError, Extensions};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{self, NameError, Subject, SubjectAltName};
@@ -29,6 +30,9 @@ pub struct RequestSpec {
     pub is_ca: bool,
     /// Whether the usages are written into the request (`spec.encodeUsagesInRequest`).
     pub encode_usages: bool,
+    /// What the names below the CA may be; of use with `is_ca` alone. Constraints that constrain nothing are left
+    /// out.
+    pub name_constraints: Option<NameConstraints>,
 }
 
 /// Why a request cannot be built or read.
@@ -172,6 +176,14 @@ impl Request {
         Ok(carries.then(|| Usages::from_extensions(bits.as_ref(), purposes.as_ref())))
     }
 
+    /// The name constraints that the request carries.
+    ///
+    /// # Errors
+    /// When the extension is malformed or repeated.
+    pub fn name_constraints(&self) -> Result<Option<NameConstraints>, ExtensionError> {
+        self.extensions.name_constraints()
+    }
+
     /// The basic constraints that the request carries.
     pub(crate) fn basic_constraints(&self) -> Result<Option<BasicConstraints>, ExtensionError> {
         self.extensions.get::<BasicConstraints>()
@@ -198,6 +210,9 @@ fn requested_extensions(spec: &RequestSpec, subject_is_empty: bool) -> Result<Ex
         }
     }
     extensions.add_names(&spec.names, subject_is_empty)?;
+    if let Some(constraints) = &spec.name_constraints {
+        extensions.add_name_constraints(constraints)?;
+    }
     Ok(extensions)
 }
 
@@ -248,8 +263,8 @@ mod tests {
                 SubjectAltName::Uri("spiffe://td/ns/a/sa/b".to_owned()),
             ],
             usages: Usages::parse(["digital signature", "server auth"]).unwrap(),
-            is_ca: false,
             encode_usages: true,
+            ..RequestSpec::default()
         }
     }
 
@@ -274,6 +289,24 @@ mod tests {
         }
         for length in 0..der.len() {
             assert!(Request::from_der(&der[..length]).is_err(), "cut to {length} bytes");
+        }
+    }
+
+    #[test]
+    fn name_constraints_are_asked_for_when_they_constrain_something() {
+        use crate::constraint::Subtrees;
+        let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+        let check = |asked: Option<NameConstraints>, carried: Option<&NameConstraints>| {
+            let spec = RequestSpec { name_constraints: asked, ..spec() };
+            let request = Request::from_der(Request::build(&spec, &key).unwrap().der()).unwrap();
+            assert_eq!(request.name_constraints().unwrap().as_ref(), carried);
+        };
+        check(None, None);
+        check(Some(NameConstraints { critical: true, ..NameConstraints::default() }), None);
+        for critical in [true, false] {
+            let permitted = Subtrees { dns_domains: vec!["a.test".to_owned()], ..Subtrees::default() };
+            let constraints = NameConstraints { critical, permitted, ..NameConstraints::default() };
+            check(Some(constraints.clone()), Some(&constraints));
         }
     }
 

@@ -43,8 +43,8 @@ fn spec() -> RequestSpec {
             SubjectAltName::Uri("spiffe://td/ns/a/sa/b".to_owned()),
         ],
         usages: Usages::server(),
-        is_ca: false,
         encode_usages: true,
+        ..RequestSpec::default()
     }
 }
 

@@ -9,7 +9,7 @@ use issuance::bundle::Bundle;
 use issuance::certificate::Certificate;
 use issuance::credential::{Credential, VerifyError};
 use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, KeyError, PrivateKey};
-use issuance::name::{Subject, SubjectAltName};
+use issuance::name::SubjectAltName;
 use issuance::renewal::renewal_time;
 use issuance::request::{RequestError, RequestSpec};
 use issuance::usage::Usages;
@@ -145,11 +145,10 @@ pub fn new_leaf(
     now: Timestamp,
 ) -> Result<Leaf, ServingError> {
     let spec = RequestSpec {
-        subject: Subject::default(),
         names: names.iter().map(alternative_name).collect(),
         usages: Usages::server(),
-        is_ca: false,
         encode_usages: true,
+        ..RequestSpec::default()
     };
     let key = PrivateKey::generate(LEAF_KEY).map_err(ServingError::Key)?;
     let pending = Credential::new(key, &spec).map_err(ServingError::Request)?;
