@@ -1,5 +1,7 @@
 //! Trust bundles: the certificates that a client is told to trust.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use crate::certificate::Certificate;
@@ -21,20 +23,39 @@ impl Bundle {
     }
 
     /// These certificates in this order, each once.
-    pub fn of(certificates: Vec<Certificate>) -> Self {
-        let mut bundle = Self::default();
-        for certificate in certificates {
-            bundle.add(certificate);
-        }
-        bundle
+    pub fn of(mut certificates: Vec<Certificate>) -> Self {
+        let mut seen = HashSet::with_capacity(certificates.len());
+        // A clone shares its bytes with the original.
+        certificates.retain(|certificate| seen.insert(certificate.clone()));
+        Self { certificates }
     }
 
     /// What `existing` becomes when `source` is to be trusted too: the existing certificates in their order, then the
     /// new ones, without those that have expired. A certificate that is not valid yet stays: trusting early is how a
     /// rotation has no gap.
     pub fn merge(existing: &Self, source: &Self, now: Timestamp) -> Self {
-        let all = existing.certificates.iter().chain(&source.certificates);
-        Self::of(all.filter(|certificate| now <= certificate.not_after()).cloned().collect())
+        Self::of(unexpired([existing, source], now).cloned().collect())
+    }
+
+    /// The certificates of all these bundles, in their order and each once, without those that have expired: what a
+    /// client has to trust while one CA takes over from another.
+    ///
+    /// # Errors
+    /// When there are more than fit into a bundle ([`Limit::BUNDLE`]), so that nothing is published which cannot be
+    /// read back.
+    pub fn merge_all<'a>(
+        bundles: impl IntoIterator<Item = &'a Self>,
+        now: Timestamp,
+    ) -> Result<Self, PemError> {
+        let Limit { bytes: limit, blocks } = Limit::BUNDLE;
+        let merged = Self::of(unexpired(bundles, now).cloned().collect());
+        if merged.certificates.len() > blocks {
+            return Err(PemError::TooMany { limit: blocks });
+        }
+        match merged.pem_len() {
+            bytes if bytes > limit => Err(PemError::TooLong { bytes, limit }),
+            _ => Ok(merged),
+        }
     }
 
     /// Adds a certificate behind the others unless it is there already.
@@ -59,10 +80,37 @@ impl Bundle {
         self.certificates.is_empty()
     }
 
+    /// The certificates, taken out.
+    pub fn into_certificates(self) -> Vec<Certificate> {
+        self.certificates
+    }
+
+    /// Length of [`Self::to_pem`], in bytes.
+    pub fn pem_len(&self) -> usize {
+        self.certificates.iter().map(|certificate| pem::encoded_len(LABEL, certificate.der())).sum()
+    }
+
     /// The PEM blocks, without anything between them.
     pub fn to_pem(&self) -> String {
-        self.certificates.iter().map(Certificate::to_pem).collect()
+        let mut text = String::with_capacity(self.pem_len());
+        for certificate in &self.certificates {
+            pem::encode_into(LABEL, certificate.der(), &mut text);
+        }
+        text
     }
+}
+
+/// The PEM label of a certificate (RFC 7468 §5).
+const LABEL: &str = "CERTIFICATE";
+
+fn unexpired<'a>(
+    bundles: impl IntoIterator<Item = &'a Bundle>,
+    now: Timestamp,
+) -> impl Iterator<Item = &'a Certificate> {
+    bundles
+        .into_iter()
+        .flat_map(|bundle| &bundle.certificates)
+        .filter(move |certificate| now <= certificate.not_after())
 }
 
 #[cfg(test)]
@@ -106,5 +154,44 @@ mod tests {
     fn a_bundle_survives_its_text() {
         let bundle = Bundle::of(vec![root("a", 1), root("b", 1)]);
         assert_eq!(Bundle::parse(bundle.to_pem().as_bytes()).unwrap(), bundle);
+    }
+
+    #[test]
+    fn a_merge_that_could_not_be_read_back_is_refused() {
+        let key = crate::testing::key(1);
+        let names: Vec<String> = (0..1_001).map(|number| number.to_string()).collect();
+        let make = |name: &String| crate::testing::Maker::ca(name, &key, None).make();
+        let many: Vec<Certificate> = names.iter().map(make).collect();
+        let (most, rest) = many.split_at(600);
+        let bundles = [Bundle::of(most.to_vec()), Bundle::of(rest.to_vec())];
+        let at = crate::testing::now();
+        assert_eq!(Bundle::merge_all(&bundles, at), Err(PemError::TooMany { limit: 1_000 }));
+        let fewer = Bundle::of(many.get(..1_000).unwrap_or_default().to_vec());
+        let bytes = fewer.pem_len();
+        assert_eq!(Bundle::merge_all([&fewer], at), Err(PemError::TooLong { bytes, limit: 330_000 }));
+        let half = Bundle::of(many.get(..500).unwrap_or_default().to_vec());
+        assert_eq!(Bundle::merge_all([&half, &half], at), Ok(half));
+    }
+
+    #[test]
+    fn merging_copies_no_certificate() {
+        let bundles = [Bundle::of(vec![root("a", 9)]), Bundle::of(vec![root("b", 9)])];
+        let merged = Bundle::merge_all(&bundles, now()).unwrap();
+        let addresses = |bundle: &Bundle| -> Vec<_> {
+            bundle.certificates().iter().map(|certificate| certificate.der().as_ptr()).collect()
+        };
+        assert_eq!(addresses(&merged), bundles.iter().flat_map(addresses).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_length_of_the_text_is_known_before_it_is_made() {
+        for bundle in [Bundle::default(), Bundle::of(vec![root("a", 1), root("longer", 1)])] {
+            assert_eq!(bundle.pem_len(), bundle.to_pem().len());
+        }
+    }
+
+    #[test]
+    fn a_text_without_certificates_is_refused() {
+        assert_eq!(Bundle::parse(b""), Err(PemError::Empty));
     }
 }

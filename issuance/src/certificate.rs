@@ -1,20 +1,25 @@
 //! One X.509 certificate (RFC 5280), parsed once and kept with its bytes.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use der::Decode as _;
-use der::asn1::{Any, Int};
+use der::asn1::{Any, Int, ObjectIdentifier};
 use jiff::Timestamp;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::time::Time;
 
 use crate::asn1::{Signed, TbsCertificate};
+use crate::constraint::{ConstraintError, NameConstraints};
 use crate::extension::{ExtensionError, Extensions};
 use crate::key::PublicKey;
 use crate::name::{self, SubjectAltName};
 use crate::pem;
 use crate::signature::{self, SignatureError};
 use crate::usage::Usages;
+
+const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 
 /// Why bytes are not a certificate that we can use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,11 +32,13 @@ pub enum CertificateError {
     Extension(#[from] ExtensionError),
 }
 
-/// A parsed certificate. Two are equal when their bytes are.
+/// A parsed certificate. Two are equal when their bytes are; clones share them.
 #[derive(Clone)]
-pub struct Certificate {
+pub struct Certificate(Arc<Parsed>);
+
+struct Parsed {
     der: Vec<u8>,
-    signed: Signed,
+    signature_algorithm: ObjectIdentifier,
     serial: Int,
     issuer: Any,
     subject: Any,
@@ -56,14 +63,18 @@ impl Certificate {
         let signed = Signed::from_der(der).map_err(malformed)?;
         let body = signed.body_der().map_err(malformed)?;
         let tbs = TbsCertificate::from_der(&body).map_err(malformed)?;
+        // RFC 5280 §4.1.1.2: otherwise a signature could be passed off as one of another algorithm.
+        if tbs.signature != signed.algorithm {
+            return Err(CertificateError::Malformed);
+        }
         let extensions = Extensions(tbs.extensions.unwrap_or_default());
         let constraints = extensions.get::<BasicConstraints>()?;
         let bits = extensions.get::<KeyUsage>()?;
         let purposes = extensions.get::<ExtendedKeyUsage>()?;
         let key_identifier = extensions.get::<SubjectKeyIdentifier>()?;
-        Ok(Self {
+        let parsed = Parsed {
             der: der.to_vec(),
-            signed,
+            signature_algorithm: signed.algorithm.oid,
             serial: tbs.serial,
             issuer: tbs.issuer,
             subject: tbs.subject,
@@ -76,98 +87,132 @@ impl Certificate {
             may_sign_certificates: bits.as_ref().is_none_or(KeyUsage::key_cert_sign),
             key_identifier: key_identifier.map(|identifier| identifier.0.as_bytes().to_vec()),
             usages: Usages::from_extensions(bits.as_ref(), purposes.as_ref()),
-        })
+        };
+        Ok(Self(Arc::new(parsed)))
     }
 
     /// The certificate as it was read or made.
     pub fn der(&self) -> &[u8] {
-        &self.der
+        &self.0.der
     }
 
     /// The certificate as one PEM block.
     pub fn to_pem(&self) -> String {
-        pem::encode("CERTIFICATE", &self.der)
+        pem::encode("CERTIFICATE", &self.0.der)
     }
 
     /// First instant of validity.
     pub fn not_before(&self) -> Timestamp {
-        self.not_before
+        self.0.not_before
     }
 
     /// Last instant of validity.
     pub fn not_after(&self) -> Timestamp {
-        self.not_after
+        self.0.not_after
     }
 
     /// Whether `now` lies within the validity, both ends included (RFC 5280 §4.1.2.5).
     pub fn is_valid_at(&self, now: Timestamp) -> bool {
-        self.not_before <= now && now <= self.not_after
+        self.0.not_before <= now && now <= self.0.not_after
     }
 
     /// The certified key.
     pub fn public_key(&self) -> &PublicKey {
-        &self.public_key
+        &self.0.public_key
     }
 
     /// Subject alternative names in their order.
     pub fn names(&self) -> &[SubjectAltName] {
-        &self.names
+        &self.0.names
     }
 
     /// Key usages, extended ones included.
     pub fn usages(&self) -> &Usages {
-        &self.usages
+        &self.0.usages
     }
 
     /// Whether basic constraints call it a CA.
     pub fn is_ca(&self) -> bool {
-        self.is_ca
+        self.0.is_ca
     }
 
     /// How many CAs may follow below this one; `None` for no limit.
     pub fn path_len(&self) -> Option<u8> {
-        self.path_len
+        self.0.path_len
     }
 
     /// Whether its key usage lets it sign certificates; a certificate without key usage may (RFC 5280 §4.2.1.3).
     pub fn may_sign_certificates(&self) -> bool {
-        self.may_sign_certificates
+        self.0.may_sign_certificates
     }
 
     /// First common name of the subject.
     pub fn common_name(&self) -> Option<String> {
-        name::common_name(&self.subject)
+        name::common_name(&self.0.subject)
     }
 
     /// The subject for people: `O=Example, CN=leaf`.
     pub fn subject(&self) -> String {
-        name::display(&self.subject)
+        name::display(&self.0.subject)
     }
 
     /// The issuer for people.
     pub fn issuer(&self) -> String {
-        name::display(&self.issuer)
+        name::display(&self.0.issuer)
     }
 
     /// The serial number in hexadecimal, without a sign octet.
     pub fn serial_hex(&self) -> String {
-        let bytes = self.serial.as_bytes();
+        let bytes = self.0.serial.as_bytes();
         name::hex(bytes.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(bytes))
     }
 
     /// Whether issuer and subject are the same name (RFC 5280 §3.2).
     pub fn is_self_issued(&self) -> bool {
-        self.issuer == self.subject
+        self.0.issuer == self.0.subject
     }
 
-    /// Whether it is a root: self-issued and signed by its own key.
+    /// Whether it is self-issued and signed by its own key.
     pub fn is_self_signed(&self) -> bool {
         self.is_self_issued() && self.verify_issued_by(self).is_ok()
     }
 
+    /// Whether no certificate can stand above it: it is self-signed, or self-issued with a signature by an algorithm
+    /// too old to be checked, as on roots of the SHA-1 age. A root is trusted for being in a bundle and not for its
+    /// signature, so this says nothing about trust.
+    pub fn is_root(&self) -> bool {
+        let checked = || self.verify_issued_by(self);
+        self.is_self_issued() && matches!(checked(), Ok(()) | Err(SignatureError::Algorithm(_)))
+    }
+
+    /// Its name constraints, if it has any (RFC 5280 §4.2.1.10).
+    ///
+    /// # Errors
+    /// When the extension is malformed or repeated.
+    pub fn name_constraints(&self) -> Result<Option<NameConstraints>, ConstraintError> {
+        let extensions = self.extensions();
+        let raw = extensions.raw(NAME_CONSTRAINTS);
+        let raw = raw.map_err(|_| ConstraintError::Malformed("the extension is present more than once"))?;
+        raw.map(|raw| NameConstraints::from_der(raw.extn_value.as_bytes(), raw.critical)).transpose()
+    }
+
+    /// Object identifier of the algorithm that it was signed with.
+    pub(crate) fn signature_algorithm(&self) -> ObjectIdentifier {
+        self.0.signature_algorithm
+    }
+
+    /// All extensions, decoded anew: few need them, and many certificates are kept.
+    pub(crate) fn extensions(&self) -> Extensions {
+        let signed = Signed::from_der(self.der());
+        let body = signed.and_then(|signed| signed.body_der());
+        let tbs = body.and_then(|body| TbsCertificate::from_der(&body));
+        // It was decoded before, when the certificate was read.
+        Extensions(tbs.ok().and_then(|tbs| tbs.extensions).unwrap_or_default())
+    }
+
     /// Whether `issuer` has the name that this certificate gives as its issuer.
     pub fn names_issuer(&self, issuer: &Self) -> bool {
-        self.issuer == issuer.subject
+        self.0.issuer == issuer.0.subject
     }
 
     /// Checks that the key in `issuer` signed this certificate; names, validity and rights are not looked at.
@@ -175,25 +220,36 @@ impl Certificate {
     /// # Errors
     /// When the signature does not verify or its algorithm is not accepted.
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), SignatureError> {
-        signature::verify(&self.signed, issuer.public_key.spki())
+        let signed = Signed::from_der(self.der()).map_err(|_| SignatureError::Invalid)?;
+        signature::verify(&signed, issuer.public_key().spki())
     }
 
     pub(crate) fn subject_name(&self) -> &Any {
-        &self.subject
+        &self.0.subject
+    }
+
+    pub(crate) fn issuer_name(&self) -> &Any {
+        &self.0.issuer
     }
 
     pub(crate) fn key_identifier(&self) -> Option<&[u8]> {
-        self.key_identifier.as_deref()
+        self.0.key_identifier.as_deref()
     }
 }
 
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
-        self.der == other.der
+        self.0.der == other.0.der
     }
 }
 
 impl Eq for Certificate {}
+
+impl Hash for Certificate {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.der.hash(state);
+    }
+}
 
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,7 +257,7 @@ impl fmt::Debug for Certificate {
             .field("subject", &self.subject())
             .field("issuer", &self.issuer())
             .field("serial", &self.serial_hex())
-            .field("not_after", &self.not_after)
+            .field("not_after", &self.0.not_after)
             .finish_non_exhaustive()
     }
 }

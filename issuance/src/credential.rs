@@ -3,16 +3,15 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::authority::Issued;
 use crate::bundle::Bundle;
-use crate::certificate::Certificate;
 use crate::chain::Chain;
 use crate::key::PrivateKey;
-use crate::name::SubjectAltName;
 use crate::request::{Request, RequestError, RequestSpec};
-use crate::signature::SignatureError;
+pub use crate::verification::VerifyError;
+use crate::verification::{self, Asked, Warning};
 
 /// A key and a request, waiting for an issuer.
 #[derive(Debug)]
@@ -28,59 +27,15 @@ pub struct Signed {
 #[derive(Debug)]
 pub struct Verified {
     issued: Issued,
+    warnings: Vec<Warning>,
 }
 
 /// A private key with its request, in one of the states [`Pending`], [`Signed`] and [`Verified`].
 pub struct Credential<State> {
     key: PrivateKey,
     request: Request,
-    is_ca: bool,
+    asked: Asked,
     state: State,
-}
-
-/// Why a certificate that an issuer gave back is refused (spec/issuance.md §15).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum VerifyError {
-    /// The certificate is for another key.
-    #[error("the certificate is for another key than the request's")]
-    Key,
-    /// A link of the chain does not hold.
-    #[error("certificate {subject:?} was not signed by {issuer:?}, which follows it in the chain")]
-    Link {
-        /// Subject of the lower certificate.
-        subject: String,
-        /// Subject of the upper one.
-        issuer: String,
-        /// What is wrong.
-        source: SignatureError,
-    },
-    /// A certificate above the leaf is not a CA's.
-    #[error("certificate {subject:?} stands above the leaf but is not a CA")]
-    NotCa {
-        /// Its subject.
-        subject: String,
-    },
-    /// A certificate of the chain is not valid now.
-    #[error("certificate {subject:?} is valid from {not_before} to {not_after}, and now is {now}")]
-    NotValid {
-        /// Its subject.
-        subject: String,
-        /// Start of its validity.
-        not_before: Timestamp,
-        /// End of its validity.
-        not_after: Timestamp,
-        /// The moment of the check.
-        now: Timestamp,
-    },
-    /// Names that were asked for are missing; a CA may add names but never drop them.
-    #[error("the certificate lacks names that were asked for: {missing}")]
-    Names {
-        /// The missing names.
-        missing: String,
-    },
-    /// The certificate is a CA's although that was not asked for.
-    #[error("the certificate is a CA's, which was not asked for")]
-    UnwantedCa,
 }
 
 impl Credential<Pending> {
@@ -90,7 +45,21 @@ impl Credential<Pending> {
     /// When the request cannot be built.
     pub fn new(key: PrivateKey, spec: &RequestSpec) -> Result<Self, RequestError> {
         let request = Request::build(spec, &key)?;
-        Ok(Self { key, request, is_ca: spec.is_ca, state: Pending })
+        let asked = Asked {
+            public_key: key.public_key().clone(),
+            names: spec.names.clone(),
+            usages: spec.usages.clone(),
+            is_ca: spec.is_ca,
+            duration: None,
+        };
+        Ok(Self { key, request, asked, state: Pending })
+    }
+
+    /// Remembers how long the certificate is to be valid, so that a longer one is noticed.
+    #[must_use]
+    pub fn asking_for(mut self, duration: SignedDuration) -> Self {
+        self.asked.duration = Some(duration);
+        self
     }
 
     /// The request to hand to an issuer.
@@ -105,31 +74,19 @@ impl Credential<Pending> {
 
     /// Takes what an issuer gave back.
     pub fn signed(self, issued: Issued) -> Credential<Signed> {
-        Credential { key: self.key, request: self.request, is_ca: self.is_ca, state: Signed { issued } }
+        Credential { key: self.key, request: self.request, asked: self.asked, state: Signed { issued } }
     }
 }
 
 impl Credential<Signed> {
-    /// Checks the certificate against the key, the request, its chain and the clock.
+    /// Checks the certificate against the key, the request, its chain and the clock ([`verification`]).
     ///
     /// # Errors
     /// The first thing that does not hold.
     pub fn verify(self, now: Timestamp) -> Result<Credential<Verified>, VerifyError> {
-        let issued = &self.state.issued;
-        let leaf = issued.chain.leaf();
-        if leaf.public_key() != self.key.public_key() {
-            return Err(VerifyError::Key);
-        }
-        verify_links(issued)?;
-        for certificate in issued.chain.certificates().iter().chain(issued.ca.certificates()) {
-            verify_validity(certificate, now)?;
-        }
-        verify_names(&self.request, leaf)?;
-        if leaf.is_ca() && !self.is_ca {
-            return Err(VerifyError::UnwantedCa);
-        }
-        let state = Verified { issued: self.state.issued };
-        Ok(Credential { key: self.key, request: self.request, is_ca: self.is_ca, state })
+        let Self { key, request, asked, state: Signed { issued } } = self;
+        let warnings = verification::verify(&issued, &asked, now)?;
+        Ok(Credential { key, request, asked, state: Verified { issued, warnings } })
     }
 }
 
@@ -144,7 +101,12 @@ impl Credential<Verified> {
         &self.state.issued.ca
     }
 
-    /// What the requester should know.
+    /// What is out of the ordinary about the certificate, but no reason to refuse it.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.state.warnings
+    }
+
+    /// What the issuer says that the requester should know.
     pub fn notes(&self) -> &[String] {
         &self.state.issued.notes
     }
@@ -172,51 +134,4 @@ impl<State: fmt::Debug> fmt::Debug for Credential<State> {
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
-}
-
-/// Each certificate is signed by the next, and the last by one of the CAs that it names, if that CA was given.
-fn verify_links(issued: &Issued) -> Result<(), VerifyError> {
-    let certificates = issued.chain.certificates();
-    let above = certificates.iter().skip(1);
-    for (lower, upper) in certificates.iter().zip(above) {
-        verify_link(lower, upper)?;
-    }
-    let Some(last) = certificates.last() else {
-        return Ok(());
-    };
-    let named = issued.ca.certificates().iter().find(|ca| last.names_issuer(ca) && *ca != last);
-    match named {
-        Some(ca) => verify_link(last, ca),
-        None => Ok(()),
-    }
-}
-
-fn verify_link(lower: &Certificate, upper: &Certificate) -> Result<(), VerifyError> {
-    if !upper.is_ca() {
-        return Err(VerifyError::NotCa { subject: upper.subject() });
-    }
-    let broken = |source| VerifyError::Link { subject: lower.subject(), issuer: upper.subject(), source };
-    lower.verify_issued_by(upper).map_err(broken)
-}
-
-fn verify_validity(certificate: &Certificate, now: Timestamp) -> Result<(), VerifyError> {
-    if certificate.is_valid_at(now) {
-        return Ok(());
-    }
-    Err(VerifyError::NotValid {
-        subject: certificate.subject(),
-        not_before: certificate.not_before(),
-        not_after: certificate.not_after(),
-        now,
-    })
-}
-
-fn verify_names(request: &Request, leaf: &Certificate) -> Result<(), VerifyError> {
-    let missing: Vec<String> = request
-        .names()
-        .iter()
-        .filter(|name| !leaf.names().contains(name))
-        .map(SubjectAltName::to_string)
-        .collect();
-    if missing.is_empty() { Ok(()) } else { Err(VerifyError::Names { missing: missing.join(", ") }) }
 }

@@ -20,11 +20,17 @@ pub mod chain;
 pub mod constraint;
 pub mod credential;
 mod extension;
+pub mod jitter;
 pub mod key;
 pub mod name;
+pub mod outcome;
 pub mod pem;
+pub mod permitted;
 pub mod renewal;
 pub mod request;
 pub mod secret;
 mod signature;
+#[cfg(test)]
+mod testing;
 pub mod usage;
+pub mod verification;

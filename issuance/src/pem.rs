@@ -120,37 +120,35 @@ pub fn certificates(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemEr
 
 /// Writes one block: lines of 64 characters, each ended by a newline.
 pub fn encode(label: &str, der: &[u8]) -> String {
-    let mut text = String::new();
-    write(label, der, &mut text);
+    let mut text = String::with_capacity(encoded_len(label, der));
+    encode_into(label, der, &mut text);
     text
 }
 
 /// As [`encode`], for content that must not remain in memory.
 pub(crate) fn encode_secret(label: &str, der: &[u8]) -> SecretBytes {
     let mut text = String::with_capacity(encoded_len(label, der));
-    write(label, der, &mut text);
+    encode_into(label, der, &mut text);
     SecretBytes::new(text.into_bytes())
 }
 
 const LINE: usize = 64;
 
-fn encoded_len(label: &str, der: &[u8]) -> usize {
+/// Length of what [`encode`] writes, in bytes.
+pub(crate) fn encoded_len(label: &str, der: &[u8]) -> usize {
     let base64 = der.len().div_ceil(3) * 4;
     base64 + base64.div_ceil(LINE) + 2 * label.len() + "-----BEGIN -----\n-----END -----\n".len()
 }
 
-fn write(label: &str, der: &[u8], text: &mut String) {
-    let base64 = Zeroizing::new(STANDARD.encode(der));
+/// As [`encode`], behind what `text` holds already. Nothing is left behind in memory that was freed, as long as `text`
+/// has room.
+pub(crate) fn encode_into(label: &str, der: &[u8], text: &mut String) {
     text.push_str("-----BEGIN ");
     text.push_str(label);
     text.push_str("-----\n");
-    let mut rest = base64.as_str();
-    while !rest.is_empty() {
-        // Base64 is ASCII, so any offset is a character border.
-        let (line, more) = rest.split_at(rest.len().min(LINE));
-        text.push_str(line);
+    for octets in der.chunks(LINE / 4 * 3) {
+        STANDARD.encode_string(octets, text);
         text.push('\n');
-        rest = more;
     }
     text.push_str("-----END ");
     text.push_str(label);
@@ -186,12 +184,15 @@ impl<'a> Blocks<'a> {
         std::str::from_utf8(label).ok()
     }
 
+    /// Reads up to the END line. The lines are walked twice, to look at them and to gather them, so that no more room
+    /// is taken than the block needs and nothing has to grow.
     fn block(&mut self, label: &str) -> Result<Block, PemError> {
         let position = self.position;
         let damaged = |reason| PemError::Damaged { position, label: label.to_owned(), reason };
-        let mut base64 = Zeroizing::new(Vec::with_capacity(self.rest.len()));
+        let mut ahead = Self { rest: self.rest, position };
+        let (mut lines, mut length) = (0_usize, 0_usize);
         loop {
-            let line = self.line().ok_or_else(|| damaged("its END line is missing"))?;
+            let line = ahead.line().ok_or_else(|| damaged("its END line is missing"))?;
             match Self::label(line, b"-----END ") {
                 Some(end) if end == label => break,
                 Some(_) => return Err(damaged("its END line names another label")),
@@ -201,10 +202,15 @@ impl<'a> Blocks<'a> {
                 None if line.contains(&b':') => {
                     return Err(damaged("it has headers, as encrypted keys have"));
                 }
-                None => base64.extend_from_slice(line),
+                None => (lines, length) = (lines + 1, length + line.len()),
             }
         }
+        let mut base64 = Zeroizing::new(Vec::with_capacity(length));
+        for _ in 0..lines {
+            base64.extend_from_slice(self.line().unwrap_or_default());
+        }
         let content = STANDARD.decode(base64.as_slice()).map_err(|_| damaged("its content is not base64"))?;
+        self.rest = ahead.rest;
         Ok(Block { label: label.to_owned(), content: SecretBytes::new(content) })
     }
 }
@@ -279,5 +285,41 @@ mod tests {
                 assert_eq!(block.content.expose(), der);
             }
         }
+    }
+
+    #[test]
+    fn a_block_takes_no_more_room_than_it_needs() {
+        // Were room taken for all that follows, a text of many blocks would cost its square.
+        let text = encode("THING", &[7; 100]).repeat(500);
+        let mut blocks = Blocks { rest: text.as_bytes(), position: 0 };
+        let mut count = 0;
+        while let Some(block) = blocks.next() {
+            assert_eq!(block.unwrap().content.expose(), [7; 100]);
+            count += 1;
+            assert_eq!(blocks.position, count);
+        }
+        assert_eq!(count, 500);
+    }
+
+    #[test]
+    fn the_largest_text_of_the_smallest_blocks_is_read_in_one_pass() {
+        let block = "-----BEGIN A-----\n-----END A-----\n";
+        let text = block.repeat(Limit::BUNDLE.bytes / block.len());
+        let error = certificates(text.as_bytes(), Limit::BUNDLE).unwrap_err();
+        assert_eq!(error, PemError::Label { position: 1, label: "A".to_owned() });
+        let blocks = Blocks { rest: text.as_bytes(), position: 0 };
+        assert_eq!(blocks.filter(Result::is_ok).count(), text.len() / block.len());
+    }
+
+    #[test]
+    fn exactly_as_many_bytes_and_blocks_as_allowed_are_read() {
+        let certificate = crate::testing::authority(|maker| maker).certificate().to_pem();
+        let two = certificate.repeat(2);
+        let check =
+            |bytes, blocks| certificates(two.as_bytes(), Limit { bytes, blocks }).map(|all| all.len());
+        assert_eq!(check(two.len(), 2), Ok(2));
+        assert_eq!(check(two.len(), 1), Err(PemError::TooMany { limit: 1 }));
+        let limit = two.len() - 1;
+        assert_eq!(check(limit, 2), Err(PemError::TooLong { bytes: two.len(), limit }));
     }
 }
