@@ -1,6 +1,6 @@
 //! Carries plans out: the one place that writes to targets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
+use runtime::held::Held;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
 use runtime::watch::{Failure, NamedObjects, ObjectName, State};
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::MANAGER;
 use crate::index::Index;
@@ -29,17 +29,13 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 
-type Sources = HashMap<ObjectName, watch::Receiver<State<SourceSecret>>>;
-
 /// The state that watches and workers share.
 pub struct Injector {
     client: Client,
     namespace: Option<String>,
     queue: Arc<Queue<Target>>,
     index: Arc<Mutex<Index>>,
-    secrets: NamedObjects<SourceSecret>,
-    /// Holding a receiver keeps the watch of a Secret open.
-    sources: Mutex<Sources>,
+    secrets: Held<SourceSecret>,
     report: Report,
     figures: Figures,
 }
@@ -63,8 +59,7 @@ impl Injector {
             namespace,
             queue,
             index,
-            secrets,
-            sources: Mutex::default(),
+            secrets: Held::new(secrets),
             figures,
         }
     }
@@ -112,14 +107,14 @@ impl Injector {
     fn update(&self, target: Target, wanted: Option<Wanted>) {
         let mut index = lock(&self.index);
         let change = index.set(target, wanted);
-        let mut sources = lock(&self.sources);
+        // The index stays locked, so that nobody refers to a Secret anew meanwhile.
         if let Some(secret) = change.closed {
-            sources.remove(&secret);
+            self.secrets.release(&secret);
         }
         if let Some(secret) = change.opened {
-            self.state(&mut sources, &secret);
+            self.state(&secret);
         }
-        self.figures.set_sources(sources.len());
+        self.figures.set_sources(self.secrets.count());
     }
 
     fn serves(&self, secret: &ObjectName) -> bool {
@@ -131,7 +126,7 @@ impl Injector {
             return Outcome::Done;
         };
         let state = match &wanted {
-            Wanted::Secret(secret) => self.state(&mut lock(&self.sources), secret),
+            Wanted::Secret(secret) => self.state(secret),
             Wanted::Malformed { .. } | Wanted::Unsupported { .. } => State::Absent,
         };
         if matches!(state, State::Pending) {
@@ -229,21 +224,8 @@ impl Injector {
     }
 
     /// What is known of a Secret, which is watched from now on.
-    fn state(&self, sources: &mut Sources, secret: &ObjectName) -> State<SourceSecret> {
-        if !self.serves(secret) {
-            return State::Absent;
-        }
-        if let Some(receiver) = sources.get(secret) {
-            return receiver.borrow().clone();
-        }
-        match self.secrets.get(secret) {
-            Ok(receiver) => {
-                let state = receiver.borrow().clone();
-                sources.insert(secret.clone(), receiver);
-                state
-            }
-            Err(error) => State::Failed(Failure { code: None, message: error.to_string() }),
-        }
+    fn state(&self, secret: &ObjectName) -> State<SourceSecret> {
+        if self.serves(secret) { self.secrets.state(secret) } else { State::Absent }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Carries plans out: the one place that writes to issuers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
+use runtime::held::Held;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
 use runtime::watch::{Failure, NamedObjects, ObjectName, State};
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::MANAGER;
 use crate::index::Index;
@@ -29,16 +29,12 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often an issuer is judged although nothing changed: its CA may have expired meanwhile.
 const RECHECK: Duration = Duration::from_secs(600);
 
-type Sources = HashMap<ObjectName, watch::Receiver<State<Secret>>>;
-
 /// The state that watches and workers share.
 pub struct Judge {
     client: Client,
     queue: Arc<Queue<IssuerKey>>,
     index: Arc<Mutex<Index>>,
-    secrets: NamedObjects<Secret>,
-    /// Holding a receiver keeps the watch of a Secret open.
-    sources: Mutex<Sources>,
+    secrets: Held<Secret>,
     report: Report,
     figures: Figures,
 }
@@ -61,8 +57,7 @@ impl Judge {
             client,
             queue,
             index,
-            secrets,
-            sources: Mutex::default(),
+            secrets: Held::new(secrets),
             figures,
         }
     }
@@ -111,7 +106,7 @@ impl Judge {
 
     fn close(&self, secret: Option<ObjectName>) {
         if let Some(secret) = secret {
-            lock(&self.sources).remove(&secret);
+            self.secrets.release(&secret);
         }
     }
 
@@ -128,7 +123,7 @@ impl Judge {
             return Outcome::Done;
         }
         let state = match &secret {
-            Some(secret) => self.secret(secret),
+            Some(secret) => self.secrets.state(secret),
             None => State::Absent,
         };
         let before = conditions::find(&seen.status.conditions, conditions::READY);
@@ -178,22 +173,6 @@ impl Judge {
                 tracing::warn!(issuer = %key, %failure, "cannot write the status");
                 Err(Outcome::Failed)
             }
-        }
-    }
-
-    /// What is known of a Secret, which is watched from now on.
-    fn secret(&self, secret: &ObjectName) -> State<Secret> {
-        let mut sources = lock(&self.sources);
-        if let Some(receiver) = sources.get(secret) {
-            return receiver.borrow().clone();
-        }
-        match self.secrets.get(secret) {
-            Ok(receiver) => {
-                let state = receiver.borrow().clone();
-                sources.insert(secret.clone(), receiver);
-                state
-            }
-            Err(error) => State::Failed(Failure { code: None, message: error.to_string() }),
         }
     }
 }

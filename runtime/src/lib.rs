@@ -26,6 +26,7 @@ pub mod backoff;
 pub mod client;
 pub mod events;
 pub mod follow;
+pub mod held;
 pub mod listen;
 pub mod log;
 pub mod metrics;

@@ -1,0 +1,53 @@
+//! Watched objects that stay watched for as long as something refers to them.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::watch::{Failure, NamedObjects, ObjectName, State};
+
+/// Objects of one kind, each watched from [`Self::state`] on until [`Self::release`]. Whoever counts the references says
+/// when the last is gone; without that a [`NamedObjects`] would stop watching what nobody has read for a while.
+#[derive(Debug)]
+pub struct Held<T> {
+    objects: NamedObjects<T>,
+    receivers: Mutex<HashMap<ObjectName, watch::Receiver<State<T>>>>,
+}
+
+impl<T: Send + Sync + 'static> Held<T> {
+    /// Nothing is watched yet.
+    pub fn new(objects: NamedObjects<T>) -> Self {
+        Self { objects, receivers: Mutex::default() }
+    }
+
+    /// What is known of an object, which is watched from now on; too many watches are a [`State::Failed`].
+    pub fn state(&self, name: &ObjectName) -> State<T> {
+        let mut receivers = self.receivers();
+        if let Some(receiver) = receivers.get(name) {
+            return receiver.borrow().clone();
+        }
+        match self.objects.get(name) {
+            Ok(receiver) => {
+                let state = receiver.borrow().clone();
+                receivers.insert(name.clone(), receiver);
+                state
+            }
+            Err(error) => State::Failed(Failure { code: None, message: error.to_string() }),
+        }
+    }
+
+    /// Nothing refers to the object any more.
+    pub fn release(&self, name: &ObjectName) {
+        self.receivers().remove(name);
+    }
+
+    /// How many objects are watched.
+    pub fn count(&self) -> usize {
+        self.receivers().len()
+    }
+
+    fn receivers(&self) -> MutexGuard<'_, HashMap<ObjectName, watch::Receiver<State<T>>>> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
