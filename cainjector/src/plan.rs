@@ -4,6 +4,7 @@ use std::fmt;
 
 use issuance::bundle::Bundle;
 use issuance::certificate::Certificate;
+use issuance::pem::{self, Limit};
 use jiff::Timestamp;
 use runtime::watch::State;
 use serde_json::Value;
@@ -130,6 +131,9 @@ fn decide(
         return Ok(Planned { plan: Plan::InSync, expires });
     }
     let texts: Vec<String> = fields.iter().map(|field| field.bundle.to_pem()).collect();
+    for (field, text) in fields.iter().zip(&texts) {
+        readable(&field.bundle, text)?;
+    }
     let bytes: usize = texts.iter().map(String::len).sum();
     if bytes > BUNDLES_BYTES_MAX {
         let text = format!("the bundles would have {bytes} bytes, of {BUNDLES_BYTES_MAX} allowed");
@@ -137,6 +141,21 @@ fn decide(
     }
     let body = live.apply_body(&texts);
     Ok(Planned { plan: Plan::Apply { body }, expires })
+}
+
+/// What is written must be what is read at the next look, or there would be no end of writing.
+fn readable(bundle: &Bundle, text: &str) -> Result<(), Refusal> {
+    let Limit { bytes, blocks } = Limit::BUNDLE;
+    let count = bundle.certificates().len();
+    if text.len() <= bytes && count <= blocks {
+        return Ok(());
+    }
+    let text = format!(
+        "a bundle would have {count} certificates in {} bytes, of {blocks} and {bytes} allowed; \
+         remove those that nobody needs any more",
+        text.len()
+    );
+    Err(Refusal::new(Reason::BundleTooLarge, text))
 }
 
 /// The API server answers 422 to a bundle in such targets, for ever; and switching a user's TLS verification on or
@@ -186,7 +205,7 @@ fn salvage(damaged: &[u8]) -> Bundle {
     const END: &str = "-----END CERTIFICATE-----";
     let text = String::from_utf8_lossy(damaged);
     let mut rest = text.as_ref();
-    let mut readable = String::new();
+    let mut readable = Vec::new();
     while let Some((_, after)) = rest.split_once(BEGIN) {
         let Some((body, behind)) = after.split_once(END) else {
             break;
@@ -194,12 +213,11 @@ fn salvage(damaged: &[u8]) -> Bundle {
         rest = behind;
         // A block that lacks its end swallows the beginning of the next one, which may be sound.
         let body = body.rsplit(BEGIN).next().unwrap_or(body);
+        // One by one, so that a bundle above our limits loses nothing either.
         let block = format!("{BEGIN}{body}{END}\n");
-        if Bundle::parse(block.as_bytes()).is_ok() {
-            readable.push_str(&block);
-        }
+        readable.extend(pem::certificates(block.as_bytes(), Limit::CERTIFICATE).into_iter().flatten());
     }
-    Bundle::parse(readable.as_bytes()).unwrap_or_default()
+    Bundle::of(readable)
 }
 
 #[cfg(test)]
@@ -381,6 +399,15 @@ mod tests {
         let ca = pem(&many.iter().collect::<Vec<_>>());
         let refused = plan(&webhooks(&[""; 10]), &wanted(), &source(&ca), now());
         assert!(shown(&refused).starts_with("BundleTooLarge: "), "{refused:?}");
+    }
+
+    #[test]
+    fn a_bundle_that_is_too_long_to_be_read_again_keeps_every_certificate() {
+        let many: Vec<_> = (0..800).map(|number| root(&number.to_string(), 1)).collect();
+        let present = pem(&many.iter().collect::<Vec<_>>());
+        assert!(present.len() > Limit::BUNDLE.bytes, "{}", present.len());
+        let refused = plan(&webhooks(&[&present]), &wanted(), &source(&pem(&[&root("ca", 1)])), now());
+        assert!(shown(&refused).starts_with("BundleTooLarge: a bundle would have 801 "), "{refused:?}");
     }
 
     #[test]
