@@ -1,15 +1,21 @@
 //! From findings to a verdict: what rejects, what warns, what is passed over.
 
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
 use crate::case::{Case, Judged};
 use crate::finding::{Finding, join};
 use crate::rule::{Check, Class};
 
+/// Most findings of either kind that are told. Nobody reads more, and an object can hold ten thousand faults.
+const FINDINGS_MAX: usize = 100;
+
 /// The outcome for one object.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Verdict {
-    /// Why the object is rejected; empty: it is allowed.
+    /// Why the object is rejected; empty: it is allowed. At most a hundred are told.
     pub denials: Vec<Finding>,
-    /// What is wrong without being a reason to reject.
+    /// What is wrong without being a reason to reject. At most a hundred are told.
     pub warnings: Vec<Finding>,
 }
 
@@ -33,7 +39,7 @@ impl Verdict {
 /// Judges one write by all rules of its kind. All rules are evaluated, so that a user learns of everything at once;
 /// identical findings are told once.
 pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
-    let mut verdict = Verdict::default();
+    let (mut denials, mut warnings) = (Told::default(), Told::default());
     let mut found = Vec::new();
     let mut mode = None;
     for check in S::tables().iter().copied().flatten() {
@@ -44,17 +50,29 @@ pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
         let mode = *mode.get_or_insert_with(|| Mode::of(case));
         let known = known(check, case, mode);
         for finding in found.drain(..) {
-            let list = match disposition(check.rule().class, mode, known.contains(&finding)) {
-                Disposition::Reject => &mut verdict.denials,
-                Disposition::Warn => &mut verdict.warnings,
-                Disposition::Ignore => continue,
-            };
-            if !list.iter().any(|told| told.to_string() == finding.to_string()) {
-                list.push(finding);
+            match disposition(check.rule().class, mode, known.contains(&finding)) {
+                Disposition::Reject => denials.tell(finding),
+                Disposition::Warn => warnings.tell(finding),
+                Disposition::Ignore => {}
             }
         }
     }
-    verdict
+    Verdict { denials: denials.findings, warnings: warnings.findings }
+}
+
+/// Findings of which no two read the same.
+#[derive(Default)]
+struct Told {
+    findings: Vec<Finding>,
+    texts: HashSet<String>,
+}
+
+impl Told {
+    fn tell(&mut self, finding: Finding) {
+        if self.findings.len() < FINDINGS_MAX && self.texts.insert(finding.to_string()) {
+            self.findings.push(finding);
+        }
+    }
 }
 
 /// What kind of write this is, to rules that ratchet.
@@ -102,12 +120,28 @@ fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
 }
 
 /// What the stored object breaks already, where that makes a difference.
-fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Vec<Finding> {
-    let mut known = Vec::new();
+fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Known {
+    let mut findings = Vec::new();
     if let (Some(old), Class::Field, Mode::SpecChanges) = (case.old, check.rule().class, mode) {
-        check.evaluate(&Case { requester: case.requester, ..Case::create(old) }, &mut known);
+        check.evaluate(&Case { requester: case.requester, ..Case::create(old) }, &mut findings);
+    }
+    let mut known = Known::default();
+    for finding in findings {
+        known.by_path.entry(finding.path.clone()).or_default().push(finding);
     }
     known
+}
+
+/// Findings of one rule, to be looked up: an object may have ten thousand, and so may the one before it.
+#[derive(Default)]
+struct Known {
+    by_path: HashMap<Cow<'static, str>, Vec<Finding>>,
+}
+
+impl Known {
+    fn contains(&self, finding: &Finding) -> bool {
+        self.by_path.get(&finding.path).is_some_and(|known| known.contains(finding))
+    }
 }
 
 #[cfg(test)]
