@@ -45,6 +45,13 @@ impl Authority {
     }
 }
 
+/// The same object in `namespace`, for those who create it by its text.
+#[must_use]
+pub fn in_namespace(mut object: Value, namespace: &str) -> Value {
+    object["metadata"]["namespace"] = namespace.into();
+    object
+}
+
 /// A Secret whose owner consents to `bundle` being copied into trust bundles.
 #[must_use]
 pub fn trust_secret(name: &str, bundle: &str) -> Value {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use api::keys::{csi, csi_context};
+use e2e::authority::{Authority, in_namespace};
 use e2e::cluster::Cluster;
 use e2e::{image, wait};
 use hyper_util::rt::TokioIo;
@@ -27,7 +28,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::process::Process;
-use crate::demo::{certificates, scenes};
+use crate::demo::scenes;
 
 /// The namespace of everything that the benchmark creates.
 pub(crate) const NAMESPACE: &str = "signet-bench";
@@ -64,9 +65,9 @@ struct Parts {
 impl Node {
     /// Creates namespace, CA issuer and pod, and finds the driver.
     pub(crate) async fn set_up(cluster: &Cluster) -> anyhow::Result<Self> {
-        let ca = certificates::ca("Benchmark CA")?;
+        let ca = Authority::new("Benchmark CA")?;
         scenes::apply(cluster, &namespace())?;
-        scenes::apply(cluster, &certificates::ca_secret(NAMESPACE, "ca", &ca))?;
+        scenes::apply(cluster, &in_namespace(ca.secret("ca"), NAMESPACE).to_string())?;
         scenes::apply(cluster, &issuer())?;
         // Pods are refused before it is there.
         wait::until("the default service account", CALL_WITHIN, || {

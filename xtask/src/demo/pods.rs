@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use e2e::authority::{Authority, in_namespace};
 use e2e::cluster::Cluster;
 use e2e::{image, wait};
 
-use super::{certificates, headline, scenes, show};
+use super::{headline, scenes, show};
 
 const WORKLOADS: &str = include_str!("workloads.yaml");
 
@@ -18,8 +19,8 @@ const REFUSED: i64 = 3;
 
 pub(crate) async fn mutual_tls(cluster: &Cluster) -> anyhow::Result<()> {
     headline("(c) Two pods speak mutual TLS with certificates minted at mount");
-    let ca = certificates::ca("Demo CA")?;
-    scenes::apply(cluster, &certificates::ca_secret("demo", "demo-ca", &ca))?;
+    let ca = Authority::new("Demo CA")?;
+    scenes::apply(cluster, &in_namespace(ca.secret("demo-ca"), "demo").to_string())?;
     let manifests = WORKLOADS.replace("IMAGE", &image::reference("mtls"));
     let (servers, clients) = manifests.split_once("# clients\n").context("workloads.yaml lost its marker")?;
     scenes::apply(cluster, servers)?;

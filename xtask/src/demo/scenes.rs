@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use e2e::authority::{Authority, in_namespace, trust_secret};
 use e2e::cluster::Cluster;
 use e2e::wait;
 
@@ -33,8 +34,8 @@ pub(crate) fn refused_certificate(cluster: &Cluster) -> anyhow::Result<()> {
 pub(crate) async fn injected_bundles(cluster: &Cluster) -> anyhow::Result<()> {
     headline("(b) A CA bundle is injected into a webhook configuration and an APIService");
     apply(cluster, TARGETS)?;
-    let ca = certificates::ca("Demo trust anchor")?;
-    apply(cluster, &certificates::trust_secret("demo", "trust", &ca.certificate))?;
+    let ca = Authority::new("Demo trust anchor")?;
+    apply(cluster, &in_namespace(trust_secret("trust", &ca.certificate), "demo").to_string())?;
     show(
         "kubectl -n demo create secret generic trust --from-file=ca.crt",
         "and annotated cert-manager.io/allow-direct-injection=true",
