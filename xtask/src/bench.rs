@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: how fast and how large the programs are, measured on a real cluster.
+//! `cargo xtask bench`: how fast and how large the programs are, measured on a real cluster, and what the issuance core
+//! costs without one.
 
 mod bodies;
+mod core;
 mod figures;
 mod keys;
 mod load;
@@ -34,7 +36,7 @@ const SECONDS_MAX: u64 = 300;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only this half
+    /// Only this part
     part: Option<Part>,
     /// Length of each series of reviews, in seconds
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
@@ -55,6 +57,8 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// The issuance core: keys, requests, signatures and bundles, on one processor
+    Issuance,
     /// The driver: volumes published and unpublished over its socket
     Mount,
     /// The webhook: admission reviews answered
@@ -62,14 +66,16 @@ enum Part {
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let needs_node = arguments.part != Some(Part::Issuance);
     ensure!(
-        nix::unistd::geteuid().is_root(),
+        !needs_node || nix::unistd::geteuid().is_root(),
         "the benchmark runs a node, which takes namespaces and mounts, so it needs root: sudo -E cargo xtask bench"
     );
     if cfg!(debug_assertions) {
         return again_with_optimisation();
     }
     let report = match &arguments.cluster {
+        _ if !needs_node => without_cluster().await?,
         Some(name) => measure(&Cluster::attach(name)?, arguments).await?,
         None => on_own_cluster(arguments).await?,
     };
@@ -95,6 +101,12 @@ fn again_with_optimisation() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The part that a cluster would only disturb.
+async fn without_cluster() -> anyhow::Result<Report> {
+    let machine = Machine::look().await?;
+    Ok(Report { command: command(), machine, core: Some(core::run()?), mounts: None, reviews: None })
+}
+
 async fn on_own_cluster(arguments: &Arguments) -> anyhow::Result<Report> {
     let name: Name = CLUSTER.parse()?;
     let images = image::build_all()?;
@@ -114,6 +126,7 @@ async fn on_own_cluster(arguments: &Arguments) -> anyhow::Result<Report> {
 async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Report> {
     let wanted = |part| arguments.part.is_none_or(|only| only == part);
     let machine = Machine::look().await?;
+    let core = if wanted(Part::Issuance) { Some(core::run()?) } else { None };
     let mounts =
         if wanted(Part::Mount) { Some(mount::run(cluster, arguments.volumes.into()).await?) } else { None };
     let reviews = if wanted(Part::Review) {
@@ -121,7 +134,7 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Rep
     } else {
         None
     };
-    Ok(Report { command: command(), machine, mounts, reviews })
+    Ok(Report { command: command(), machine, core, mounts, reviews })
 }
 
 /// What was typed.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::core::Core;
 use super::figures::{Series, count, digits, milliseconds, ratio};
 use super::keys::KeyRate;
 use super::machine::Machine;
@@ -46,6 +47,7 @@ machine like this.
 pub(crate) struct Report {
     pub(crate) command: String,
     pub(crate) machine: Machine,
+    pub(crate) core: Option<Core>,
     pub(crate) mounts: Option<Mounts>,
     pub(crate) reviews: Option<Reviews>,
 }
@@ -61,6 +63,9 @@ impl Report {
     pub(crate) fn section(&self) -> String {
         let mut parts = vec![format!("{}\n\n{}", self.heading(), self.circumstances())];
         let cores = self.machine.cores;
+        if let Some(core) = &self.core {
+            parts.push(format!("### The issuance core\n\n{}\n{}", work_table(core), key_table(&core.keys)));
+        }
         if let Some(mounts) = &self.mounts {
             parts.push(mount_tables(mounts));
         }
@@ -68,8 +73,10 @@ impl Report {
             parts.push(format!("### Reviews\n\n{}", series_table("review", &reviews.series)));
             parts.push(memory_table("webhook (one replica)", &reviews.memory));
         }
-        parts.push(ELSEWHERE.to_owned());
-        parts.push(self.bounds(cores));
+        if self.mounts.is_some() || self.reviews.is_some() {
+            parts.push(ELSEWHERE.to_owned());
+            parts.push(self.bounds(cores));
+        }
         parts.join("\n")
     }
 
@@ -156,6 +163,19 @@ fn series_table(what: &str, series: &[Series]) -> String {
         ]
     });
     table(&[what, "measured", "p50 ms", "p99 ms", "a second", "CPU ms each"], rows)
+}
+
+fn work_table(core: &Core) -> String {
+    let rows = core.work.iter().map(|work| {
+        vec![
+            work.name.clone(),
+            work.latencies.count().to_string(),
+            milliseconds(work.latencies.percentile(50)),
+            milliseconds(work.latencies.percentile(99)),
+            digits(work.per_second),
+        ]
+    });
+    table(&["by one processor", "measured", "p50 ms", "p99 ms", "a second"], rows)
 }
 
 fn key_table(keys: &[KeyRate]) -> String {
