@@ -1,52 +1,157 @@
-//! When a certificate is to be renewed.
+//! When a certificate is to be renewed (spec/controllers.md §2.2).
+//!
+//! The desired instant lies a margin before the end of the certificate's life: `renewBefore`, `renewBeforePercentage`,
+//! or a third of it. Windows may move it: it stands if it lies in one, else it moves to the start of the next one, or
+//! of the last one before it when the next would open only after the end.
+
+#[cfg(test)]
+mod tests;
+mod window;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The instant of renewal: `renew_before` ahead of expiry where that lies within the certificate's life, otherwise
-/// after two thirds of it. The life is that of the certificate, not the one that was asked for: a CA may have cut it.
-///
-/// `issued_at` is the moment of issue. Renewal never comes sooner than a third of the remaining life after it, so
-/// that back-dated certificates of a few seconds work.
+pub use self::window::{Window, WindowError};
+use crate::jitter::Jitter;
+
+/// Jitter takes at most this share of the margin: 5 %.
+const JITTER_SHARE: i32 = 20;
+
+/// No renewal in the first third of what remained at issue, so that back-dated certificates of a few seconds work.
+const EARLIEST_SHARE: i32 = 3;
+
+/// The margin without one that is usable: a third of the lifetime.
+const MARGIN_SHARE: i32 = 3;
+
+/// The life of a certificate. The lifetime is the certificate's, not the one that was asked for: a CA may have cut it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// The moment of issue, which is later than `not_before` when the issuer back-dates.
+    pub issued_at: Timestamp,
+    /// First instant of validity.
+    pub not_before: Timestamp,
+    /// Last instant of validity.
+    pub not_after: Timestamp,
+}
+
+/// `spec.renewal.policy` of a Certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// Renew ahead of expiry.
+    #[default]
+    RenewBefore,
+    /// Never renew because of the time.
+    Disabled,
+}
+
+/// What the spec of a Certificate says about renewal.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// `spec.renewBefore`: this long ahead of expiry. Of use between nothing and the lifetime, otherwise passed over.
+    pub renew_before: Option<SignedDuration>,
+    /// `spec.renewBeforePercentage`: this much of the lifetime ahead of expiry. Of use from 1 to 99 and without a
+    /// usable `renew_before`, otherwise passed over.
+    pub renew_before_percentage: Option<i32>,
+    /// `spec.renewal.policy`.
+    pub policy: Policy,
+    /// `spec.renewal.windows`: when renewal is allowed; at any time without one.
+    pub windows: Vec<Window>,
+}
+
+/// The instant of renewal, and what windows made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// When to renew, in whole seconds.
+    pub at: Timestamp,
+    /// How that instant was found.
+    pub placement: Placement,
+}
+
+/// How windows moved the instant of renewal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Not at all: it lies in a window, or there are none.
+    Desired,
+    /// To the start of the first window behind it.
+    NextWindow,
+    /// To the last window before it, since the next one opens after the certificate's end.
+    LastWindow,
+    /// No window opens during the certificate's life, so they are passed over (`WindowError` in the peer).
+    NoWindow,
+}
+
+impl Settings {
+    /// When to renew; `None` when the policy is not to. `jitter` moves the desired instant ahead by at most 5 % of
+    /// the margin.
+    ///
+    /// The work is bounded for each window: a pattern that never matches is no [`Window`].
+    pub fn renewal(&self, life: Life, jitter: Jitter) -> Option<Renewal> {
+        match self.policy {
+            Policy::Disabled => None,
+            Policy::RenewBefore => Some(self.place(life, self.desired(life, jitter))),
+        }
+    }
+
+    /// The instant of renewal before windows are looked at.
+    fn desired(&self, life: Life, jitter: Jitter) -> Timestamp {
+        let margin = self.margin(life.not_after.duration_since(life.not_before));
+        let ahead = margin.saturating_add(jitter.within(margin / JITTER_SHARE));
+        let wanted = life.not_after.saturating_sub(ahead).unwrap_or(life.not_after);
+        whole_seconds(wanted.max(earliest(life)).min(life.not_after))
+    }
+
+    fn margin(&self, lifetime: SignedDuration) -> SignedDuration {
+        let usable = |margin: &SignedDuration| SignedDuration::ZERO < *margin && *margin < lifetime;
+        let share = |percentage: i32| {
+            // Whole seconds first, so that the product cannot overflow.
+            let seconds = i128::from(lifetime.as_secs()) * i128::from(percentage) / 100;
+            i64::try_from(seconds).map_or(SignedDuration::ZERO, SignedDuration::from_secs)
+        };
+        let percentage = self.renew_before_percentage.filter(|percentage| (1..100).contains(percentage));
+        self.renew_before
+            .filter(usable)
+            .or_else(|| percentage.map(share).filter(usable))
+            .unwrap_or(lifetime / MARGIN_SHARE)
+    }
+
+    fn place(&self, life: Life, desired: Timestamp) -> Renewal {
+        if self.windows.is_empty() || self.windows.iter().any(|window| window.contains(desired)) {
+            return Renewal { at: desired, placement: Placement::Desired };
+        }
+        let next = self.windows.iter().filter_map(|window| window.next_start(desired)).min();
+        if let Some(at) = next.filter(|next| *next < life.not_after) {
+            return Renewal { at, placement: Placement::NextWindow };
+        }
+        let earliest = whole_seconds_up(earliest(life));
+        let last = self.windows.iter().filter_map(|window| window.last_after(earliest, desired)).max();
+        match last {
+            Some(at) => Renewal { at, placement: Placement::LastWindow },
+            None => Renewal { at: desired, placement: Placement::NoWindow },
+        }
+    }
+}
+
+/// The instant of renewal without jitter and windows: `renew_before` ahead of expiry where that lies within the
+/// certificate's life, otherwise after two thirds of it, and never in the first third of what remained at issue.
 pub fn renewal_time(
     issued_at: Timestamp,
     not_before: Timestamp,
     not_after: Timestamp,
     renew_before: Option<SignedDuration>,
 ) -> Timestamp {
-    let lifetime = not_after.duration_since(not_before);
-    let ahead = match renew_before {
-        Some(ahead) if ahead > SignedDuration::ZERO && ahead < lifetime => ahead,
-        _ => lifetime / 3,
-    };
-    let earliest = issued_at.saturating_add(not_after.duration_since(issued_at) / 3);
-    let wanted = not_after.saturating_sub(ahead);
-    match (earliest, wanted) {
-        (Ok(earliest), Ok(wanted)) => wanted.max(earliest),
-        // Beyond the range of timestamps, which the fields of a certificate cannot reach.
-        _ => not_after,
-    }
+    let settings = Settings { renew_before, ..Settings::default() };
+    settings.desired(Life { issued_at, not_before, not_after }, Jitter::NONE)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn earliest(life: Life) -> Timestamp {
+    let remaining = life.not_after.duration_since(life.issued_at).max(SignedDuration::ZERO);
+    life.issued_at.saturating_add(remaining / EARLIEST_SHARE).unwrap_or(life.not_after)
+}
 
-    fn check(renew_before_secs: Option<i64>, expected_secs: i64) {
-        let at = |secs| Timestamp::from_second(secs).unwrap();
-        let got = renewal_time(at(0), at(-300), at(3_300), renew_before_secs.map(SignedDuration::from_secs));
-        assert_eq!(got, at(expected_secs), "{renew_before_secs:?}");
-    }
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
 
-    #[test]
-    fn an_unusable_margin_falls_back_to_two_thirds() {
-        for unusable in [None, Some(0), Some(-5), Some(3_600), Some(90_000)] {
-            check(unusable, 2_100);
-        }
-    }
-
-    #[test]
-    fn a_margin_counts_back_from_expiry_but_not_into_the_first_third() {
-        check(Some(300), 3_000);
-        check(Some(3_500), 1_100);
-    }
+fn whole_seconds_up(at: Timestamp) -> Timestamp {
+    let whole = whole_seconds(at);
+    if whole < at { whole.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at) } else { whole }
 }
