@@ -5,6 +5,7 @@ use std::sync::Arc;
 use issuance::authority::Terms;
 use issuance::credential::{Credential, Verified, VerifyError};
 use issuance::key::{KeyAlgorithm, PrivateKey};
+use issuance::outcome::causes;
 use issuance::request::{RequestError, RequestSpec};
 use issuers::Outcome;
 use jiff::Timestamp;
@@ -120,6 +121,9 @@ impl Issuance {
 fn tell(spec: &VolumeSpec, credential: &Credential<Verified>) {
     for note in credential.notes() {
         tracing::info!(volume = %spec.id, pod = %spec.pod, "{note}");
+    }
+    for warning in credential.warnings() {
+        tracing::warn!(volume = %spec.id, pod = %spec.pod, "{}", causes(warning));
     }
     if credential.ca().is_empty() {
         tracing::warn!(

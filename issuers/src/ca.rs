@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use issuance::authority::{Authority, AuthorityError};
+use issuance::outcome::causes;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 
@@ -20,7 +21,7 @@ pub enum CaSecretError {
     #[error("has no {0:?}; a CA issuer needs tls.crt and tls.key")]
     Missing(&'static str),
     /// The contents are not a CA's.
-    #[error("does not hold a usable CA: {}", chain(.0))]
+    #[error("does not hold a usable CA: {}", causes(.0))]
     Authority(#[source] AuthorityError),
 }
 
@@ -50,15 +51,4 @@ fn authority(data: Option<&BTreeMap<String, ByteString>>) -> Result<Authority, C
     let needed = |key| value(key).filter(|value| !value.is_empty()).ok_or(CaSecretError::Missing(key));
     Authority::from_pem(needed(CERTIFICATE)?, needed(PRIVATE_KEY)?, value(CA))
         .map_err(CaSecretError::Authority)
-}
-
-/// An error with its causes on one line, for messages that end in a status or an event.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

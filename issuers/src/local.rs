@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::{ClusterIssuer, Issuer, IssuerSpec, IssuerType};
-use issuance::authority::{self, Authority, AuthorityError, Terms};
+use issuance::authority::{self, Authority, Terms};
 use issuance::key::PrivateKey;
 use issuance::request::Request;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use runtime::watch::{self, NamedObjects, ObjectName, State};
 
-use crate::ca::{self, CaSecret};
+use crate::ca::CaSecret;
 use crate::outcome::{IssuerId, IssuerKind, Outcome};
 
 /// How long the first answer about an issuer or a Secret may take; the caller has a deadline of its own, and its
@@ -69,7 +69,7 @@ impl LocalIssuers {
                 let secret = self.secret(id, &spec).await?;
                 let terms = with_issuer_urls(terms, &spec);
                 let ca = usable(id, &spec, &secret)?;
-                Ok(outcome(id, ca.sign(request, &terms, now)))
+                Ok(Outcome::of_signing(id, ca.sign(request, &terms, now)))
             }
             [IssuerType::SelfSigned] => {
                 let key = subject_key.ok_or_else(|| Outcome::Terminal {
@@ -77,7 +77,7 @@ impl LocalIssuers {
                     message: format!("{id} signs with the subject's own key, which was not given"),
                 })?;
                 let terms = with_issuer_urls(terms, &spec);
-                Ok(outcome(id, authority::self_sign(request, key, &terms, now)))
+                Ok(Outcome::of_signing(id, authority::self_sign(request, key, &terms, now)))
             }
             [other] => Err(Outcome::Terminal {
                 reason: "IssuerTypeUnsupported",
@@ -149,20 +149,6 @@ fn with_issuer_urls(terms: &Terms, spec: &IssuerSpec) -> Terms {
         terms.crl_distribution_points.clone_from(&self_signed.crl_distribution_points);
     }
     terms
-}
-
-fn outcome(id: &IssuerId, signed: Result<authority::Issued, AuthorityError>) -> Outcome {
-    match signed {
-        Ok(issued) => Outcome::Issued(issued),
-        // The CA is out of date, not the request wrong: a renewed Secret cures it.
-        Err(error @ (AuthorityError::NotValid { .. } | AuthorityError::ExpiresTooSoon { .. })) => {
-            Outcome::Wait { reason: "SecretInvalidData", message: format!("{id}: {}", ca::chain(&error)) }
-        }
-        Err(error) => Outcome::Terminal {
-            reason: "SigningError",
-            message: format!("{id} did not sign: {}", ca::chain(&error)),
-        },
-    }
 }
 
 async fn read<T: Send + Sync + 'static>(objects: &NamedObjects<T>, name: &ObjectName) -> State<T> {

@@ -1,10 +1,9 @@
 //! Which issuer is meant, and how an attempt to have something signed can end.
 
 use std::fmt;
-use std::time::Duration;
 
 use api::IssuerRef;
-use issuance::authority::Issued;
+pub use issuance::outcome::Outcome;
 
 /// The kinds of issuer of our own group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,36 +45,6 @@ impl fmt::Display for IssuerId {
             IssuerKind::ClusterIssuer => write!(f, "ClusterIssuer {}", self.name),
         }
     }
-}
-
-/// How an attempt to have a request signed ended (spec/issuance.md §0).
-#[derive(Debug)]
-pub enum Outcome {
-    /// It was signed.
-    Issued(Issued),
-    /// Something that it needs is not there; it will work once that appears, and no sooner.
-    Wait {
-        /// One word for machines, as in a condition.
-        reason: &'static str,
-        /// What is missing, where, and what to do.
-        message: String,
-    },
-    /// Something is out of order for the moment.
-    Retry {
-        /// How long to wait at least.
-        after: Duration,
-        /// One word for machines.
-        reason: &'static str,
-        /// What went wrong.
-        message: String,
-    },
-    /// This request will never be signed as it is.
-    Terminal {
-        /// One word for machines.
-        reason: &'static str,
-        /// Why, and what to change.
-        message: String,
-    },
 }
 
 #[cfg(test)]

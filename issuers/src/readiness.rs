@@ -1,10 +1,11 @@
 //! Whether an issuer could sign now: the pure decision behind its Ready condition (spec/issuance.md §§6, 7).
 
 use api::{IssuerSpec, IssuerType};
+use issuance::outcome::causes;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 
-use crate::ca::{self, CaSecret, CaSecretError};
+use crate::ca::{CaSecret, CaSecretError};
 
 /// The Ready condition of an issuer, without its times.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,7 @@ fn ca_readiness(name: &str, secret: Option<&Secret>, now: Timestamp) -> IssuerRe
                 authority.certificate().not_after()
             ),
         ),
-        Err(error) => IssuerReadiness::unready("ErrInvalidKeyPair", ca::chain(&error)),
+        Err(error) => IssuerReadiness::unready("ErrInvalidKeyPair", causes(&error)),
     }
 }
 
