@@ -22,6 +22,7 @@ pub mod credential;
 mod extension;
 pub mod jitter;
 pub mod key;
+pub mod keystore;
 pub mod name;
 pub mod outcome;
 pub mod pem;
@@ -29,6 +30,7 @@ pub mod permitted;
 pub mod renewal;
 pub mod request;
 pub mod secret;
+pub mod secret_data;
 mod signature;
 #[cfg(test)]
 mod testing;
