@@ -1,0 +1,400 @@
+//! Requests and certificates that OpenSSL, Go's crypto/x509 and a careless hand made (`corpus/`, written by
+//! `e2e/interop`). For each the corpus says what Go, OpenSSL and we have to say about it, why we differ where we do,
+//! and what Go read in it.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are tests too")]
+#![allow(clippy::disallowed_methods, reason = "the corpus is files; only the crate itself does no IO")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use issuance::authority::{Authority, Terms};
+use issuance::certificate::Certificate;
+use issuance::key::{KeyAlgorithm, PrivateKey};
+use issuance::name::SubjectAltName;
+use issuance::pem::{self, Limit};
+use issuance::request::Request;
+use issuance::usage::Usages;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Case {
+    name: String,
+    kind: Kind,
+    #[serde(rename = "maker")]
+    _maker: String,
+    about: String,
+    signet: Expected,
+    because: Option<String>,
+    go: Verdict,
+    openssl: Verdict,
+    values: Option<Values>,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Kind {
+    Request,
+    Certificate,
+}
+
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+enum Expected {
+    Accepted,
+    Refused,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verdict {
+    accepted: bool,
+    #[serde(rename = "error")]
+    _error: Option<String>,
+}
+
+/// What Go read; bytes in hexadecimal.
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Values {
+    #[serde(rename = "subject")]
+    subject_der: String,
+    subject_text: String,
+    public_key: String,
+    #[serde(default)]
+    dns: Vec<String>,
+    #[serde(default)]
+    emails: Vec<String>,
+    #[serde(default)]
+    ips: Vec<String>,
+    #[serde(default)]
+    uris: Vec<String>,
+    #[serde(default)]
+    other_names: Vec<String>,
+    #[serde(default)]
+    usages: Vec<String>,
+    #[serde(default, rename = "isCA")]
+    is_ca: bool,
+    path_length: Option<u32>,
+    certificate: Option<CertificateValues>,
+}
+
+#[derive(Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CertificateValues {
+    issuer: String,
+    serial: String,
+    not_before: i64,
+    not_after: i64,
+    #[serde(default)]
+    self_signed: bool,
+}
+
+/// What we make of an input.
+enum Parsed {
+    Request(Box<Request>),
+    Certificate(Box<Certificate>),
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
+}
+
+fn cases() -> Vec<Case> {
+    let text = fs::read(folder().join("verdicts.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_slice(&text).unwrap();
+    assert!(cases.len() > 200, "only {} cases: is the corpus cut?", cases.len());
+    cases
+}
+
+impl Case {
+    /// From the corpus' folder.
+    fn path(&self) -> String {
+        let kind = match self.kind {
+            Kind::Request => "requests",
+            Kind::Certificate => "certificates",
+        };
+        format!("{kind}/{}.pem", self.name)
+    }
+
+    fn file(&self) -> PathBuf {
+        folder().join(self.path())
+    }
+
+    fn parse(&self) -> Result<Parsed, String> {
+        let text = fs::read(self.file()).unwrap();
+        match self.kind {
+            Kind::Request => Request::from_pem(&text)
+                .map(|request| Parsed::Request(Box::new(request)))
+                .map_err(|error| error.to_string()),
+            Kind::Certificate => pem::certificates(&text, Limit::CERTIFICATE)
+                .map(|mut found| Parsed::Certificate(Box::new(found.remove(0))))
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    fn title(&self) -> String {
+        format!("{} ({})", self.path(), self.about)
+    }
+}
+
+/// Inputs that we take although we must refuse them, or the other way round. Whoever closes a gap removes its line: a
+/// line that no longer holds fails the test.
+const GAPS: &[&str] = &[
+    "certificates/go-far-future.pem",
+    "certificates/hand-algorithms-differ.pem",
+    "certificates/hand-empty-extensions.pem",
+    "certificates/hand-ext-name-constraints-junk.pem",
+    "certificates/hand-ext-names-empty.pem",
+    "certificates/hand-ext-names-ip-0.pem",
+    "certificates/hand-ext-names-ip-5.pem",
+    "certificates/hand-ext-purposes-empty.pem",
+    "certificates/hand-ext-repeated-unknown.pem",
+    "certificates/hand-ext-usage-empty.pem",
+    "certificates/hand-ext-usage-unused-set.pem",
+    "certificates/hand-serial-negative.pem",
+    "certificates/hand-version-1-extensions.pem",
+    "certificates/hand-version-4.pem",
+    "certificates/openssl-negative-serial.pem",
+    "requests/hand-algorithm-junk.pem",
+    "requests/hand-ed25519-parameters.pem",
+    "requests/hand-ext-constraints-loose-true.pem",
+    "requests/hand-ext-constraints-negative.pem",
+    "requests/hand-ext-constraints-number.pem",
+    "requests/hand-ext-constraints-trailing.pem",
+    "requests/hand-ext-name-constraints-junk.pem",
+    "requests/hand-ext-names-empty.pem",
+    "requests/hand-ext-names-ip-0.pem",
+    "requests/hand-ext-names-ip-5.pem",
+    "requests/hand-ext-purposes-empty.pem",
+    "requests/hand-ext-purposes-text.pem",
+    "requests/hand-ext-repeated-unknown.pem",
+    "requests/hand-ext-usage-empty.pem",
+    "requests/hand-ext-usage-octets.pem",
+    "requests/hand-ext-usage-unused-set.pem",
+    "requests/hand-rsa-junk.pem",
+    "requests/hand-subject-bad-bmp.pem",
+    "requests/hand-subject-bad-utf8.pem",
+    "requests/hand-subject-constructed-string.pem",
+    "requests/hand-subject-cut-oid.pem",
+    "requests/hand-subject-empty-oid.pem",
+    "requests/hand-subject-empty-set.pem",
+    "requests/hand-subject-high-tag.pem",
+    "requests/hand-subject-huge-oid.pem",
+    "requests/hand-subject-long-length.pem",
+    "requests/hand-subject-no-value.pem",
+    "requests/hand-subject-not-sequence.pem",
+    "requests/hand-subject-padded-oid.pem",
+];
+
+/// Inputs whose subject we show otherwise than Go does, which reads BMPString and takes T61String for Latin-1.
+const SHOWN_OTHERWISE: &[&str] = &[
+    "certificates/openssl-bmp-string.pem",
+    "requests/openssl-bmp-string.pem",
+    "requests/openssl-t61-string.pem",
+];
+
+/// Roots whose own signature Go checks and we do not, because digest, curve or length are too weak for anything.
+const TOO_WEAK: &[&str] = &[
+    "certificates/openssl-key-p224.pem",
+    "certificates/openssl-key-rsa-1024.pem",
+    "certificates/openssl-sha1.pem",
+];
+
+/// Fails with all complaints at once: a corpus is read as a whole.
+fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+#[test]
+fn every_input_gets_the_verdict_that_is_written_down() {
+    let mut complaints = Vec::new();
+    let mut open: BTreeSet<&str> = GAPS.iter().copied().collect();
+    for case in cases() {
+        let complaint = match (case.parse(), case.signet) {
+            (Ok(_), Expected::Refused) => "accepted, must be refused".to_owned(),
+            (Err(error), Expected::Accepted) => format!("must be accepted: {error}"),
+            _ => continue,
+        };
+        if !open.remove(case.path().as_str()) {
+            complaints.push(format!("{}: {complaint}", case.title()));
+        }
+    }
+    complaints.extend(open.iter().map(|path| format!("{path}: its gap is closed, remove it from GAPS")));
+    assert_none(&complaints);
+}
+
+#[test]
+fn every_difference_from_a_peer_has_its_reason_and_nothing_else_has_one() {
+    for case in cases() {
+        let accepted = case.signet == Expected::Accepted;
+        let differs = case.go.accepted != accepted || case.openssl.accepted != accepted;
+        assert_eq!(differs, case.because.is_some(), "{}", case.title());
+    }
+}
+
+#[test]
+fn every_file_has_its_case() {
+    let cases: BTreeSet<PathBuf> = cases().iter().map(Case::file).collect();
+    let list = |kind| fs::read_dir(folder().join(kind)).unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<PathBuf> = list("requests").chain(list("certificates")).collect();
+    assert_eq!(files, cases);
+}
+
+#[test]
+fn what_was_read_is_written_as_it_came() {
+    for case in cases() {
+        let Ok(parsed) = case.parse() else { continue };
+        let text = fs::read(case.file()).unwrap();
+        let (der, again) = match &parsed {
+            Parsed::Request(request) => (request.der(), request.to_pem()),
+            Parsed::Certificate(certificate) => (certificate.der(), certificate.to_pem()),
+        };
+        // A decoder that is not ours says what the file holds; it knows nothing of words behind the last block.
+        let (_, foreign) = x509_parser::pem::parse_x509_pem(&text).unwrap();
+        assert_eq!(der, foreign.contents, "{}", case.title());
+        let (_, foreign) = x509_parser::pem::parse_x509_pem(again.as_bytes()).unwrap();
+        assert_eq!(der, foreign.contents, "{}", case.title());
+    }
+}
+
+#[test]
+fn what_we_read_is_what_go_reads() {
+    let mut complaints = Vec::new();
+    for case in cases() {
+        let (Expected::Accepted, Ok(parsed), Some(expected)) = (case.signet, case.parse(), &case.values)
+        else {
+            continue;
+        };
+        let mut ours = match &parsed {
+            Parsed::Request(request) => of_request(request, expected),
+            Parsed::Certificate(certificate) => of_certificate(certificate, expected),
+        };
+        let path = case.path();
+        if SHOWN_OTHERWISE.contains(&path.as_str()) {
+            assert_ne!(
+                ours.subject_text, expected.subject_text,
+                "{path} is shown alike: remove it from its list"
+            );
+            ours.subject_text.clone_from(&expected.subject_text);
+        }
+        if TOO_WEAK.contains(&path.as_str()) {
+            let ours = ours.certificate.as_mut().unwrap();
+            assert!(!ours.self_signed, "{path}: the signature is accepted");
+            ours.self_signed = true;
+        }
+        if ours != *expected {
+            complaints.push(format!("{}:\n  Go   {expected:?}\n  ours {ours:?}", case.title()));
+        }
+    }
+    assert_none(&complaints);
+}
+
+/// What we read in a request; what it does not tell is taken from Go's values, and tested by issuing below.
+fn of_request(request: &Request, from_go: &Values) -> Values {
+    let usages = request.usages().unwrap().map(|usages| words(&usages)).unwrap_or_default();
+    Values {
+        subject_text: text(&request.subject()),
+        public_key: hex(request.public_key().spki_der()),
+        usages,
+        ..with_names(request.names(), from_go)
+    }
+}
+
+fn of_certificate(certificate: &Certificate, from_go: &Values) -> Values {
+    let from_go_alone = from_go.certificate.clone().unwrap();
+    Values {
+        subject_text: text(&certificate.subject()),
+        public_key: hex(certificate.public_key().spki_der()),
+        usages: words(certificate.usages()),
+        is_ca: certificate.is_ca(),
+        path_length: certificate.path_len().map(u32::from),
+        certificate: Some(CertificateValues {
+            serial: certificate.serial_hex(),
+            not_before: certificate.not_before().as_second(),
+            not_after: certificate.not_after().as_second(),
+            self_signed: certificate.is_self_signed(),
+            ..from_go_alone
+        }),
+        ..with_names(certificate.names(), from_go)
+    }
+}
+
+fn with_names(names: &[SubjectAltName], from_go: &Values) -> Values {
+    let mut values = Values {
+        dns: Vec::new(),
+        emails: Vec::new(),
+        ips: Vec::new(),
+        uris: Vec::new(),
+        other_names: Vec::new(),
+        ..from_go.clone()
+    };
+    for name in names {
+        match name {
+            SubjectAltName::Dns(name) => values.dns.push(name.clone()),
+            SubjectAltName::Email(address) => values.emails.push(address.clone()),
+            SubjectAltName::Ip(IpAddr::V4(address)) => values.ips.push(hex(&address.octets())),
+            SubjectAltName::Ip(IpAddr::V6(address)) => values.ips.push(hex(&address.octets())),
+            SubjectAltName::Uri(uri) => values.uris.push(uri.clone()),
+            SubjectAltName::Other(der) => values.other_names.push(der.clone()),
+        }
+    }
+    values
+}
+
+/// A subject with RFC 4514's short names, for Go's values have them.
+fn text(subject: &str) -> String {
+    subject.replace("0.9.2342.19200300.100.1.25=", "DC=").replace("0.9.2342.19200300.100.1.1=", "UID=")
+}
+
+/// The words of the API, sorted, since the order has no meaning.
+fn words(usages: &Usages) -> Vec<String> {
+    let mut words: Vec<String> = usages.to_string().split(", ").map(str::to_owned).collect();
+    words.retain(|word| !word.is_empty());
+    words.sort();
+    words
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn what_we_issue_for_a_request_has_the_subject_the_key_and_the_names_that_go_read() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
+    let authority = Authority::self_signed("root", key, SignedDuration::from_hours(24), now).unwrap();
+    let mut complaints = Vec::new();
+    for case in cases() {
+        let (Expected::Accepted, Ok(Parsed::Request(request)), Some(expected)) =
+            (case.signet, case.parse(), &case.values)
+        else {
+            continue;
+        };
+        let terms = Terms {
+            duration: SignedDuration::from_hours(1),
+            usages: request.usages().unwrap().unwrap_or_default(),
+            is_ca: expected.is_ca,
+            ..Terms::default()
+        };
+        let issued = match authority.sign(&request, &terms, now) {
+            Ok(issued) => issued,
+            Err(error) => {
+                complaints.push(format!("{}: {error}", case.title()));
+                continue;
+            }
+        };
+        let (_, leaf) = X509Certificate::from_der(issued.chain.leaf().der()).unwrap();
+        assert_eq!(hex(leaf.subject().as_raw()), expected.subject_der, "{}", case.title());
+        assert_eq!(hex(leaf.public_key().raw), expected.public_key, "{}", case.title());
+        assert_eq!(leaf.is_ca(), expected.is_ca, "{}", case.title());
+        let issued = with_names(issued.chain.leaf().names(), expected);
+        assert_eq!(issued, *expected, "{}", case.title());
+    }
+    assert_none(&complaints);
+}
