@@ -157,12 +157,15 @@ func (i Issued) verifyOpenSSL() error {
 		"verify", "-x509_strict", "-check_ss_sig", "-no-CAfile", "-no-CApath", "-no-CAstore",
 		"-attime", strconv.FormatInt(i.At, 10), "-CAfile", i.Roots, "-untrusted", i.Chain,
 	}
-	checks := [][]string{nil}
+	var checks [][]string
 	for _, name := range i.DNSNames {
 		checks = append(checks, []string{"-verify_hostname", name})
 	}
 	for _, ip := range i.IPs {
 		checks = append(checks, []string{"-verify_ip", ip})
+	}
+	if len(checks) == 0 {
+		checks = append(checks, nil)
 	}
 	for _, check := range checks {
 		if err := verifyOnce(slices.Concat(common, check, []string{i.Chain})); err != nil {

@@ -1,7 +1,7 @@
 // Command interop lets other implementations judge what Signet reads and writes.
 //
 //	interop corpus DIR          make the corpus of requests and certificates anew, with its verdicts
-//	interop verdicts DIR        ask the peers again about the inputs of a corpus and print the verdicts
+//	interop verdicts DIR        ask Go again about the inputs of a corpus and print the verdicts
 //	interop judge MANIFEST      verify and lint the certificates that a manifest lists
 //
 // The peers are crypto/x509 of Go, the openssl program on the path, and zlint. Verdicts are JSON on standard output.

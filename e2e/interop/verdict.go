@@ -71,17 +71,23 @@ type CertificateExtra struct {
 	SelfSigned bool   `json:"selfSigned,omitempty"`
 }
 
-// ask fills in what the peers say about a case.
-func (c *Case) ask(dir string) error {
-	path := filepath.Join(dir, c.Kind+"s", c.Name+".pem")
-	text, err := os.ReadFile(path)
+func (c *Case) path(dir string) string { return filepath.Join(dir, c.Kind+"s", c.Name+".pem") }
+
+// askGo fills in what Go says about a case.
+func (c *Case) askGo(dir string) error {
+	text, err := os.ReadFile(c.path(dir))
 	if err != nil {
 		return err
 	}
 	values, refusal := goValues(c.Kind, text)
 	c.Go, c.Values = verdict(refusal), values
-	c.OpenSSL = verdict(opensslRefusal(c.Kind, path))
 	return nil
+}
+
+// ask fills in what both peers say about a case.
+func (c *Case) ask(dir string) error {
+	c.OpenSSL = verdict(opensslRefusal(c.Kind, c.path(dir)))
+	return c.askGo(dir)
 }
 
 func verdict(refusal error) Verdict {
@@ -328,7 +334,7 @@ func opensslReason(said string) string {
 // verdictsFile is the name of the verdicts in the folder of a corpus.
 const verdictsFile = "verdicts.json"
 
-// printVerdicts asks the peers again and prints what they say now.
+// printVerdicts asks Go again and prints what it says now.
 func printVerdicts(dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, verdictsFile))
 	if err != nil {
@@ -338,8 +344,10 @@ func printVerdicts(dir string) error {
 	if err := json.Unmarshal(text, &cases); err != nil {
 		return fmt.Errorf("%s: %w", verdictsFile, err)
 	}
-	if err := askAll(dir, cases); err != nil {
-		return err
+	for number := range cases {
+		if err := cases[number].askGo(dir); err != nil {
+			return err
+		}
 	}
 	text, err = toJSON(cases)
 	if err != nil {
