@@ -116,8 +116,9 @@ impl<'a> From<&'a Credential<Verified>> for KeyEntry<'a> {
 
 /// The entries of a Secret by their names: those of the constants of this module that are wanted and possible.
 ///
-/// Keystores cost 20 to 80 ms, for their password is stretched, and come out different each time, since they are
-/// salted: see [`keystore_digest`] for when to write them anew.
+/// PKCS#12 costs about a tenth of a second of one core, for the password is stretched five times; call this where
+/// blocking is allowed. Keystores are salted and come out different each time: [`keystore_digest`] tells when to write
+/// them anew.
 ///
 /// # Errors
 /// When the key does not belong to the chain's leaf, a keystore's alias is not usable, or the library fails.
