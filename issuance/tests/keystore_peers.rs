@@ -1,7 +1,7 @@
 //! Keystores that we write, read by Java's keytool, by OpenSSL and by Go's libraries, and theirs read by us.
 //!
-//! keytool, openssl and Go must be installed. `SIGNET_SKIP_KEYSTORE_PEERS=1` leaves these tests out where they are not;
-//! the one that needs Go finds its program by `SIGNET_INTEROP_KEYSTORE` when it is built already.
+//! keytool, openssl and Go must be installed. `SIGNET_SKIP_KEYSTORE_PEERS=1` leaves these tests out where they are not.
+//! The Go program `e2e/interop` is built here unless `SIGNET_INTEROP` names it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are tests too")]
 #![allow(clippy::disallowed_methods, reason = "the peers read files; only the crate itself does no IO")]
@@ -373,16 +373,16 @@ fn go_reads_all_formats() {
 
 /// The program that the variable names, else a fresh one.
 fn go_program() -> PathBuf {
-    if let Some(program) = std::env::var_os("SIGNET_INTEROP_KEYSTORE") {
+    if let Some(program) = std::env::var_os("SIGNET_INTEROP") {
         return program.into();
     }
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-keystore");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("interop-keystores");
     let mut command = Command::new("go");
     command
         .args(["build", "-trimpath", "-o"])
         .arg(&program)
         .arg(".")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/interop-keystore"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../e2e/interop"))
         .env("CGO_ENABLED", "0")
         .env("GOFLAGS", "-buildvcs=false -mod=readonly");
     run(&mut command, "Go 1.26 or later (https://go.dev/dl)");
