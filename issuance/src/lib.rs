@@ -29,9 +29,11 @@ pub mod pem;
 pub mod permitted;
 pub mod renewal;
 pub mod request;
+pub mod rotation;
 pub mod secret;
 pub mod secret_data;
 mod signature;
+pub mod temporary;
 #[cfg(test)]
 mod testing;
 pub mod usage;

@@ -1,4 +1,5 @@
 use expect_test::{Expect, expect};
+use proptest::prelude::*;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectAltName as RawNames};
 
 use super::*;
@@ -588,4 +589,55 @@ fn testing_ca_request() -> Request {
     let basic = extension(true, &BasicConstraints { ca: true, path_len_constraint: Some(0) });
     let subject = Subject { organizations: vec!["Example".to_owned()], ..Subject::common_name("sub") };
     foreign_request(&subject, &key(8), &[basic, raw_constraints(&constraints)])
+}
+
+// Whatever is asked for.
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn what_is_issued_verifies_and_says_what_was_asked_for(
+        dns in proptest::collection::vec("[a-z0-9]{1,12}(\\.[a-z]{1,8}){0,3}", 0..4),
+        addresses in proptest::collection::vec(any::<std::net::IpAddr>(), 0..3),
+        common_name in proptest::option::of("[ -~]{1,40}"),
+        secs in 1_i64..40_000_000,
+        is_ca in any::<bool>(),
+        encode_usages in any::<bool>(),
+        levels in 1_usize..4,
+    ) {
+        let names: Vec<_> = dns.into_iter().map(SubjectAltName::Dns)
+            .chain(addresses.into_iter().map(SubjectAltName::Ip)).collect();
+        prop_assume!(common_name.is_some() || !names.is_empty());
+        let subject = Subject { common_name, ..Subject::default() };
+        let usages = Usages::server();
+        let spec = RequestSpec {
+            subject, names: names.clone(), usages: usages.clone(), is_ca, encode_usages, ..RequestSpec::default()
+        };
+        let duration = SignedDuration::from_secs(secs);
+        let pending = Credential::new(key(9), &spec).unwrap().asking_for(duration);
+        let terms = Terms { duration, usages, is_ca, ..Terms::default() };
+        let root = authority_of_levels(levels);
+        let issued = root.sign(pending.request(), &terms, now()).unwrap();
+        let leaf = issued.chain.leaf().clone();
+        prop_assert_eq!(issued.chain.certificates().len(), levels);
+        prop_assert_eq!(leaf.not_after(), root.certificate().not_after().min(now() + duration));
+        prop_assert!(leaf.not_before() >= root.certificate().not_before() && leaf.not_before() <= now());
+        prop_assert_eq!((leaf.names(), leaf.is_ca()), (names.as_slice(), is_ca));
+        let again = Certificate::from_der(leaf.der()).unwrap();
+        prop_assert_eq!(&again, &leaf);
+        let verified = pending.signed(issued).verify(now()).unwrap();
+        prop_assert_eq!(verified.warnings(), &[]);
+    }
+}
+
+/// A root with so many CAs below it, less one; the last of them signs.
+fn authority_of_levels(levels: usize) -> Authority {
+    let keys = [key(1), key(2), key(3)];
+    let names = ["level 1", "level 2", "level 3"];
+    let chain = (0..levels).map(|level| {
+        let issuer = (level + 1 < levels).then(|| (names[level + 1], &keys[level + 1]));
+        Maker::ca(names[level], &keys[level], issuer).make()
+    });
+    authority_of(chain.collect()).unwrap()
 }
