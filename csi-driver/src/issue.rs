@@ -149,7 +149,7 @@ async fn build(
 
 fn request_spec(attributes: &Attributes) -> RequestSpec {
     RequestSpec {
-        subject: attributes.subject.clone(),
+        subject: attributes.subject.clone().into(),
         names: attributes.names.clone(),
         usages: attributes.usages.clone(),
         is_ca: attributes.is_ca,

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use issuance::key::{KeyAlgorithm, KeyError, PrivateKey, RsaSize};
+use issuance::key::{KeyAlgorithm, KeyError, KeyPool, PrivateKey, RsaSize};
 
 /// What is kept in stock: the peer's default, which most pods ask for. Other RSA sizes are made on demand.
 const STOCKED: KeyAlgorithm = KeyAlgorithm::Rsa(RsaSize::Bits2048);
@@ -39,14 +39,13 @@ struct Stock(Arc<Shelf>);
 
 #[derive(Debug)]
 struct Shelf {
-    size: usize,
     state: Mutex<State>,
     taken: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    keys: Vec<PrivateKey>,
+    pool: KeyPool,
     closed: bool,
 }
 
@@ -56,7 +55,8 @@ impl Keys {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(stock_size: usize) -> std::io::Result<Self> {
-        let shelf = Arc::new(Shelf { size: stock_size, state: Mutex::default(), taken: Condvar::new() });
+        let state = State { pool: KeyPool::new([(STOCKED, stock_size)]), closed: false };
+        let shelf = Arc::new(Shelf { state: Mutex::new(state), taken: Condvar::new() });
         if stock_size > 0 {
             let shelf = Arc::clone(&shelf);
             std::thread::Builder::new().name("rsa-keys".to_owned()).spawn(move || refill(&shelf))?;
@@ -69,9 +69,7 @@ impl Keys {
     /// # Errors
     /// When it cannot be generated.
     pub async fn new_key(&self, algorithm: KeyAlgorithm) -> Result<PrivateKey, NoKey> {
-        if algorithm == STOCKED
-            && let Some(key) = self.stock.0.take()
-        {
+        if let Some(key) = self.stock.0.take(algorithm) {
             return Ok(key);
         }
         let generate =
@@ -86,7 +84,7 @@ impl Keys {
 
     /// How many keys are in stock.
     pub fn stocked(&self) -> usize {
-        self.stock.0.lock().keys.len()
+        self.stock.0.lock().pool.ready(STOCKED)
     }
 }
 
@@ -95,17 +93,17 @@ impl Shelf {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<PrivateKey> {
-        let key = self.lock().keys.pop();
+    fn take(&self, algorithm: KeyAlgorithm) -> Option<PrivateKey> {
+        let key = self.lock().pool.take(algorithm);
         self.taken.notify_one();
         key
     }
 
-    /// Waits until a key is missing; false when nobody wants any more.
-    fn wait_for_room(&self) -> bool {
-        let full = |state: &mut State| !state.closed && state.keys.len() >= self.size;
-        let guard = self.taken.wait_while(self.lock(), full);
-        !guard.unwrap_or_else(PoisonError::into_inner).closed
+    /// Waits until a key is missing and tells of which kind; `None` when nobody wants any more.
+    fn wait_for_room(&self) -> Option<KeyAlgorithm> {
+        let full = |state: &mut State| !state.closed && state.pool.wanted().is_none();
+        let guard = self.taken.wait_while(self.lock(), full).unwrap_or_else(PoisonError::into_inner);
+        if guard.closed { None } else { guard.pool.wanted() }
     }
 }
 
@@ -121,9 +119,10 @@ fn refill(shelf: &Shelf) {
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(%error, "cannot lower the priority of key generation");
     }
-    while shelf.wait_for_room() {
-        match PrivateKey::generate(STOCKED) {
-            Ok(key) => shelf.lock().keys.push(key),
+    while let Some(algorithm) = shelf.wait_for_room() {
+        match PrivateKey::generate(algorithm) {
+            // Nobody else fills the pool, so there is room.
+            Ok(key) => drop(shelf.lock().pool.put(key)),
             Err(error) => {
                 tracing::error!(%error, "RSA keys are no longer made ahead");
                 return;

@@ -1,10 +1,9 @@
 //! The outer ASN.1 structures of X.509 and PKCS#10, with names kept as the bytes that they arrived in: re-encoding a
 //! foreign name could change its string types, and then issuer and subject would no longer match byte for byte.
 
-use der::asn1::{Any, BitString, Int, SetOfVec};
-use der::{Encode as _, Sequence};
-use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
-use x509_cert::attr::Attribute;
+use der::asn1::{Any, BitString, Int};
+use der::{Decode as _, Encode as _, Reader as _, Sequence, SliceReader};
+use spki::{AlgorithmIdentifierOwned, ObjectIdentifier, SubjectPublicKeyInfoOwned};
 use x509_cert::ext::Extension;
 use x509_cert::time::Validity;
 
@@ -49,8 +48,26 @@ pub(crate) struct RequestInfo {
     pub version: u8,
     pub subject: Any,
     pub public_key: SubjectPublicKeyInfoOwned,
-    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
-    pub attributes: SetOfVec<Attribute>,
+    /// `[0] IMPLICIT SET OF Attribute`, undecoded: requests exist whose attributes are not in the order of DER.
+    pub attributes: Any,
+}
+
+/// `Attribute` (RFC 2986 §4.1).
+#[derive(Debug, Clone, Sequence)]
+pub(crate) struct Attribute {
+    pub oid: ObjectIdentifier,
+    /// `SET OF`, undecoded for the same reason.
+    pub values: Any,
+}
+
+/// The elements that follow each other in `content`, such as those of a sequence.
+pub(crate) fn elements(content: &[u8]) -> der::Result<Vec<Any>> {
+    let mut reader = SliceReader::new(content)?;
+    let mut found = Vec::new();
+    while !reader.is_finished() {
+        found.push(Any::decode(&mut reader)?);
+    }
+    Ok(found)
 }
 
 impl Signed {

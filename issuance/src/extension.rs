@@ -1,23 +1,26 @@
 //! X.509 extensions (RFC 5280 §4.2): the list of a request or a certificate, encoded and looked up.
 
+use std::collections::HashSet;
+
 use aws_lc_rs::digest;
 use const_oid::AssociatedOid;
 use der::asn1::{Any, Ia5String, ObjectIdentifier, OctetString};
-use der::{Decode, Encode};
+use der::{Decode, Encode, Tag, Tagged as _};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::crl::CrlDistributionPoints;
 use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName};
 use x509_cert::ext::pkix::{
-    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, SubjectAltName,
+    AccessDescription, AuthorityInfoAccessSyntax, AuthorityKeyIdentifier, ExtendedKeyUsage, KeyUsage,
     SubjectKeyIdentifier,
 };
 
 use crate::constraint::{ConstraintError, NameConstraints};
 use crate::key::PublicKey;
-use crate::name::{NameError, SubjectAltName as Name};
+use crate::name::{self, NameError, SubjectAltName as Name};
 
-const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
+pub(crate) const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+pub(crate) const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const ID_AD_OCSP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1");
 const ID_AD_CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
@@ -82,19 +85,59 @@ impl Extensions {
         T::from_der(extension.extn_value.as_bytes()).map(Some).map_err(malformed)
     }
 
-    /// Adds the subject alternative names, critical exactly when the subject is empty (§4.2.1.6).
+    /// Adds the subject alternative names in the order of their kinds, critical exactly when the subject is empty
+    /// (§4.2.1.6).
     pub(crate) fn add_names(&mut self, names: &[Name], subject_is_empty: bool) -> Result<(), ExtensionError> {
         if names.is_empty() {
             return Ok(());
         }
+        let names = name::in_order(names);
         let names = names.iter().map(Name::to_general_name).collect::<Result<Vec<_>, _>>()?;
-        self.add(subject_is_empty, &SubjectAltName(names))
+        let malformed = |_| ExtensionError::Malformed { oid: SUBJECT_ALT_NAME.to_string() };
+        let extn_value = names.to_der().and_then(OctetString::new).map_err(malformed)?;
+        self.0.push(Extension { extn_id: SUBJECT_ALT_NAME, critical: subject_is_empty, extn_value });
+        Ok(())
     }
 
     /// The subject alternative names; none without the extension.
     pub(crate) fn names(&self) -> Result<Vec<Name>, ExtensionError> {
-        let names = self.get::<SubjectAltName>()?;
-        Ok(names.map(|names| names.0.iter().map(Name::from_general_name).collect()).unwrap_or_default())
+        let Some(extension) = self.raw(SUBJECT_ALT_NAME)? else {
+            return Ok(Vec::new());
+        };
+        let malformed = || ExtensionError::Malformed { oid: SUBJECT_ALT_NAME.to_string() };
+        let names = Any::from_der(extension.extn_value.as_bytes()).map_err(|_| malformed())?;
+        if names.tag() != Tag::Sequence {
+            return Err(malformed());
+        }
+        Ok(name::general_names(names.value())?)
+    }
+
+    /// Checks that the usages are whole: at least one bit, none set behind the last one (§4.2.1.3, X.690 §11.2.1), and
+    /// at least one purpose (§4.2.1.12).
+    pub(crate) fn check_usages(&self) -> Result<(), ExtensionError> {
+        let malformed = |oid: ObjectIdentifier| ExtensionError::Malformed { oid: oid.to_string() };
+        if let Some(usage) = self.get::<KeyUsage>()? {
+            let raw = self.raw(KeyUsage::OID)?.map_or(&[][..], |raw| raw.extn_value.as_bytes());
+            // Tag, length, number of unused bits, bits: the structure has been decoded above.
+            let unused = raw.get(2).copied().unwrap_or(0);
+            let behind = raw.last().copied().unwrap_or(0) & !0xff_u8.checked_shl(unused.into()).unwrap_or(0);
+            if usage.0.is_empty() || behind != 0 {
+                return Err(malformed(KeyUsage::OID));
+            }
+        }
+        if self.get::<ExtendedKeyUsage>()?.is_some_and(|usage| usage.0.is_empty()) {
+            return Err(malformed(ExtendedKeyUsage::OID));
+        }
+        Ok(())
+    }
+
+    /// Checks that no extension is there twice (§4.2).
+    pub(crate) fn check_distinct(&self) -> Result<(), ExtensionError> {
+        let mut seen = HashSet::new();
+        match self.0.iter().find(|extension| !seen.insert(extension.extn_id)) {
+            Some(extension) => Err(ExtensionError::Repeated { oid: extension.extn_id.to_string() }),
+            None => Ok(()),
+        }
     }
 
     /// Adds name constraints, unless they constrain nothing.

@@ -17,6 +17,7 @@ pub mod authority;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;
+pub mod comparison;
 pub mod constraint;
 pub mod credential;
 mod extension;
@@ -32,7 +33,7 @@ pub mod request;
 pub mod rotation;
 pub mod secret;
 pub mod secret_data;
-mod signature;
+pub mod signature;
 pub mod temporary;
 #[cfg(test)]
 mod testing;

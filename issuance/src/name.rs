@@ -1,14 +1,23 @@
 //! Distinguished names and subject alternative names (RFC 5280 §4.1.2.6, §4.2.1.6).
 
 use std::fmt;
-use std::net::IpAddr;
 
-use der::asn1::{Any, Ia5String, ObjectIdentifier, OctetString, PrintableStringRef, SetOfVec, Utf8StringRef};
-use der::{Decode as _, Encode as _, Tagged as _};
+use der::asn1::{Any, ObjectIdentifier};
+use der::{Decode as _, Encode as _, Tag, Tagged as _};
 use x509_cert::attr::AttributeTypeAndValue;
-use x509_cert::ext::pkix::name::GeneralName;
 
-/// Why a name cannot be put into a request.
+use crate::asn1;
+
+mod alternative;
+mod literal;
+mod subject;
+
+pub use alternative::{OtherKind, SubjectAltName};
+pub(crate) use alternative::{general_names, in_order};
+pub use literal::LiteralSubject;
+pub use subject::{RequestedSubject, Subject};
+
+/// Why a name cannot be put into a request, or read from one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// DNS names, e-mail addresses and URIs must be ASCII text.
@@ -21,6 +30,33 @@ pub enum NameError {
         /// The name.
         value: String,
     },
+    /// An otherName or an attribute has a type that is no object identifier.
+    #[error(
+        "{0:?} is not an object identifier; write numbers with dots between them, such as 1.3.6.1.4.1.311.20.2.3"
+    )]
+    ObjectIdentifier(String),
+    /// A literal subject does not follow RFC 4514.
+    #[error(
+        "literal subject {text:?} is wrong at character {position}: {reason}; \
+         write attributes from the most specific one on, such as CN=web,OU=shop,O=Example"
+    )]
+    Literal {
+        /// The text.
+        text: String,
+        /// Where the trouble begins, in characters from 1.
+        position: usize,
+        /// What is wrong there.
+        reason: &'static str,
+    },
+    /// A subject that was read is not a Name of RFC 5280 §4.1.2.4.
+    #[error("the subject name is malformed: {0}")]
+    Subject(&'static str),
+    /// An alternative name that was read is not a GeneralName of RFC 5280 §4.2.1.6.
+    #[error("a subject alternative name is malformed: {0}")]
+    Alternative(&'static str),
+    /// A name that was read is of a kind that we do not write.
+    #[error("a name of kind {0} cannot be asked for")]
+    Kind(OtherKind),
     /// A part of the name is too long for DER.
     #[error("the subject name cannot be encoded")]
     Encoding,
@@ -28,102 +64,79 @@ pub enum NameError {
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
-/// The subject of a request, attribute by attribute (`spec.commonName` and `spec.subject` of a Certificate).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Subject {
-    /// CN.
-    pub common_name: Option<String>,
-    /// C, two letters each.
-    pub countries: Vec<String>,
-    /// O.
-    pub organizations: Vec<String>,
-    /// OU.
-    pub organizational_units: Vec<String>,
-    /// L.
-    pub localities: Vec<String>,
-    /// ST.
-    pub provinces: Vec<String>,
-    /// STREET.
-    pub street_addresses: Vec<String>,
-    /// postalCode.
-    pub postal_codes: Vec<String>,
-    /// serialNumber: an attribute of the subject, not the number of the certificate.
-    pub serial_number: Option<String>,
-}
-
-impl Subject {
-    /// A subject that has a common name alone.
-    pub fn common_name(name: impl Into<String>) -> Self {
-        Self { common_name: Some(name.into()), ..Self::default() }
-    }
-
-    /// The Name, in the peer's order of attributes; several values of one attribute share one relative name.
-    pub(crate) fn to_name(&self) -> Result<Any, NameError> {
-        let one = |value: &Option<String>| value.iter().cloned().collect::<Vec<_>>();
-        let attributes = [
-            ("2.5.4.6", self.countries.clone()),
-            ("2.5.4.10", self.organizations.clone()),
-            ("2.5.4.11", self.organizational_units.clone()),
-            ("2.5.4.7", self.localities.clone()),
-            ("2.5.4.8", self.provinces.clone()),
-            ("2.5.4.9", self.street_addresses.clone()),
-            ("2.5.4.17", self.postal_codes.clone()),
-            ("2.5.4.3", one(&self.common_name)),
-            ("2.5.4.5", one(&self.serial_number)),
-        ];
-        let mut relative_names = Vec::new();
-        for (oid, values) in attributes {
-            if !values.is_empty() {
-                relative_names.push(relative_name(ObjectIdentifier::new_unwrap(oid), &values)?);
-            }
-        }
-        Any::encode_from(&relative_names).map_err(|_| NameError::Encoding)
-    }
-}
-
-fn relative_name(
-    oid: ObjectIdentifier,
-    values: &[String],
-) -> Result<SetOfVec<AttributeTypeAndValue>, NameError> {
-    let mut set = SetOfVec::new();
-    for value in values {
-        let attribute = AttributeTypeAndValue { oid, value: directory_string(value)? };
-        // The only error is a duplicate, and a set holds it already.
-        let _ = set.insert(attribute);
-    }
-    Ok(set)
-}
-
-/// PrintableString where the characters allow it, else UTF8String, as Go's encoder chooses.
-fn directory_string(value: &str) -> Result<Any, NameError> {
-    let printable = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&byte));
-    let encoded = if printable {
-        PrintableStringRef::new(value).and_then(|text| Any::encode_from(&text))
-    } else {
-        Utf8StringRef::new(value).and_then(|text| Any::encode_from(&text))
-    };
-    encoded.map_err(|_| NameError::Encoding)
-}
-
-type RelativeNames = Vec<SetOfVec<AttributeTypeAndValue>>;
+/// Short names of attribute types. RFC 4514 §3 and what Go and the peer know beside it; the last one has a short name
+/// in printed text only.
+const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
+    ("CN", COMMON_NAME),
+    ("SERIALNUMBER", ObjectIdentifier::new_unwrap("2.5.4.5")),
+    ("C", ObjectIdentifier::new_unwrap("2.5.4.6")),
+    ("L", ObjectIdentifier::new_unwrap("2.5.4.7")),
+    ("ST", ObjectIdentifier::new_unwrap("2.5.4.8")),
+    ("STREET", ObjectIdentifier::new_unwrap("2.5.4.9")),
+    ("O", ObjectIdentifier::new_unwrap("2.5.4.10")),
+    ("OU", ObjectIdentifier::new_unwrap("2.5.4.11")),
+    ("DC", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.25")),
+    ("UID", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1")),
+    ("postalCode", ObjectIdentifier::new_unwrap("2.5.4.17")),
+];
 
 /// Whether a Name has no attributes at all.
 pub(crate) fn is_empty(name: &Any) -> bool {
     name.value().is_empty()
 }
 
+/// All attributes of a Name in the order of its bytes. The order inside a relative name is not checked: issuers
+/// exist that do not sort it, and nothing is re-encoded.
+pub(crate) fn attributes(name: &Any) -> Result<Vec<AttributeTypeAndValue>, NameError> {
+    let malformed = |_| NameError::Subject("it is not a sequence of relative names");
+    if name.tag() != Tag::Sequence {
+        return Err(NameError::Subject("it is not a sequence of relative names"));
+    }
+    let mut found = Vec::new();
+    for relative_name in asn1::elements(name.value()).map_err(malformed)? {
+        let attributes = asn1::elements(relative_name.value()).map_err(malformed)?;
+        if relative_name.tag() != Tag::Set || attributes.is_empty() {
+            return Err(NameError::Subject("a relative name is not a set of attributes"));
+        }
+        for attribute in attributes {
+            let read = attribute.to_der().and_then(|der| AttributeTypeAndValue::from_der(&der));
+            found.push(read.map_err(|_| NameError::Subject("an attribute is not a type and a value"))?);
+        }
+    }
+    Ok(found)
+}
+
 /// The first common name in a Name, if it has one that is text.
 pub(crate) fn common_name(name: &Any) -> Option<String> {
-    let relative_names = RelativeNames::from_der(&name.to_der().ok()?).ok()?;
-    let mut attributes = relative_names.iter().flat_map(SetOfVec::iter);
-    text(&attributes.find(|attribute| attribute.oid == COMMON_NAME)?.value)
+    let attributes = attributes(name).ok()?;
+    text(&attributes.iter().find(|attribute| attribute.oid == COMMON_NAME)?.value)
+}
+
+/// Checks a Name that is to be certified more strictly than one that an issuer has already: its sets are in the order
+/// of DER, which other programs take for granted, and every common name is text, so that no rule about common names
+/// can be passed by unseen.
+pub(crate) fn check(name: &Any) -> Result<(), NameError> {
+    let attributes = attributes(name)?;
+    let mut common_names = attributes.iter().filter(|attribute| attribute.oid == COMMON_NAME);
+    if common_names.any(|attribute| text(&attribute.value).is_none()) {
+        return Err(NameError::Subject("a common name is not text"));
+    }
+    let malformed = |_| NameError::Subject("it is not a sequence of relative names");
+    for relative_name in asn1::elements(name.value()).map_err(malformed)? {
+        let elements = asn1::elements(relative_name.value()).map_err(malformed)?;
+        let encoded = elements.iter().map(Any::to_der).collect::<der::Result<Vec<_>>>().map_err(malformed)?;
+        if !encoded.is_sorted() {
+            return Err(NameError::Subject("the attributes of a relative name are not in the order of DER"));
+        }
+    }
+    Ok(())
 }
 
 /// A Name for people, most specific attribute last: `O=Example, CN=leaf`.
 pub(crate) fn display(name: &Any) -> String {
-    let decoded = name.to_der().ok().and_then(|der| RelativeNames::from_der(&der).ok()).unwrap_or_default();
-    let attributes = decoded.iter().flat_map(SetOfVec::iter);
-    let shown: Vec<String> = attributes
+    let shown: Vec<String> = attributes(name)
+        .unwrap_or_default()
+        .iter()
         .map(|attribute| {
             let value = text(&attribute.value).unwrap_or_else(|| "(not text)".to_owned());
             format!("{}={value}", short_name(attribute.oid))
@@ -132,93 +145,27 @@ pub(crate) fn display(name: &Any) -> String {
     shown.join(", ")
 }
 
-fn short_name(oid: ObjectIdentifier) -> String {
-    let known = match oid.to_string().as_str() {
-        "2.5.4.3" => "CN",
-        "2.5.4.5" => "SERIALNUMBER",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.17" => "postalCode",
-        other => return other.to_owned(),
-    };
-    known.to_owned()
+pub(crate) fn short_name(oid: ObjectIdentifier) -> String {
+    let known = SHORT_NAMES.iter().find(|(_, known)| *known == oid);
+    known.map_or_else(|| oid.to_string(), |(name, _)| (*name).to_owned())
 }
 
-fn text(value: &Any) -> Option<String> {
+/// The text of an attribute in any of the string types of X.520. TeletexString is read as Latin-1, which is what it
+/// was used for.
+pub(crate) fn text(value: &Any) -> Option<String> {
+    let octets = value.value();
     match value.tag() {
-        der::Tag::PrintableString | der::Tag::Utf8String | der::Tag::Ia5String => {
-            String::from_utf8(value.value().to_vec()).ok()
+        Tag::Utf8String => String::from_utf8(octets.to_vec()).ok(),
+        Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString => {
+            String::from_utf8(octets.to_vec()).ok().filter(|text| text.is_ascii())
+        }
+        Tag::TeletexString => Some(octets.iter().map(|octet| char::from(*octet)).collect()),
+        Tag::BmpString => {
+            let (units, rest) = octets.as_chunks::<2>();
+            let units: Vec<u16> = units.iter().map(|unit| u16::from_be_bytes(*unit)).collect();
+            String::from_utf16(&units).ok().filter(|_| rest.is_empty())
         }
         _ => None,
-    }
-}
-
-/// One subject alternative name.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum SubjectAltName {
-    /// dNSName.
-    Dns(String),
-    /// rfc822Name.
-    Email(String),
-    /// iPAddress.
-    Ip(IpAddr),
-    /// uniformResourceIdentifier.
-    Uri(String),
-    /// A kind that we do not make (otherName, directoryName, registeredID): its DER in hexadecimal, for comparison.
-    Other(String),
-}
-
-impl SubjectAltName {
-    pub(crate) fn to_general_name(&self) -> Result<GeneralName, NameError> {
-        let ascii = |kind, value: &String| {
-            Ia5String::new(value).map_err(|_| NameError::NotAscii { kind, value: value.clone() })
-        };
-        Ok(match self {
-            Self::Dns(name) => GeneralName::DnsName(ascii("DNS name", name)?),
-            Self::Email(address) => GeneralName::Rfc822Name(ascii("e-mail address", address)?),
-            Self::Uri(uri) => GeneralName::UniformResourceIdentifier(ascii("URI", uri)?),
-            Self::Ip(IpAddr::V4(address)) => ip_address(&address.octets())?,
-            Self::Ip(IpAddr::V6(address)) => ip_address(&address.octets())?,
-            Self::Other(_) => return Err(NameError::Encoding),
-        })
-    }
-
-    pub(crate) fn from_general_name(name: &GeneralName) -> Self {
-        let hexadecimal = || Self::Other(hex(&name.to_der().unwrap_or_default()));
-        match name {
-            GeneralName::DnsName(name) => Self::Dns(name.to_string()),
-            GeneralName::Rfc822Name(address) => Self::Email(address.to_string()),
-            GeneralName::UniformResourceIdentifier(uri) => Self::Uri(uri.to_string()),
-            GeneralName::IpAddress(octets) => ip(octets.as_bytes()).map_or_else(hexadecimal, Self::Ip),
-            _ => hexadecimal(),
-        }
-    }
-}
-
-fn ip_address(octets: &[u8]) -> Result<GeneralName, NameError> {
-    OctetString::new(octets).map(GeneralName::IpAddress).map_err(|_| NameError::Encoding)
-}
-
-fn ip(octets: &[u8]) -> Option<IpAddr> {
-    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
-        return Some(IpAddr::from(v4));
-    }
-    <[u8; 16]>::try_from(octets).ok().map(IpAddr::from)
-}
-
-impl fmt::Display for SubjectAltName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dns(name) => write!(f, "DNS:{name}"),
-            Self::Email(address) => write!(f, "email:{address}"),
-            Self::Ip(address) => write!(f, "IP:{address}"),
-            Self::Uri(uri) => write!(f, "URI:{uri}"),
-            Self::Other(der) => write!(f, "other:{der}"),
-        }
     }
 }
 
@@ -235,50 +182,56 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_that_are_not_ascii_are_refused_with_the_cure() {
-        let refused = SubjectAltName::Dns("bücher.test".to_owned()).to_general_name().unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "DNS name \"bücher.test\" is not ASCII text; \
-             write international names in their ASCII form (A-labels, RFC 5891)"
-        );
+    fn name(der: &[u8]) -> Any {
+        Any::from_der(der).unwrap()
     }
 
     #[test]
-    fn attributes_come_in_the_order_of_the_peer_and_share_one_relative_name_per_kind() {
-        let subject = Subject {
-            common_name: Some("leaf".to_owned()),
-            organizations: vec!["Beta".to_owned(), "Alpha".to_owned()],
-            countries: vec!["DE".to_owned()],
-            serial_number: Some("7".to_owned()),
-            ..Subject::default()
+    fn bytes_that_are_no_name_are_refused() {
+        let check = |der: &[u8], reason: &'static str| {
+            assert_eq!(attributes(&name(der)), Err(NameError::Subject(reason)), "{der:02x?}");
+            assert_eq!(common_name(&name(der)), None);
+            assert_eq!(display(&name(der)), "");
         };
-        let name = subject.to_name().unwrap();
-        assert_eq!(display(&name), "C=DE, O=Beta, O=Alpha, CN=leaf, SERIALNUMBER=7");
-        assert_eq!(RelativeNames::from_der(&name.to_der().unwrap()).unwrap().len(), 4);
-        assert_eq!(common_name(&name).as_deref(), Some("leaf"));
-        assert!(is_empty(&Subject::default().to_name().unwrap()));
+        check(&[0x31, 0], "it is not a sequence of relative names");
+        check(&[0x30, 1, 0x31], "it is not a sequence of relative names");
+        check(&[0x30, 2, 0x30, 0], "a relative name is not a set of attributes");
+        check(&[0x30, 2, 0x31, 0], "a relative name is not a set of attributes");
+        check(&[0x30, 4, 0x31, 2, 0x30, 0], "an attribute is not a type and a value");
+        check(&[0x30, 4, 0x31, 2, 5, 0], "an attribute is not a type and a value");
     }
 
     #[test]
-    fn text_is_printable_where_it_can_be() {
-        assert_eq!(directory_string("Example Ltd.").unwrap().tag(), der::Tag::PrintableString);
-        assert_eq!(directory_string("*.example").unwrap().tag(), der::Tag::Utf8String);
-        assert_eq!(directory_string("Bücher").unwrap().tag(), der::Tag::Utf8String);
+    fn a_common_name_is_found_in_every_string_type_or_refused() {
+        let check = |tag: u8, octets: &[u8], shown: Option<&str>| {
+            let len = u8::try_from(octets.len()).unwrap();
+            let head = [0x30, len + 11, 0x31, len + 9, 0x30, len + 7, 6, 3, 0x55, 4, 3, tag, len];
+            let name = name(&[&head, octets].concat());
+            assert_eq!(common_name(&name).as_deref(), shown, "tag {tag}");
+            assert_eq!(check(&name).is_ok(), shown.is_some());
+        };
+        check(12, "Bücher".as_bytes(), Some("Bücher"));
+        check(19, b"a.test", Some("a.test"));
+        check(22, b"a@a.test", Some("a@a.test"));
+        check(18, b"12", Some("12"));
+        check(26, b"a", Some("a"));
+        check(20, &[0xfc], Some("ü"));
+        check(30, &[0, b'a', 0x20, 0xac], Some("a€"));
+        check(30, &[0, b'a', 0x20], None);
+        check(30, &[0xd8, 0], None);
+        check(12, &[0xff], None);
+        check(4, b"a", None);
     }
 
     #[test]
-    fn alternative_names_survive_a_round_trip() {
-        let names = [
-            SubjectAltName::Dns("a.test".to_owned()),
-            SubjectAltName::Email("a@a.test".to_owned()),
-            SubjectAltName::Ip("192.0.2.1".parse().unwrap()),
-            SubjectAltName::Ip("2001:db8::1".parse().unwrap()),
-            SubjectAltName::Uri("spiffe://td/ns/a/sa/b".to_owned()),
-        ];
-        for name in names {
-            assert_eq!(SubjectAltName::from_general_name(&name.to_general_name().unwrap()), name);
-        }
+    fn attributes_that_are_not_sorted_are_read_but_not_certified() {
+        // SET { OU=b, CN=a }: sorted by DER, CN comes first.
+        let ou = [0x30, 8, 6, 3, 0x55, 4, 11, 12, 1, b'b'];
+        let cn = [0x30, 8, 6, 3, 0x55, 4, 3, 12, 1, b'a'];
+        let der = [[0x30, 22, 0x31, 20].as_slice(), &ou, &cn].concat();
+        assert_eq!(display(&name(&der)), "OU=b, CN=a");
+        assert_eq!(common_name(&name(&der)).as_deref(), Some("a"));
+        let reason = "the attributes of a relative name are not in the order of DER";
+        assert_eq!(check(&name(&der)), Err(NameError::Subject(reason)), "nor are they certified");
     }
 }

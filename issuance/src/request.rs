@@ -1,28 +1,31 @@
 //! Certificate signing requests: PKCS#10 (RFC 2986), built from a spec or parsed from foreign bytes.
 
-use der::asn1::{Any, BitString, SetOfVec};
-use der::{Decode as _, Encode as _};
-use x509_cert::attr::Attribute;
+use der::asn1::{Any, BitString};
+use der::{Decode as _, Encode as _, Tag, TagNumber, Tagged as _};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
-use crate::asn1::{RequestInfo, Signed};
+use crate::asn1::{self, Attribute, RequestInfo, Signed};
 use crate::constraint::NameConstraints;
 use crate::extension::{self, ExtensionError, Extensions};
 use crate::key::{KeyError, PrivateKey, PublicKey};
-use crate::name::{self, NameError, Subject, SubjectAltName};
+use crate::name::{self, NameError, RequestedSubject, SubjectAltName};
 use crate::pem::{self, Limit, PemError};
-use crate::signature::{self, SignatureError};
+use crate::signature::{self, SignatureAlgorithm, SignatureError};
 use crate::usage::Usages;
 
 /// The PEM label of a request (RFC 7468 §7).
 const LABEL: &str = "CERTIFICATE REQUEST";
 
+/// The most bytes of a request in DER: what fits into [`Limit::CERTIFICATE`] as base64.
+const DER_BYTES_MAX: usize = Limit::CERTIFICATE.bytes / 4 * 3;
+
 /// What a request asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestSpec {
     /// The subject; may be empty when there are names.
-    pub subject: Subject,
-    /// Subject alternative names, in the order in which they are to be encoded.
+    pub subject: RequestedSubject,
+    /// Subject alternative names. They are encoded kind by kind as the peer does (DNS names, e-mail addresses, IP
+    /// addresses, URIs, other names), in this order inside a kind; duplicates are kept.
     pub names: Vec<SubjectAltName>,
     /// Usages; `cert sign` is added when `is_ca` is set.
     pub usages: Usages,
@@ -30,9 +33,14 @@ pub struct RequestSpec {
     pub is_ca: bool,
     /// Whether the usages are written into the request (`spec.encodeUsagesInRequest`).
     pub encode_usages: bool,
+    /// Whether the basic constraints, which carry `is_ca`, are written into the request (feature gate
+    /// `UseCertificateRequestBasicConstraints`).
+    pub encode_basic_constraints: bool,
     /// What the names below the CA may be; of use with `is_ca` alone. Constraints that constrain nothing are left
     /// out.
     pub name_constraints: Option<NameConstraints>,
+    /// What the request is signed with (`spec.signatureAlgorithm`); `None` for [`SignatureAlgorithm::of_key`].
+    pub signature_algorithm: Option<SignatureAlgorithm>,
 }
 
 /// Why a request cannot be built or read.
@@ -56,9 +64,21 @@ pub enum RequestError {
     /// The PEM block is of another kind.
     #[error("a {0:?} block is not a CERTIFICATE REQUEST")]
     Label(String),
+    /// The bytes are more than a request may have.
+    #[error("a certificate request of {0} bytes is more than the {DER_BYTES_MAX} allowed")]
+    TooLong(usize),
     /// The bytes are not a PKCS#10 request.
     #[error("the certificate request is not valid PKCS#10")]
     Malformed,
+    /// RFC 2986 knows version 0 alone, which it calls v1.
+    #[error("the certificate request has version {0}; PKCS#10 knows 0 only")]
+    Version(u8),
+    /// RFC 2985 §5.4.2 has one extensionRequest attribute with one value.
+    #[error("the certificate request has an extensionRequest attribute that does not hold exactly one list")]
+    ExtensionLists,
+    /// RFC 5280 §4.2.1.6 has at least one name in the extension.
+    #[error("the certificate request has a list of subject alternative names without any")]
+    NoNames,
     /// The request was not signed by the key in it.
     #[error("the certificate request is not signed by its own key")]
     Signature(#[from] SignatureError),
@@ -73,28 +93,45 @@ pub struct Request {
     public_key: PublicKey,
     names: Vec<SubjectAltName>,
     extensions: Extensions,
+    signature_algorithm: SignatureAlgorithm,
+}
+
+/// One attribute of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectAttribute {
+    /// The short name of its type, such as `CN` or `O`, else the dotted object identifier.
+    pub kind: String,
+    /// Its value; `None` when that is no text.
+    pub value: Option<String>,
 }
 
 impl Request {
-    /// Builds a request and signs it with `key`.
+    /// Builds a request and signs it with `key`. Subject and extensions come in the order of the peer: names, key
+    /// usage, extended key usage, basic constraints, name constraints.
     ///
     /// # Errors
-    /// When there is no name at all, or one cannot be encoded.
+    /// When there is no name at all, one cannot be encoded, or the key cannot sign with the algorithm that was chosen.
     pub fn build(spec: &RequestSpec, key: &PrivateKey) -> Result<Self, RequestError> {
-        let named = spec.subject.common_name.as_ref().is_some_and(|name| !name.is_empty());
-        if !named && spec.names.is_empty() {
+        let subject = spec.subject.to_name()?;
+        name::check(&subject)?;
+        let common_name = name::common_name(&subject);
+        if common_name.as_ref().is_none_or(String::is_empty) && spec.names.is_empty() {
             return Err(RequestError::Nameless);
         }
-        let subject = spec.subject.to_name()?;
+        let algorithm = spec.signature_algorithm.unwrap_or(SignatureAlgorithm::of_key(key.algorithm()));
         let extensions = requested_extensions(spec, name::is_empty(&subject))?;
-        let der = encode(subject.clone(), &extensions, key)?;
+        let der = encode(subject.clone(), &extensions, key, algorithm)?;
+        if der.len() > DER_BYTES_MAX {
+            return Err(RequestError::TooLong(der.len()));
+        }
         Ok(Self {
             der,
-            common_name: name::common_name(&subject),
+            common_name,
             subject,
             public_key: key.public_key().clone(),
-            names: spec.names.clone(),
+            names: name::in_order(&spec.names),
             extensions,
+            signature_algorithm: algorithm,
         })
     }
 
@@ -111,28 +148,44 @@ impl Request {
         Self::from_der(block.content.expose())
     }
 
-    /// Reads DER and verifies the request's own signature.
+    /// Reads DER and verifies the request's own signature. Whatever a certificate could take over is read here, so
+    /// that nothing is found malformed later.
     ///
     /// # Errors
     /// When the bytes are no request, or it is not signed by the key in it.
     pub fn from_der(der: &[u8]) -> Result<Self, RequestError> {
+        if der.len() > DER_BYTES_MAX {
+            return Err(RequestError::TooLong(der.len()));
+        }
         let malformed = |_| RequestError::Malformed;
         let signed = Signed::from_der(der).map_err(malformed)?;
         let body = signed.body_der().map_err(malformed)?;
         let info = RequestInfo::from_der(&body).map_err(malformed)?;
         if info.version != 0 {
-            return Err(RequestError::Malformed);
+            return Err(RequestError::Version(info.version));
         }
         signature::verify(&signed, &info.public_key)?;
+        let signature_algorithm = SignatureAlgorithm::from_oid(signed.algorithm.oid)
+            .ok_or_else(|| SignatureError::Algorithm(signed.algorithm.oid.to_string()))?;
+        name::check(&info.subject)?;
         let extensions = extensions_of(&info)?;
-        Ok(Self {
+        let names = extensions.names()?;
+        if names.is_empty() && extensions.raw(extension::SUBJECT_ALT_NAME)?.is_some() {
+            return Err(RequestError::NoNames);
+        }
+        let request = Self {
             der: der.to_vec(),
             common_name: name::common_name(&info.subject),
             subject: info.subject,
             public_key: PublicKey::from_spki(info.public_key).map_err(malformed)?,
-            names: extensions.names()?,
+            names,
             extensions,
-        })
+            signature_algorithm,
+        };
+        request.extensions.check_usages()?;
+        request.basic_constraints()?;
+        request.name_constraints()?;
+        Ok(request)
     }
 
     /// The request as it was built or read.
@@ -163,6 +216,41 @@ impl Request {
     /// The subject for people: `O=Example, CN=leaf`.
     pub fn subject(&self) -> String {
         name::display(&self.subject)
+    }
+
+    /// The DER of the subject, a Name (RFC 5280 §4.1.2.4), as it was built or read.
+    ///
+    /// # Errors
+    /// When it is too long for DER, which what was built or read is not.
+    pub fn subject_der(&self) -> Result<Vec<u8>, RequestError> {
+        self.subject.to_der().map_err(|_| RequestError::Malformed)
+    }
+
+    /// Each attribute of the subject in the order of DER. There may be several common names:
+    /// [`Self::common_name`] is the first one only.
+    pub fn subject_attributes(&self) -> Vec<SubjectAttribute> {
+        name::attributes(&self.subject)
+            .unwrap_or_default()
+            .iter()
+            .map(|attribute| SubjectAttribute {
+                kind: name::short_name(attribute.oid),
+                value: name::text(&attribute.value),
+            })
+            .collect()
+    }
+
+    /// What the request is signed with.
+    pub fn signature_algorithm(&self) -> SignatureAlgorithm {
+        self.signature_algorithm
+    }
+
+    /// Whether the request asks for a CA's certificate; `None` when it has no basic constraints and leaves that to
+    /// the issuer.
+    ///
+    /// # Errors
+    /// When the extension is malformed or repeated.
+    pub fn is_ca(&self) -> Result<Option<bool>, ExtensionError> {
+        Ok(self.basic_constraints()?.map(|constraints| constraints.ca))
     }
 
     /// The usages that the request carries; `None` when it leaves them to the issuer.
@@ -200,6 +288,7 @@ impl Request {
 
 fn requested_extensions(spec: &RequestSpec, subject_is_empty: bool) -> Result<Extensions, RequestError> {
     let mut extensions = Extensions::default();
+    extensions.add_names(&spec.names, subject_is_empty)?;
     if spec.encode_usages {
         let usages = if spec.is_ca { spec.usages.clone().with_cert_sign() } else { spec.usages.clone() };
         if let Some(bits) = usages.key_usage() {
@@ -209,120 +298,74 @@ fn requested_extensions(spec: &RequestSpec, subject_is_empty: bool) -> Result<Ex
             extensions.add(false, &purposes)?;
         }
     }
-    extensions.add_names(&spec.names, subject_is_empty)?;
+    if spec.encode_basic_constraints {
+        extensions.add(true, &BasicConstraints { ca: spec.is_ca, path_len_constraint: None })?;
+    }
     if let Some(constraints) = &spec.name_constraints {
         extensions.add_name_constraints(constraints)?;
     }
     Ok(extensions)
 }
 
-fn encode(subject: Any, extensions: &Extensions, key: &PrivateKey) -> Result<Vec<u8>, RequestError> {
+/// The tag of the attributes in a request.
+const ATTRIBUTES: Tag = Tag::ContextSpecific { number: TagNumber(0), constructed: true };
+
+fn encode(
+    subject: Any,
+    extensions: &Extensions,
+    key: &PrivateKey,
+    algorithm: SignatureAlgorithm,
+) -> Result<Vec<u8>, RequestError> {
     let malformed = |_| RequestError::Malformed;
-    let mut attributes = SetOfVec::new();
-    if !extensions.0.is_empty() {
-        let value = Any::encode_from(&extensions.0).map_err(malformed)?;
-        let values = SetOfVec::from_iter([value]).map_err(malformed)?;
-        attributes.insert(Attribute { oid: extension::EXTENSION_REQUEST, values }).map_err(malformed)?;
-    }
+    let attributes = if extensions.0.is_empty() {
+        Vec::new()
+    } else {
+        let value = extensions.0.to_der().map_err(malformed)?;
+        let values = Any::new(Tag::Set, value).map_err(malformed)?;
+        Attribute { oid: extension::EXTENSION_REQUEST, values }.to_der().map_err(malformed)?
+    };
+    let attributes = Any::new(ATTRIBUTES, attributes).map_err(malformed)?;
     let info = RequestInfo { version: 0, subject, public_key: key.public_key().spki().clone(), attributes };
     let body = Any::encode_from(&info).map_err(malformed)?;
-    let signature = key.sign(&body.to_der().map_err(malformed)?)?;
+    let signature = key.sign_with(algorithm, &body.to_der().map_err(malformed)?)?;
     let signed = Signed {
         body,
-        algorithm: key.signature_algorithm().identifier(),
+        algorithm: algorithm.identifier(),
         signature: BitString::from_bytes(&signature).map_err(malformed)?,
     };
     signed.to_der().map_err(malformed)
 }
 
+/// The extensions that are asked for; attributes of other types are not looked into.
 fn extensions_of(info: &RequestInfo) -> Result<Extensions, RequestError> {
-    let mut found = info.attributes.iter().filter(|attribute| attribute.oid == extension::EXTENSION_REQUEST);
-    let Some(attribute) = found.next() else {
-        return Ok(Extensions::default());
-    };
-    let mut values = attribute.values.iter();
-    match (found.next(), values.next(), values.next()) {
-        (None, Some(value), None) => {
-            extension::from_request_attribute(value).map_err(|_| RequestError::Malformed)
-        }
-        _ => Err(RequestError::Malformed),
+    let malformed = |_| RequestError::Malformed;
+    if info.attributes.tag() != ATTRIBUTES {
+        return Err(RequestError::Malformed);
     }
+    let mut lists = Vec::new();
+    for attribute in asn1::elements(info.attributes.value()).map_err(malformed)? {
+        let der = attribute.to_der().map_err(malformed)?;
+        let attribute = Attribute::from_der(&der).map_err(malformed)?;
+        if attribute.values.tag() != Tag::Set {
+            return Err(RequestError::Malformed);
+        }
+        if attribute.oid == extension::EXTENSION_REQUEST {
+            lists.push(asn1::elements(attribute.values.value()).map_err(malformed)?);
+        }
+    }
+    let list = match lists.as_slice() {
+        [] => return Ok(Extensions::default()),
+        [values] => values,
+        _ => return Err(RequestError::ExtensionLists),
+    };
+    let [value] = list.as_slice() else {
+        return Err(RequestError::ExtensionLists);
+    };
+    // An empty list is against the letter of RFC 5280, asks for nothing, and other readers take it.
+    let extensions = extension::from_request_attribute(value).map_err(malformed)?;
+    extensions.check_distinct()?;
+    Ok(extensions)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::key::{Curve, KeyAlgorithm, RsaSize};
-
-    fn spec() -> RequestSpec {
-        RequestSpec {
-            subject: Subject::common_name("leaf"),
-            names: vec![
-                SubjectAltName::Dns("a.test".to_owned()),
-                SubjectAltName::Ip("192.0.2.1".parse().unwrap()),
-                SubjectAltName::Uri("spiffe://td/ns/a/sa/b".to_owned()),
-            ],
-            usages: Usages::parse(["digital signature", "server auth"]).unwrap(),
-            encode_usages: true,
-            ..RequestSpec::default()
-        }
-    }
-
-    #[test]
-    fn a_request_that_names_nobody_is_refused() {
-        let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
-        for common_name in [None, Some(String::new())] {
-            let subject = Subject { common_name, ..Subject::default() };
-            let spec = RequestSpec { subject, ..RequestSpec::default() };
-            assert_eq!(Request::build(&spec, &key).unwrap_err(), RequestError::Nameless);
-        }
-    }
-
-    #[test]
-    fn a_request_with_a_flipped_bit_is_refused() {
-        let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
-        let der = Request::build(&spec(), &key).unwrap().der().to_vec();
-        for position in 0..der.len() {
-            let mut broken = der.clone();
-            broken[position] ^= 1;
-            assert!(Request::from_der(&broken).is_err(), "byte {position} may be anything");
-        }
-        for length in 0..der.len() {
-            assert!(Request::from_der(&der[..length]).is_err(), "cut to {length} bytes");
-        }
-    }
-
-    #[test]
-    fn name_constraints_are_asked_for_when_they_constrain_something() {
-        use crate::constraint::Subtrees;
-        let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
-        let check = |asked: Option<NameConstraints>, carried: Option<&NameConstraints>| {
-            let spec = RequestSpec { name_constraints: asked, ..spec() };
-            let request = Request::from_der(Request::build(&spec, &key).unwrap().der()).unwrap();
-            assert_eq!(request.name_constraints().unwrap().as_ref(), carried);
-        };
-        check(None, None);
-        check(Some(NameConstraints { critical: true, ..NameConstraints::default() }), None);
-        for critical in [true, false] {
-            let permitted = Subtrees { dns_domains: vec!["a.test".to_owned()], ..Subtrees::default() };
-            let constraints = NameConstraints { critical, permitted, ..NameConstraints::default() };
-            check(Some(constraints.clone()), Some(&constraints));
-        }
-    }
-
-    #[test]
-    fn what_is_built_parses_to_the_same() {
-        for kind in
-            [KeyAlgorithm::Rsa(RsaSize::Bits2048), KeyAlgorithm::Ecdsa(Curve::P521), KeyAlgorithm::Ed25519]
-        {
-            let key = PrivateKey::generate(kind).unwrap();
-            let built = Request::build(&spec(), &key).unwrap();
-            let parsed = Request::from_pem(built.to_pem().as_bytes()).unwrap();
-            assert_eq!(parsed.der(), built.der());
-            assert_eq!(parsed.names(), spec().names);
-            assert_eq!(parsed.subject(), "CN=leaf");
-            assert_eq!(parsed.public_key(), key.public_key());
-            assert_eq!(parsed.usages().unwrap(), Some(spec().usages), "{kind}");
-        }
-    }
-}
+mod tests;

@@ -1,24 +1,47 @@
 //! Signature algorithms: which one a key signs with, how it is named in DER, how a signature is checked.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use aws_lc_rs::signature as lc;
-use der::asn1::{Any, BitString};
+use der::asn1::{Any, BitString, Uint};
+use der::{Decode as _, Sequence};
 use spki::{AlgorithmIdentifierOwned, ObjectIdentifier, SubjectPublicKeyInfoOwned};
 
 use crate::asn1::Signed;
 use crate::key::{Curve, KeyAlgorithm, RsaSize};
 
-/// The signature algorithms that we make and check. All RSA signatures are PKCS#1 v1.5; SHA-1 and MD5 are not here,
-/// and so nothing that they signed verifies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SignatureAlgorithm {
+/// The signature algorithms that we make and check, by the names of the API (`spec.signatureAlgorithm`). All RSA
+/// signatures are PKCS#1 v1.5; SHA-1 and MD5 are not here, and so nothing that they signed verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignatureAlgorithm {
+    /// `SHA256WithRSA`.
     RsaSha256,
+    /// `SHA384WithRSA`.
     RsaSha384,
+    /// `SHA512WithRSA`.
     RsaSha512,
+    /// `ECDSAWithSHA256`.
     EcdsaSha256,
+    /// `ECDSAWithSHA384`.
     EcdsaSha384,
+    /// `ECDSAWithSHA512`.
     EcdsaSha512,
+    /// `PureEd25519`.
     Ed25519,
 }
+
+/// The names of the API.
+const NAMES: [(&str, SignatureAlgorithm); 7] = [
+    ("SHA256WithRSA", SignatureAlgorithm::RsaSha256),
+    ("SHA384WithRSA", SignatureAlgorithm::RsaSha384),
+    ("SHA512WithRSA", SignatureAlgorithm::RsaSha512),
+    ("ECDSAWithSHA256", SignatureAlgorithm::EcdsaSha256),
+    ("ECDSAWithSHA384", SignatureAlgorithm::EcdsaSha384),
+    ("ECDSAWithSHA512", SignatureAlgorithm::EcdsaSha512),
+    ("PureEd25519", SignatureAlgorithm::Ed25519),
+];
 
 const RSA_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
 const RSA_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.12");
@@ -40,7 +63,7 @@ fn null() -> Any {
 
 impl SignatureAlgorithm {
     /// What a key of this kind signs with unless told otherwise: a digest as strong as the key (spec/issuance.md §1).
-    pub(crate) fn of_key(key: KeyAlgorithm) -> Self {
+    pub fn of_key(key: KeyAlgorithm) -> Self {
         match key {
             KeyAlgorithm::Rsa(RsaSize::Bits2048) => Self::RsaSha256,
             KeyAlgorithm::Rsa(RsaSize::Bits3072) => Self::RsaSha384,
@@ -52,7 +75,19 @@ impl SignatureAlgorithm {
         }
     }
 
-    fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
+    /// What a key of this kind can sign with. RSA keys take each digest. The library binds a curve to the digest of
+    /// its own strength, P-521 alone to all three; signatures with the other digests are checked, but not made.
+    pub fn possible(key: KeyAlgorithm) -> &'static [Self] {
+        match key {
+            KeyAlgorithm::Rsa(_) => &[Self::RsaSha256, Self::RsaSha384, Self::RsaSha512],
+            KeyAlgorithm::Ecdsa(Curve::P256) => &[Self::EcdsaSha256],
+            KeyAlgorithm::Ecdsa(Curve::P384) => &[Self::EcdsaSha384],
+            KeyAlgorithm::Ecdsa(Curve::P521) => &[Self::EcdsaSha256, Self::EcdsaSha384, Self::EcdsaSha512],
+            KeyAlgorithm::Ed25519 => &[Self::Ed25519],
+        }
+    }
+
+    pub(crate) fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
         Some(match oid {
             RSA_SHA256 => Self::RsaSha256,
             RSA_SHA384 => Self::RsaSha384,
@@ -80,9 +115,29 @@ impl SignatureAlgorithm {
     }
 }
 
+impl fmt::Display for SignatureAlgorithm {
+    /// The name in the API.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = NAMES.iter().find(|(_, algorithm)| algorithm == self).map(|(name, _)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+impl FromStr for SignatureAlgorithm {
+    type Err = SignatureError;
+
+    fn from_str(name: &str) -> Result<Self, SignatureError> {
+        let found = NAMES.iter().find(|(known, _)| *known == name).map(|(_, algorithm)| *algorithm);
+        found.ok_or_else(|| SignatureError::Name(name.to_owned()))
+    }
+}
+
 /// Why a signature was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
+    /// A text is not the name of an algorithm in the API.
+    #[error("{0:?} is not a signature algorithm; known are {known}", known = NAMES.map(|(name, _)| name).join(", "))]
+    Name(String),
     /// The algorithm is unknown, or too weak to be known.
     #[error(
         "signature algorithm {0} is not accepted; use SHA-256, SHA-384 or SHA-512 with RSA or ECDSA, or Ed25519"
@@ -96,6 +151,15 @@ pub enum SignatureError {
         /// Object identifier of the key algorithm.
         key: String,
     },
+    /// The RSA key is too short to be trusted, or so long that checking it takes unreasonable time.
+    #[error("RSA keys of {0} bits are not accepted; use 2048 to 8192")]
+    RsaSize(usize),
+    /// The exponent of the RSA key is even, 1 or longer than 32 bits.
+    #[error("the public exponent of the RSA key is not accepted; use 65537")]
+    RsaExponent,
+    /// The algorithm comes with parameters that it does not have.
+    #[error("signature algorithm {0} comes with parameters that it does not have")]
+    Parameters(String),
     /// The signature is not one of this key over these bytes.
     #[error("signature does not verify")]
     Invalid,
@@ -109,13 +173,58 @@ pub(crate) fn verify(signed: &Signed, key: &SubjectPublicKeyInfoOwned) -> Result
     let mismatch =
         || SignatureError::Mismatch { algorithm: oid.to_string(), key: key.algorithm.oid.to_string() };
     let verifier = verifier(algorithm, key).ok_or_else(mismatch)?;
+    let absent = signed.algorithm.parameters.as_ref().is_none_or(|parameters| *parameters == null());
+    if !absent || (algorithm == SignatureAlgorithm::Ed25519 && signed.algorithm.parameters.is_some()) {
+        return Err(SignatureError::Parameters(oid.to_string()));
+    }
     let bytes = |bits: &BitString| bits.as_bytes().map(<[u8]>::to_vec).ok_or(SignatureError::Invalid);
     let public = bytes(&key.subject_public_key)?;
+    if key.algorithm.oid == RSA_KEY {
+        check_rsa_key(&public)?;
+    }
     let signature = bytes(&signed.signature)?;
     let body = signed.body_der().map_err(|_| SignatureError::Invalid)?;
     lc::UnparsedPublicKey::new(verifier, public)
         .verify(&body, &signature)
         .map_err(|_| SignatureError::Invalid)
+}
+
+/// Refuses RSA keys that the library would refuse without a reason.
+fn check_rsa_key(der: &[u8]) -> Result<(), SignatureError> {
+    let key = RsaPublicKey::from_der(der).map_err(|_| SignatureError::Invalid)?;
+    let bits = key.bits();
+    if !RSA_BITS.contains(&bits) {
+        return Err(SignatureError::RsaSize(bits));
+    }
+    let exponent = key.exponent.as_bytes();
+    let odd = exponent.last().is_some_and(|octet| octet % 2 == 1);
+    if !odd || exponent == [1] || exponent.len() > RSA_EXPONENT_OCTETS_MAX {
+        return Err(SignatureError::RsaExponent);
+    }
+    Ok(())
+}
+
+/// Modulus lengths of keys whose signatures are checked, in bits: NIST SP 800-57 gives up shorter ones, and longer
+/// ones are of use to nobody but those who want to keep us busy.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// The longest public exponent, in bytes. Real ones are 65537 or 3; the time of a check grows with their length.
+const RSA_EXPONENT_OCTETS_MAX: usize = 4;
+
+/// `RSAPublicKey` (RFC 8017 §A.1.1).
+#[derive(Sequence)]
+pub(crate) struct RsaPublicKey {
+    modulus: Uint,
+    exponent: Uint,
+}
+
+impl RsaPublicKey {
+    /// The length of the modulus in bits.
+    pub(crate) fn bits(&self) -> usize {
+        let octets = self.modulus.as_bytes();
+        let leading_zeros = octets.first().map_or(0, |octet| octet.leading_zeros());
+        octets.len().saturating_mul(8).saturating_sub(usize::try_from(leading_zeros).unwrap_or(0))
+    }
 }
 
 fn verifier(
@@ -140,4 +249,51 @@ fn verifier(
         (ED25519, A::Ed25519, _) => &lc::ED25519,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_known_ones() {
+        for name in ["", "sha256withrsa", "SHA1WithRSA", "SHA256-RSA", "Ed25519"] {
+            let message = name.parse::<SignatureAlgorithm>().unwrap_err().to_string();
+            assert_eq!(
+                message,
+                format!(
+                    "{name:?} is not a signature algorithm; known are SHA256WithRSA, SHA384WithRSA, SHA512WithRSA, \
+                     ECDSAWithSHA256, ECDSAWithSHA384, ECDSAWithSHA512, PureEd25519"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn algorithms_have_the_names_of_the_api() {
+        for (name, algorithm) in NAMES {
+            assert_eq!(name.parse(), Ok(algorithm));
+            assert_eq!(algorithm.to_string(), name);
+        }
+    }
+
+    #[test]
+    fn rsa_keys_that_are_short_or_odd_are_refused() {
+        let check = |modulus: &[u8], exponent: &[u8], expected: Result<(), SignatureError>| {
+            let key =
+                RsaPublicKey { modulus: Uint::new(modulus).unwrap(), exponent: Uint::new(exponent).unwrap() };
+            assert_eq!(check_rsa_key(&der::Encode::to_der(&key).unwrap()), expected);
+        };
+        let modulus = |octets: usize, first: u8| [vec![first], vec![0xff; octets - 1]].concat();
+        let good = [1, 0, 1].as_slice();
+        check(&modulus(128, 0x80), good, Err(SignatureError::RsaSize(1024)));
+        check(&modulus(256, 0x7f), good, Err(SignatureError::RsaSize(2047)));
+        check(&modulus(1025, 1), good, Err(SignatureError::RsaSize(8193)));
+        for exponent in [[1].as_slice(), &[2], &[0], &[1, 0, 0, 0, 1]] {
+            check(&modulus(256, 0x80), exponent, Err(SignatureError::RsaExponent));
+        }
+        check(&modulus(256, 0x80), good, Ok(()));
+        check(&modulus(1024, 0x80), &[3], Ok(()));
+        assert_eq!(check_rsa_key(&[0x30, 0]), Err(SignatureError::Invalid));
+    }
 }

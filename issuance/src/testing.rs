@@ -1,13 +1,12 @@
 //! Certificates and requests for tests: any chain, with any rights, without waiting for random keys.
 
-use der::asn1::{Any, BitString, Int, SetOfVec};
-use der::{Decode as _, Encode as _};
+use der::asn1::{Any, BitString, Int};
+use der::{Decode as _, Encode as _, Tag, TagNumber};
 use jiff::{SignedDuration, Timestamp};
-use x509_cert::attr::Attribute;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages};
 
-use crate::asn1::{RequestInfo, Signed};
+use crate::asn1::{Attribute, RequestInfo, Signed};
 use crate::authority::{Authority, Template};
 use crate::certificate::Certificate;
 use crate::chain::Chain;
@@ -115,13 +114,14 @@ pub(crate) fn authority(maker: impl FnOnce(Maker<'_>) -> Maker<'_>) -> Authority
 
 /// A request with exactly these extensions, as a foreign tool might make it.
 pub(crate) fn foreign_request(subject: &Subject, key: &PrivateKey, extensions: &[Extension]) -> Request {
-    let value = Any::encode_from(&extensions.to_vec()).unwrap();
-    let values = SetOfVec::from_iter([value]).unwrap();
+    let values = Any::new(Tag::Set, extensions.to_vec().to_der().unwrap()).unwrap();
+    let attribute = Attribute { oid: EXTENSION_REQUEST, values }.to_der().unwrap();
+    let attributes = Tag::ContextSpecific { number: TagNumber(0), constructed: true };
     let info = RequestInfo {
         version: 0,
         subject: subject.to_name().unwrap(),
         public_key: key.public_key().spki().clone(),
-        attributes: SetOfVec::from_iter([Attribute { oid: EXTENSION_REQUEST, values }]).unwrap(),
+        attributes: Any::new(attributes, attribute).unwrap(),
     };
     let body = info.to_der().unwrap();
     let signed = Signed {

@@ -88,11 +88,12 @@ impl Usages {
         self
     }
 
-    /// Whether both ask for the same; the order of extended usages has no meaning.
+    /// Whether both ask for the same; the order of extended usages and repetitions have no meaning.
     pub fn same_as(&self, other: &Self) -> bool {
-        self.bits == other.bits
-            && self.purposes.len() == other.purposes.len()
-            && self.purposes.iter().all(|purpose| other.purposes.contains(purpose))
+        let within = |these: &Self, those: &Self| {
+            these.purposes.iter().all(|purpose| those.purposes.contains(purpose))
+        };
+        self.bits == other.bits && within(self, other) && within(other, self)
     }
 
     fn add(&mut self, meaning: Meaning) {
@@ -168,6 +169,25 @@ mod tests {
             "{message}"
         );
         assert!(Usages::parse([""]).is_err());
+    }
+
+    #[test]
+    fn usages_are_compared_as_sets() {
+        let purposes = |names: &[&str]| {
+            let oids = Usages::parse(names).unwrap().purposes;
+            Usages { bits: FlagSet::default(), purposes: oids }
+        };
+        let twice = Usages {
+            bits: FlagSet::default(),
+            purposes: [purposes(&["server auth"]).purposes, purposes(&["server auth"]).purposes].concat(),
+        };
+        let check = |a: &Usages, b: &Usages, same: bool| {
+            assert_eq!((a.same_as(b), b.same_as(a)), (same, same), "{a} and {b}");
+        };
+        check(&twice, &purposes(&["server auth", "client auth"]), false);
+        check(&twice, &purposes(&["server auth"]), true);
+        check(&purposes(&["client auth", "server auth"]), &purposes(&["server auth", "client auth"]), true);
+        check(&Usages::default(), &Usages::default().with_cert_sign(), false);
     }
 
     #[test]

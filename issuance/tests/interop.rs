@@ -36,7 +36,7 @@ fn authority(kind: KeyAlgorithm) -> Authority {
 
 fn spec() -> RequestSpec {
     RequestSpec {
-        subject: Subject { organizations: vec!["Example".to_owned()], ..Subject::common_name("leaf") },
+        subject: Subject { organizations: vec!["Example".to_owned()], ..Subject::common_name("leaf") }.into(),
         names: vec![
             SubjectAltName::Dns("a.test".to_owned()),
             SubjectAltName::Ip("192.0.2.1".parse().unwrap()),
@@ -140,8 +140,11 @@ fn a_self_signed_certificate_is_its_own_ca() {
 fn an_intermediate_is_served_and_its_root_is_told() {
     let root = authority(KeyAlgorithm::Ecdsa(Curve::P256));
     let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
-    let spec =
-        RequestSpec { is_ca: true, subject: Subject::common_name("intermediate"), ..RequestSpec::default() };
+    let spec = RequestSpec {
+        is_ca: true,
+        subject: Subject::common_name("intermediate").into(),
+        ..RequestSpec::default()
+    };
     let pending = Credential::<Pending>::new(key, &spec).unwrap();
     let terms = Terms { is_ca: true, duration: SignedDuration::from_hours(12), ..Terms::default() };
     let issued = root.sign(pending.request(), &terms, now()).unwrap();

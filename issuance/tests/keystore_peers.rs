@@ -103,7 +103,7 @@ fn root() -> Authority {
 
 fn issue(issuer: &Authority, name: &str, key: &PrivateKey, is_ca: bool) -> Issued {
     let usages = if is_ca { Usages::default().with_cert_sign() } else { Usages::server() };
-    let spec = RequestSpec { subject: Subject::common_name(name), ..RequestSpec::default() };
+    let spec = RequestSpec { subject: Subject::common_name(name).into(), ..RequestSpec::default() };
     let terms = Terms { usages, is_ca, ..Terms::default() };
     issuer.sign(&Request::build(&spec, key).unwrap(), &terms, now()).unwrap()
 }

@@ -105,7 +105,7 @@ impl Keys {
 
 fn spec(common_name: Option<&str>, names: &[SubjectAltName]) -> RequestSpec {
     RequestSpec {
-        subject: Subject { common_name: common_name.map(str::to_owned), ..Subject::default() },
+        subject: Subject { common_name: common_name.map(str::to_owned), ..Subject::default() }.into(),
         names: names.to_vec(),
         usages: server(),
         encode_usages: true,
@@ -162,7 +162,11 @@ fn shapes() -> Vec<Shape> {
         ),
         shape("empty subject", spec(None, &[dns("a.test")]), hour()),
         shape("every name", spec(None, &every_name), hour()),
-        shape("every attribute", RequestSpec { subject, ..spec(None, &[dns("a.test")]) }, hour()),
+        shape(
+            "every attribute",
+            RequestSpec { subject: subject.into(), ..spec(None, &[dns("a.test")]) },
+            hour(),
+        ),
         shape(
             "mutual",
             RequestSpec { usages: mutual.clone(), ..spec(None, &[dns("a.test")]) },
@@ -348,7 +352,13 @@ fn add_intermediates(
     let constraints = NameConstraints { critical: true, permitted, excluded };
     for (title, name_constraints) in [("intermediate", None), ("constrained", Some(constraints))] {
         let subject = Subject::common_name(title);
-        let asked = RequestSpec { is_ca: true, subject, usages: ca(), name_constraints, ..spec(None, &[]) };
+        let asked = RequestSpec {
+            is_ca: true,
+            subject: subject.into(),
+            usages: ca(),
+            name_constraints,
+            ..spec(None, &[])
+        };
         let terms =
             Terms { is_ca: true, duration: SignedDuration::from_hours(12), usages: ca(), ..Terms::default() };
         let pending = Credential::<Pending>::new(ca_keys.get(kind), &asked).unwrap();

@@ -150,7 +150,7 @@ fn nobody_else_self_signs() {
 fn a_request_cannot_make_itself_a_ca() {
     // The terms decide, not the request.
     let spec = RequestSpec {
-        subject: Subject::common_name("ca"),
+        subject: Subject::common_name("ca").into(),
         is_ca: true,
         encode_usages: true,
         ..RequestSpec::default()

@@ -217,7 +217,7 @@ fn a_common_name_is_a_dns_name_where_there_is_no_other() {
     use crate::name::{Subject, SubjectAltName};
     use crate::request::RequestSpec;
     let dns_of = |common_name: &str, names: Vec<SubjectAltName>, is_ca: bool| {
-        let subject = Subject::common_name(common_name);
+        let subject = Subject::common_name(common_name).into();
         let spec = RequestSpec { subject, names, ..RequestSpec::default() };
         Names::of_request(&Request::build(&spec, &crate::testing::key(1)).unwrap(), is_ca).dns
     };

@@ -87,7 +87,7 @@ fn certificate_request() -> anyhow::Result<Value> {
     let key = PrivateKey::generate(KeyAlgorithm::Rsa(RsaSize::Bits2048))?;
     let names = ["web.team-a.svc", "web.team-a.svc.cluster.local"];
     let spec = RequestSpec {
-        subject: Subject::common_name(names[0]),
+        subject: Subject::common_name(names[0]).into(),
         names: names.map(|name| SubjectAltName::Dns(name.to_owned())).to_vec(),
         ..RequestSpec::default()
     };

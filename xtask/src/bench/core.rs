@@ -99,7 +99,7 @@ fn issue(authority: &Authority) -> anyhow::Result<()> {
 
 fn spec() -> RequestSpec {
     RequestSpec {
-        subject: Subject::common_name("web.shop.svc"),
+        subject: Subject::common_name("web.shop.svc").into(),
         names: vec![
             SubjectAltName::Dns("web.shop.svc".to_owned()),
             SubjectAltName::Dns("web.shop.svc.cluster.local".to_owned()),
