@@ -1,5 +1,7 @@
 //! Probes and metrics over plain HTTP.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -12,8 +14,12 @@ use crate::args::{AdminArgs, ListenAddress};
 use crate::listen;
 use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
+use crate::server;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
+
+/// Time for probes and scrapes in flight when the process ends; they take milliseconds.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// `/livez`, `/readyz` and `/healthz`, which is another name of `/readyz`. With `?verbose` they list each component;
 /// a failing probe lists them in any case.
@@ -59,20 +65,18 @@ pub fn spawn(
 ) -> anyhow::Result<()> {
     let Some(address) = address.socket() else { return Ok(()) };
     let listener = listen::bind(address).with_context(|| format!("cannot listen on {address} for {name}"))?;
-    let listener = TcpListener::from_std(listener).context("cannot make a listener asynchronous")?;
     tracing::info!(%name, address = %listener.local_addr()?, "listening");
-    tasks.spawn(name, serve(listener, router, end.clone()));
+    tasks.spawn(name, server::serve(listener, None, router, end.clone(), DRAIN_TIME_MAX));
     Ok(())
 }
 
-/// Serves `router` until shutdown is requested, then finishes the requests in flight.
+/// Serves `router` within the bounds of [`server::serve`] until shutdown is requested.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) -> anyhow::Result<()> {
-    let end = async move { shutdown.requested().await };
-    axum::serve(listener, router).with_graceful_shutdown(end).await?;
-    Ok(())
+    let listener = listener.into_std().context("cannot take over the listener")?;
+    server::serve(listener, None, router, shutdown, DRAIN_TIME_MAX).await
 }
 
 async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {

@@ -143,9 +143,8 @@ mod tests {
         let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
-        let handle = axum_server::Handle::new();
-        tokio::spawn(crate::server::serve(listener, config, handle.clone(), axum::Router::new()));
-        handle.listening().await.unwrap();
+        let (router, end) = (axum::Router::new(), Shutdown::default());
+        tokio::spawn(runtime::server::serve(listener, Some(config), router, end, Duration::ZERO));
         Dialer::new(address, ServerName::try_from(name.to_owned()).unwrap())
     }
 

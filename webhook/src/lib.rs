@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum_server::Handle;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -53,8 +52,8 @@ use crate::server::Service;
 const FIELD_MANAGER: &str = "cert-manager-webhook";
 /// Protocols offered in the handshake; the API server takes the first.
 const ALPN: [&str; 2] = ["h2", "http/1.1"];
-/// Time for requests in flight after the drain period: more than any review may take.
-const IN_FLIGHT_TIME_MAX: Duration = Duration::from_secs(15);
+/// Time for requests in flight after the drain period: what a review may take, and time to send its answer.
+const IN_FLIGHT_TIME_MAX: Duration = server::REVIEW_TIME_MAX.saturating_add(Duration::from_secs(1));
 /// Time for everything else to end.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -92,7 +91,7 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::new(&registry);
     let readiness = Readiness::default();
-    // Probes and metrics outlive the listener that they tell about.
+    // Reviews, probes and metrics are served for a while after the first sign of shutdown.
     let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
 
     let host = listen_host.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
@@ -128,27 +127,20 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
     watch_readiness(&readiness, served.clone(), dialer, trust.into_iter().flatten());
 
     let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)), shutdown.clone());
-    let handle = Handle::new();
     let tls = tls::server_config(certificate, &ALPN);
     let router = server::router(&service);
-    tasks.spawn("listener", server::serve(listener, tls, handle.clone(), router));
-    let drain = drain(shutdown, readiness, shutdown_drain_period, handle, drained);
+    let serving = runtime::server::serve(listener, Some(tls), router, drained.clone(), IN_FLIGHT_TIME_MAX);
+    tasks.spawn("listener", serving);
+    let drain = drain(shutdown, readiness, shutdown_drain_period, drained);
     spawn(&mut tasks, "drain", drain);
     tasks.run(shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX).await
 }
 
-/// Unready at once, served a while longer, then no new connections, then the end of the probes.
-async fn drain(
-    shutdown: Shutdown,
-    readiness: Readiness,
-    period: Duration,
-    handle: Handle<SocketAddr>,
-    drained: Shutdown,
-) {
+/// Unready at once, served a while longer, then no new connections.
+async fn drain(shutdown: Shutdown, readiness: Readiness, period: Duration, drained: Shutdown) {
     shutdown.requested().await;
     readiness.drain();
     tokio::time::sleep(period).await;
-    handle.graceful_shutdown(Some(IN_FLIGHT_TIME_MAX));
     drained.request();
 }
 

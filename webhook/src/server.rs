@@ -5,18 +5,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use hyper_util::rt::TokioTimer;
 use rules::Verdict;
 use runtime::shutdown::Shutdown;
 
@@ -28,11 +23,7 @@ use crate::{mutate, validate};
 
 /// Time for one review, body and approval check included. The API server gives up after the `timeoutSeconds` of our
 /// configurations, 10 s; two less let the answer, which says what was late, still reach it.
-const REVIEW_TIME_MAX: Duration = Duration::from_secs(8);
-/// Time for a request's header; hyper's own default is as long.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
-/// Streams of one HTTP/2 connection: the API server keeps one connection and sends all its reviews there.
-const STREAMS_MAX: u32 = 250;
+pub(crate) const REVIEW_TIME_MAX: Duration = Duration::from_secs(8);
 
 /// What answering needs; clones share it.
 #[derive(Clone)]
@@ -68,28 +59,6 @@ pub fn router(service: &Service) -> Router {
         .route(Endpoint::Validate.path(), route(Endpoint::Validate))
         .route(Endpoint::Mutate.path(), route(Endpoint::Mutate))
         .fallback(async || (StatusCode::NOT_FOUND, "POST to /validate or /mutate\n"))
-}
-
-/// Serves `router` over TLS until `handle` says stop.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    tls: rustls::ServerConfig,
-    handle: Handle<std::net::SocketAddr>,
-    router: Router,
-) -> anyhow::Result<()> {
-    let tls = RustlsConfig::from_config(Arc::new(tls));
-    let acceptor = RustlsAcceptor::new(tls).acceptor(NoDelayAcceptor::new());
-    let mut server = axum_server::from_tcp(listener)
-        .context("cannot take over the listener")?
-        .acceptor(acceptor)
-        .handle(handle);
-    let http = server.http_builder();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
-    http.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
-    server.serve(router.into_make_service()).await.context("the HTTPS listener failed")
 }
 
 struct Context {

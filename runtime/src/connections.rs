@@ -1,0 +1,303 @@
+//! The open connections of a listener: how many there are, which of them rest, and for how long each was silent.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::response::Response;
+use axum_server::accept::Accept;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tower::Service;
+
+/// Pause between two looks for a connection that could give way to a new one.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The open connections of one listener.
+pub(crate) struct Connections {
+    room: Arc<Semaphore>,
+    /// How long a connection must be without a request before it can be closed for another.
+    rest: Duration,
+    open: Mutex<Vec<Weak<Connection>>>,
+}
+
+impl Connections {
+    /// None yet, and at most `max`.
+    pub(crate) fn new(max: usize, rest: Duration) -> Arc<Self> {
+        Arc::new(Self { room: Arc::new(Semaphore::new(max)), rest, open: Mutex::default() })
+    }
+
+    /// Waits for room, and makes some if it can.
+    async fn admit(self: Arc<Self>) -> Arc<Connection> {
+        let place = loop {
+            if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+                break place;
+            }
+            self.close_one();
+            let freed = tokio::time::timeout(LOOK_INTERVAL, Arc::clone(&self.room).acquire_owned());
+            if let Ok(Ok(place)) = freed.await {
+                break place;
+            }
+        };
+        let usage = Usage { requests: 0, is_new: true, at: Instant::now() };
+        let connection = Arc::new(Connection {
+            usage: Mutex::new(usage),
+            closing: CancellationToken::new(),
+            _place: place,
+        });
+        let mut open = lock(&self.open);
+        open.retain(|connection| connection.strong_count() > 0);
+        open.push(Arc::downgrade(&connection));
+        connection
+    }
+
+    /// Closes the connection that has been without a request for longest; first of all one that never had any.
+    fn close_one(&self) {
+        let open: Vec<_> = lock(&self.open).iter().filter_map(Weak::upgrade).collect();
+        let resting = open.iter().filter_map(|connection| {
+            let usage = *lock(&connection.usage);
+            let rests = usage.requests == 0 && usage.at.elapsed() >= self.rest;
+            rests.then_some((!usage.is_new, usage.at, connection))
+        });
+        if let Some((.., connection)) = resting.min_by_key(|(was_used, at, _)| (*was_used, *at)) {
+            tracing::debug!("closing a connection that rests, for a new one");
+            connection.closing.cancel();
+        }
+    }
+}
+
+/// One open connection; its place is free again when the last handle is dropped.
+pub(crate) struct Connection {
+    usage: Mutex<Usage>,
+    closing: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Usage {
+    /// Requests in work.
+    requests: usize,
+    /// Whether there was none yet.
+    is_new: bool,
+    /// When it was opened, or the last request began or ended.
+    at: Instant,
+}
+
+impl Connection {
+    fn begin(self: Arc<Self>) -> Request {
+        let mut usage = lock(&self.usage);
+        *usage = Usage { requests: usage.requests.saturating_add(1), is_new: false, at: Instant::now() };
+        drop(usage);
+        Request { connection: self }
+    }
+}
+
+/// A request in work.
+struct Request {
+    connection: Arc<Connection>,
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        let mut usage = lock(&self.connection.usage);
+        usage.requests = usage.requests.saturating_sub(1);
+        usage.at = Instant::now();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives each new connection its place and its copy of the router. Its readiness is what the server waits for before
+/// it takes the next connection.
+pub(crate) struct Admission {
+    connections: Arc<Connections>,
+    router: Router,
+    waiting: Option<BoxFuture<'static, Arc<Connection>>>,
+    admitted: Option<Arc<Connection>>,
+}
+
+impl Admission {
+    /// Serves `router` on each of `connections`.
+    pub(crate) fn new(connections: Arc<Connections>, router: Router) -> Self {
+        Self { connections, router, waiting: None, admitted: None }
+    }
+}
+
+/// A connection was handed over although there was no room for it.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no room for another connection")]
+pub(crate) struct NoRoom;
+
+impl Service<SocketAddr> for Admission {
+    type Response = Admitted;
+    type Error = NoRoom;
+    type Future = Ready<Result<Admitted, NoRoom>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
+        if self.admitted.is_none() {
+            let connections = &self.connections;
+            let waiting = self.waiting.get_or_insert_with(|| Arc::clone(connections).admit().boxed());
+            let Poll::Ready(connection) = waiting.as_mut().poll(cx) else {
+                return Poll::Pending;
+            };
+            (self.waiting, self.admitted) = (None, Some(connection));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: SocketAddr) -> Self::Future {
+        let connection = self.admitted.take().ok_or(NoRoom);
+        ready(connection.map(|connection| Admitted { router: self.router.clone(), connection }))
+    }
+}
+
+/// The router on one connection, whose requests it counts.
+#[derive(Clone)]
+pub(crate) struct Admitted {
+    router: Router,
+    connection: Arc<Connection>,
+}
+
+impl<R> Service<R> for Admitted
+where
+    Router: Service<R, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.router.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let in_work = Arc::clone(&self.connection).begin();
+        let answer = self.router.call(request);
+        async move {
+            let answer = answer.await;
+            drop(in_work);
+            answer
+        }
+        .boxed()
+    }
+}
+
+/// Makes each stream end when it has been silent for too long or its place is needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watching {
+    silence: Duration,
+}
+
+impl Watching {
+    /// `silence` is the longest time without a byte in either direction.
+    pub(crate) fn new(silence: Duration) -> Self {
+        Self { silence }
+    }
+}
+
+impl Accept<TcpStream, Admitted> for Watching {
+    type Stream = WatchedStream;
+    type Service = Admitted;
+    type Future = Ready<io::Result<(WatchedStream, Admitted)>>;
+
+    fn accept(&self, stream: TcpStream, service: Admitted) -> Self::Future {
+        // Answers are small and written at once: nothing is won by waiting for more.
+        ready(stream.set_nodelay(true).map(|()| {
+            let stream = WatchedStream {
+                stream,
+                silence: self.silence,
+                moved: Instant::now(),
+                look: Box::pin(tokio::time::sleep(self.silence)),
+                closing: Box::pin(service.connection.closing.clone().cancelled_owned()),
+            };
+            (stream, service)
+        }))
+    }
+}
+
+/// A stream that ends by itself, see [`Watching`].
+pub(crate) struct WatchedStream {
+    stream: TcpStream,
+    silence: Duration,
+    /// When the last byte went either way.
+    moved: Instant,
+    /// Fires now and then; a timer that is reset at each byte would cost more.
+    look: Pin<Box<Sleep>>,
+    closing: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl WatchedStream {
+    /// Passes on what the stream said. One that would wait does so only while it may stay open.
+    fn watched<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.moved = Instant::now();
+            return polled;
+        }
+        if self.closing.as_mut().poll(cx).is_ready() {
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "closed for another connection");
+            return Poll::Ready(Err(error));
+        }
+        while self.look.as_mut().poll(cx).is_ready() {
+            let due = self.moved + self.silence;
+            if due <= Instant::now() {
+                let error = io::Error::new(io::ErrorKind::TimedOut, "the connection was silent for too long");
+                return Poll::Ready(Err(error));
+            }
+            self.look.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        self.watched(cx, polled)
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buffer);
+        self.watched(cx, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.watched(cx, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    // Both are done at once on a socket.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

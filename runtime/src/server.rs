@@ -1,0 +1,272 @@
+//! Serves a router over HTTP, in TLS or without, and bounds what a stranger who can connect may take: how many
+//! connections are open, how long one may be silent, how long a header may take, and how long a shutdown waits.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
+use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
+
+use crate::connections::{Admission, Connections, Watching};
+use crate::shutdown::Shutdown;
+
+/// Most connections of one listener. API servers, kubelets and scrapers keep one or two each; so many, each with its
+/// buffers, still fit in what the chart gives the smallest container.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a connection stays although there is no room for another and it has no request: long enough for an answer
+/// that was just given to leave.
+const REST_TIME_MIN: Duration = Duration::from_secs(1);
+/// Longest silence on a connection, in both directions. Whoever wants to keep one open over HTTP/2 answers our pings.
+const SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time for a TLS handshake: two round trips.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
+/// Time for a request's header, and for the next request of an HTTP/1.1 connection to begin.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Pause between pings over HTTP/2, so that a peer that is gone is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// Time for the answer to one.
+const PING_TIME_MAX: Duration = Duration::from_secs(20);
+/// Requests at a time on one HTTP/2 connection. An API server sends all its reviews over one, and opens another when
+/// that is full.
+const STREAMS_MAX: u32 = 250;
+/// What an HTTP/2 peer may send of one body before we have read it; 256 KiB a round trip is fast enough for a body
+/// of some MiB from afar.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The same for all bodies of a connection. It bounds what a connection can make us hold unread.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// The bounds, which only tests change.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    connections: usize,
+    rest: Duration,
+    silence: Duration,
+    header: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS_MAX,
+            rest: REST_TIME_MIN,
+            silence: SILENCE_TIME_MAX,
+            header: HEADER_TIME_MAX,
+        }
+    }
+}
+
+/// Serves `router` until `end` is requested. Then nothing new is taken, and what is in flight has `drain` to end
+/// before its connection is cut. Without `tls` it is plain HTTP.
+///
+/// No more than 256 connections are open: a further one takes the place of the one that has been without a request for
+/// longest, or waits while all have one.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    tls: Option<ServerConfig>,
+    router: Router,
+    end: Shutdown,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    serve_within(Bounds::default(), listener, tls, router, end, drain).await
+}
+
+async fn serve_within(
+    bounds: Bounds,
+    listener: std::net::TcpListener,
+    tls: Option<ServerConfig>,
+    router: Router,
+    end: Shutdown,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let handle = Handle::new();
+    let server = axum_server::from_tcp(listener).context("cannot take over the listener")?;
+    let server = configured(server.handle(handle.clone()), bounds);
+    let connections = Connections::new(bounds.connections, bounds.rest);
+    let admission = Admission::new(connections, router);
+    let watching = Watching::new(bounds.silence);
+    let serving = async {
+        match tls {
+            None => server.acceptor(watching).serve(admission).await,
+            Some(tls) => {
+                let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)));
+                let acceptor = tls.handshake_timeout(HANDSHAKE_TIME_MAX).acceptor(watching);
+                server.acceptor(acceptor).serve(admission).await
+            }
+        }
+    };
+    let ending = async {
+        end.requested().await;
+        handle.graceful_shutdown(Some(drain));
+        tokio::time::sleep(drain).await;
+        handle.shutdown();
+    };
+    tokio::select! {
+        biased;
+        served = serving => served.context("the listener failed"),
+        () = ending => Ok(()),
+    }
+}
+
+fn configured(mut server: Server<SocketAddr>, bounds: Bounds) -> Server<SocketAddr> {
+    let http = server.http_builder();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(bounds.header);
+    http.http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIME_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+    server
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::listen;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+    /// More than any of these tests takes; without a bound they would hang.
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const BRIEF: Duration = Duration::from_millis(100);
+
+    struct Started {
+        address: SocketAddr,
+        end: Shutdown,
+        served: JoinHandle<anyhow::Result<()>>,
+    }
+
+    fn start(bounds: Bounds, router: Router, drain: Duration) -> Started {
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let end = Shutdown::default();
+        let served = tokio::spawn(serve_within(bounds, listener, None, router, end.clone(), drain));
+        Started { address, end, served }
+    }
+
+    fn quick() -> Router {
+        Router::new().route("/", get(async || "here\n"))
+    }
+
+    async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(bytes).await.unwrap();
+        stream
+    }
+
+    /// Reads until the answer has come; fails if the connection is closed before.
+    async fn answer(stream: &mut TcpStream) {
+        let mut read = Vec::new();
+        let answered = async {
+            while !read.ends_with(b"here\n") {
+                assert_ne!(stream.read_buf(&mut read).await.unwrap(), 0, "closed without an answer");
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("no answer");
+    }
+
+    /// Waits until the server has closed the connection.
+    async fn closed(stream: &mut TcpStream) {
+        let mut rest = Vec::new();
+        // A reset is as good as an end.
+        let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("still open");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_is_closed() {
+        let server = start(Bounds { silence: BRIEF, ..Bounds::default() }, quick(), BRIEF);
+        for begun in [&b""[..], b"G", b"PRI * HTTP/2.0\r\n\r\n"] {
+            closed(&mut send(server.address, begun).await).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_header_that_trickles_in_is_cut_off() {
+        let server = start(Bounds { header: BRIEF * 3, ..Bounds::default() }, quick(), BRIEF);
+        let mut stream = send(server.address, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
+        let trickle = async {
+            while stream.write_all(b"a: b\r\n").await.is_ok() {
+                tokio::time::sleep(BRIEF / 2).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, trickle).await.expect("still open");
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_what_never_ends() {
+        let hanging = Router::new().route("/", get(std::future::pending::<()>));
+        for begun in [&b""[..], b"G", b"GET / HTTP/1.1\r\nhost: x\r\n", REQUEST] {
+            let server = start(Bounds::default(), hanging.clone(), BRIEF);
+            let mut stream = send(server.address, begun).await;
+            tokio::time::sleep(BRIEF).await;
+            server.end.request();
+            let served = tokio::time::timeout(PATIENCE, server.served).await.expect("still waiting");
+            served.unwrap().unwrap();
+            closed(&mut stream).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shutdown_lets_what_is_in_flight_end() {
+        let slow = get(async || {
+            tokio::time::sleep(BRIEF / 2).await;
+            "here\n"
+        });
+        let server = start(Bounds::default(), Router::new().route("/", slow), PATIENCE);
+        let mut stream = send(server.address, REQUEST).await;
+        tokio::time::sleep(BRIEF / 4).await;
+        server.end.request();
+        answer(&mut stream).await;
+        server.served.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_too_many_takes_the_place_of_the_one_that_rests_for_longest() {
+        let bounds = Bounds { connections: 2, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, quick(), BRIEF);
+        let mut resting = send(server.address, b"").await;
+        let mut used = send(server.address, REQUEST).await;
+        answer(&mut used).await;
+        let mut third = send(server.address, REQUEST).await;
+        answer(&mut third).await;
+        closed(&mut resting).await;
+        used.write_all(REQUEST).await.unwrap();
+        answer(&mut used).await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_a_request_keeps_its_place() {
+        let [begun, release] = [(); 2].map(|()| Arc::new(Notify::new()));
+        let (beginning, released) = (Arc::clone(&begun), Arc::clone(&release));
+        let slow = get(async move || {
+            beginning.notify_one();
+            released.notified().await;
+            "here\n"
+        });
+        let bounds = Bounds { connections: 1, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, Router::new().route("/", slow), BRIEF);
+        let mut first = send(server.address, REQUEST).await;
+        begun.notified().await;
+        let mut second = send(server.address, REQUEST).await;
+        let early = tokio::time::timeout(BRIEF * 3, second.read_u8()).await;
+        assert!(early.is_err(), "there was no room for it");
+        release.notify_one();
+        answer(&mut first).await;
+        release.notify_one();
+        answer(&mut second).await;
+    }
+}
