@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::args::{AdminArgs, ListenAddress};
 use crate::listen;
 use crate::metrics::{self, Metrics};
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, Report};
 use crate::server;
 use crate::shutdown::Shutdown;
 use crate::tasks::Tasks;
@@ -21,13 +21,15 @@ use crate::tasks::Tasks;
 /// Time for probes and scrapes in flight when the process ends; they take milliseconds.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// `/livez`, `/readyz` and `/healthz`, which is another name of `/readyz`. With `?verbose` they list each component;
-/// a failing probe lists them in any case.
+/// `/livez`: the process answers, which is all that a restart could mend. `/healthz`: moreover its own components can
+/// serve. `/readyz`: moreover others have done their part. With `?verbose` they list what they looked at; a failing
+/// probe does so in any case.
 pub fn probes(readiness: Readiness) -> Router {
+    let alive = || Report { ready: true, lines: vec!["[+] ping ok".to_owned()] };
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
+        .route("/livez", get(async move |RawQuery(query)| answer(&alive(), query.as_deref())))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
-        .route("/healthz", get(ready))
         .with_state(readiness)
 }
 
@@ -79,8 +81,15 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) ->
     server::serve(listener, None, router, shutdown, DRAIN_TIME_MAX).await
 }
 
+async fn healthy(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
+    answer(&readiness.health(), query.as_deref())
+}
+
 async fn ready(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
-    let report = readiness.report();
+    answer(&readiness.report(), query.as_deref())
+}
+
+fn answer(report: &Report, query: Option<&str>) -> Response {
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verbose =
         query.is_some_and(|query| query.split('&').any(|key| key.split('=').next() == Some("verbose")));
@@ -127,6 +136,18 @@ mod tests {
         check(probes(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
         check(probes(readiness.clone()), "/healthz", StatusCode::SERVICE_UNAVAILABLE, body).await;
         check(probes(readiness), "/livez", StatusCode::OK, "ok\n").await;
+    }
+
+    #[tokio::test]
+    async fn what_others_have_yet_to_do_is_told_by_readyz_alone() {
+        let readiness = Readiness::default();
+        readiness.component("caches").ready();
+        readiness.check_of_others("configuration", || Err("not there".to_owned()));
+        let body = "[+] caches ok\n[-] configuration: not there\nnot ready\n";
+        check(probes(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        let body = "[+] caches ok\nok\n";
+        check(probes(readiness.clone()), "/healthz?verbose", StatusCode::OK, body).await;
+        check(probes(readiness), "/livez?verbose", StatusCode::OK, "[+] ping ok\nok\n").await;
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
 //! Counted readiness: the process is ready when each of its components has said so, and no longer from the moment a
-//! shutdown begins.
+//! shutdown begins. It is healthy when its own components are, whatever others have yet to do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,8 @@ struct State {
 struct Component {
     name: &'static str,
     question: Question,
+    /// Whether it is this process's own, and so a matter of its health.
+    is_own: bool,
 }
 
 enum Question {
@@ -47,13 +49,23 @@ impl Readiness {
     #[must_use = "the process is unready until the handle's `ready` is called"]
     pub fn component(&self, name: &'static str) -> Pending {
         let done = Arc::new(AtomicBool::new(false));
-        self.add(Component { name, question: Question::Once(Arc::clone(&done)) });
+        self.add(Component { name, question: Question::Once(Arc::clone(&done)), is_own: true });
         Pending { done }
     }
 
     /// Adds a component that is asked at each probe; the error text is what `/readyz?verbose` shows.
     pub fn check(&self, name: &'static str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.add(Component { name, question: Question::Each(Box::new(check)) });
+        self.add(Component { name, question: Question::Each(Box::new(check)), is_own: true });
+    }
+
+    /// Adds a check of something that others have to do, such as an object that others write. The process is not ready
+    /// without it, but no less healthy: a restart would mend nothing.
+    pub fn check_of_others(
+        &self,
+        name: &'static str,
+        check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.add(Component { name, question: Question::Each(Box::new(check)), is_own: false });
     }
 
     /// Makes the process unready for good; called at the first sign of shutdown.
@@ -68,9 +80,19 @@ impl Readiness {
 
     /// Each component's answer, for people.
     pub fn report(&self) -> Report {
+        self.report_of(|_| true)
+    }
+
+    /// The same of the process's own components.
+    pub fn health(&self) -> Report {
+        self.report_of(|component| component.is_own)
+    }
+
+    fn report_of(&self, counts: impl Fn(&Component) -> bool) -> Report {
         let mut lines = Vec::new();
         let mut ready = true;
-        for component in self.state.components.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let components = self.state.components.lock().unwrap_or_else(PoisonError::into_inner);
+        for component in components.iter().filter(|component| counts(component)) {
             match component.answer() {
                 Ok(()) => lines.push(format!("[+] {} ok", component.name)),
                 Err(reason) => {
@@ -91,10 +113,10 @@ impl Readiness {
     }
 }
 
-/// The answer to one readiness probe.
+/// The answer to one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Whether the process can serve.
+    /// Whether the process can serve; of its health, whether it could if others did their part.
     pub ready: bool,
     /// One line a component, in the order in which they were added.
     pub lines: Vec<String>,
@@ -144,6 +166,18 @@ mod tests {
         assert_eq!(readiness.report().lines, ["[+] first ok", "[-] second: not started yet"]);
         second.ready();
         assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn what_others_have_to_do_is_no_matter_of_health() {
+        let readiness = Readiness::default();
+        let own = readiness.component("own");
+        readiness.check_of_others("theirs", || Err("not done".to_owned()));
+        assert_eq!(readiness.report().lines, ["[-] own: not started yet", "[-] theirs: not done"]);
+        assert_eq!(readiness.health().lines, ["[-] own: not started yet"]);
+        own.ready();
+        assert!(!readiness.is_ready());
+        assert!(readiness.health().ready);
     }
 
     #[test]

@@ -188,7 +188,7 @@ fn watch_readiness(
     });
     readiness.check("listener", move || dialer.outcome());
     for (kind, state) in trust {
-        readiness.check(kind, move || match state.get() {
+        readiness.check_of_others(kind, move || match state.get() {
             Trust::Unknown => Err("not looked at yet".to_owned()),
             Trust::Missing => Err("does not trust the CA yet".to_owned()),
             Trust::NotOurs | Trust::Present => Ok(()),
