@@ -12,6 +12,8 @@ pub mod args;
 pub mod body;
 pub mod configurations;
 pub mod dial;
+#[cfg(test)]
+mod fake;
 pub mod metrics;
 pub mod mutate;
 mod pause;
@@ -42,11 +44,12 @@ use tokio::sync::watch;
 pub use args::Args;
 
 use crate::approval::ClusterAuthorizer;
-use crate::configurations::{Configuration, Injector, Trust, TrustState};
+use crate::configurations::{Configuration, Injector, Trusts};
 use crate::dial::Dialer;
 use crate::metrics::Metrics;
 use crate::renewer::{Renewer, Served, Settings};
 use crate::server::Service;
+use crate::serving::Trust;
 
 /// Name of the owner of the fields that we write.
 const FIELD_MANAGER: &str = "cert-manager-webhook";
@@ -112,19 +115,39 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
         names: serving.dynamic_serving_dns_names,
         leaf_lifetime: serving.dynamic_serving_leaf_duration,
     };
-    let renewer = Renewer::new(settings, client.clone(), Arc::clone(&certificate), sender, metrics.clone());
+    let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
+    let mutating = configurations.mutating_configuration_name.or(service_name);
+    let kinds = [
+        validating.as_ref().map(|_| ValidatingWebhookConfiguration::KIND),
+        mutating.as_ref().map(|_| MutatingWebhookConfiguration::KIND),
+    ];
+    let trusts = Trusts::of_kinds(kinds.into_iter().flatten());
+    let renewer = Renewer::new(
+        settings,
+        client.clone(),
+        Arc::clone(&certificate),
+        sender,
+        trusts.clone(),
+        metrics.clone(),
+    );
     spawn(&mut tasks, "certificate renewal", renewer.run(shutdown.clone()));
 
     let dialer = Dialer::new(address, first_name);
     spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
-    let injection = Injection { client: &client, served: &served, metrics: &metrics, shutdown: &shutdown };
-    let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
-    let mutating = configurations.mutating_configuration_name.or(service_name);
-    let trust = [
-        validating.map(|name| injection.start::<ValidatingWebhookConfiguration>(&mut tasks, name)),
-        mutating.map(|name| injection.start::<MutatingWebhookConfiguration>(&mut tasks, name)),
-    ];
-    watch_readiness(&readiness, served.clone(), dialer, trust.into_iter().flatten());
+    let injection = Injection {
+        client: &client,
+        served: &served,
+        trusts: &trusts,
+        metrics: &metrics,
+        shutdown: &shutdown,
+    };
+    if let Some(name) = validating {
+        injection.start::<ValidatingWebhookConfiguration>(&mut tasks, name);
+    }
+    if let Some(name) = mutating {
+        injection.start::<MutatingWebhookConfiguration>(&mut tasks, name);
+    }
+    watch_readiness(&readiness, &served, dialer, &trusts, kinds.into_iter().flatten());
 
     let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)), shutdown.clone());
     let tls = tls::server_config(certificate, &ALPN);
@@ -155,31 +178,32 @@ fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> +
 struct Injection<'a> {
     client: &'a Client,
     served: &'a watch::Receiver<Option<Served>>,
+    trusts: &'a Trusts,
     metrics: &'a Metrics,
     shutdown: &'a Shutdown,
 }
 
 impl Injection<'_> {
-    fn start<K>(&self, tasks: &mut Tasks, name: String) -> (&'static str, TrustState)
+    fn start<K>(&self, tasks: &mut Tasks, name: String)
     where
         K: Configuration + kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
     {
-        let (client, served) = (self.client.clone(), self.served.clone());
-        let injector = Injector::<K>::new(name, client, served, self.metrics.clone());
-        let state = injector.state();
+        let (client, served, trusts) = (self.client.clone(), self.served.clone(), self.trusts.clone());
+        let injector = Injector::<K>::new(name, client, served, trusts, self.metrics.clone());
         spawn(tasks, K::KIND, injector.run(self.shutdown.clone()));
-        (K::KIND, state)
     }
 }
 
 /// Ready means that a call would get through.
 fn watch_readiness(
     readiness: &Readiness,
-    served: watch::Receiver<Option<Served>>,
+    served: &watch::Receiver<Option<Served>>,
     dialer: Dialer,
-    trust: impl Iterator<Item = (&'static str, TrustState)>,
+    trusts: &Trusts,
+    kinds: impl Iterator<Item = &'static str>,
 ) {
-    readiness.check("certificate", move || match &*served.borrow() {
+    let now_served = served.clone();
+    readiness.check("certificate", move || match &*now_served.borrow() {
         None => Err("not made yet".to_owned()),
         Some(served) if served.not_after <= Timestamp::now() => {
             Err(format!("expired at {}", served.not_after))
@@ -187,11 +211,33 @@ fn watch_readiness(
         Some(_) => Ok(()),
     });
     readiness.check("listener", move || dialer.outcome());
-    for (kind, state) in trust {
-        readiness.check_of_others(kind, move || match state.get() {
-            Trust::Unknown => Err("not looked at yet".to_owned()),
-            Trust::Missing => Err("does not trust the CA yet".to_owned()),
-            Trust::NotOurs | Trust::Present => Ok(()),
+    for kind in kinds {
+        let (served, trusts) = (served.clone(), trusts.clone());
+        readiness.check_of_others(kind, move || {
+            let served = served.borrow();
+            match served.as_ref().map_or(Trust::Unknown, |served| trusts.get(kind, &served.ca)) {
+                Trust::Unknown => Err("not looked at yet".to_owned()),
+                Trust::Missing => Err("does not trust the CA yet".to_owned()),
+                Trust::NotOurs | Trust::Present => Ok(()),
+            }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn health_does_not_depend_on_the_configurations() {
+        let (readiness, kind) = (Readiness::default(), ValidatingWebhookConfiguration::KIND);
+        let (_sender, served) = watch::channel(None);
+        let name = "webhook.ns.svc".try_into().unwrap();
+        let dialer = Dialer::new(([127, 0, 0, 1], 1).into(), name);
+        watch_readiness(&readiness, &served, dialer, &Trusts::of_kinds([kind]), [kind].into_iter());
+        let own = ["[-] certificate: not made yet".to_owned(), "[-] listener: not dialled yet".to_owned()];
+        assert_eq!(readiness.health().lines, own);
+        let all = readiness.report().lines;
+        assert_eq!(all.last().unwrap(), "[-] ValidatingWebhookConfiguration: not looked at yet");
     }
 }

@@ -38,6 +38,11 @@ struct CodeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RuleLabels {
     kind: &'static str,
     rule: &'static str,
@@ -61,8 +66,7 @@ pub struct Metrics {
     pub certificates_issued: Counter,
     /// Attempts at a certificate for serving that failed.
     pub certificate_failures: Counter,
-    /// Whether the own webhook configurations may not be read or patched, 1 or 0.
-    pub configurations_forbidden: Gauge,
+    configurations_forbidden: Family<KindLabel, Gauge>,
 }
 
 /// From ten nanoseconds to a quarter of an hour, as cert-manager's.
@@ -85,7 +89,7 @@ impl Metrics {
             ca_expiry: Gauge::default(),
             certificates_issued: Counter::default(),
             certificate_failures: Counter::default(),
-            configurations_forbidden: Gauge::default(),
+            configurations_forbidden: Family::default(),
         };
         metrics.register_requests(registry);
         metrics.register_serving(registry);
@@ -156,10 +160,15 @@ impl Metrics {
             );
             registry.register(
                 "signet_webhook_configurations_forbidden",
-                "Whether the own webhook configurations may not be read or patched",
+                "Whether the own webhook configuration of this kind may not be read or patched",
                 self.configurations_forbidden.clone(),
             );
         });
+    }
+
+    /// Says whether the own webhook configuration of this kind may not be read or patched.
+    pub fn set_forbidden(&self, kind: &'static str, is_forbidden: bool) {
+        self.configurations_forbidden.get_or_create(&KindLabel { kind }).set(is_forbidden.into());
     }
 
     /// The metrics of one path, looked up once.

@@ -18,6 +18,7 @@ use runtime::tls::{ServingCertificate, ServingCertificateError};
 use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
+use crate::configurations::Trusts;
 use crate::metrics::Metrics;
 use crate::pause;
 use crate::serving::{self, Leaf, Plan, ServingError};
@@ -25,6 +26,10 @@ use crate::serving::{self, Leaf, Plan, ServingError};
 /// How often everything is checked without being told to: it bounds what a missed event, a suspended machine or a
 /// jump of the clock can cost.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
+/// The same while a new CA waits for the callers' trust.
+const HANDOVER_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for one check and what it leads to: an API server that takes longer is tried again.
+const STEP_TIME_MAX: Duration = Duration::from_secs(10);
 /// Replicas that write at the same time see each other's CA at the second look; more looks than this mean that
 /// something else is writing there.
 const ATTEMPTS_MAX: usize = 5;
@@ -40,6 +45,15 @@ pub struct Served {
     pub ca: Certificate,
     /// End of the serving certificate's life.
     pub not_after: Timestamp,
+    /// Certificate of the CA that will be served under as soon as callers trust it.
+    pub next_ca: Option<Certificate>,
+}
+
+impl Served {
+    /// The CAs that callers should trust, the newest last.
+    pub fn cas(&self) -> Vec<Certificate> {
+        std::iter::once(&self.ca).chain(&self.next_ca).cloned().collect()
+    }
 }
 
 /// Where the CA is kept, and what is served under it.
@@ -61,6 +75,8 @@ enum RenewError {
     Read(String, #[source] Box<kube::Error>),
     #[error("cannot write Secret {0}")]
     Write(String, #[source] Box<kube::Error>),
+    #[error("the API server did not answer within {STEP_TIME_MAX:?} about Secret {0}")]
+    Late(String),
     #[error("Secret {0} keeps being written by somebody else")]
     Contended(String),
     #[error(transparent)]
@@ -75,21 +91,27 @@ pub struct Renewer {
     secrets: Api<Secret>,
     certificate: Arc<ServingCertificate>,
     served: watch::Sender<Option<Served>>,
+    trusts: Trusts,
     metrics: Metrics,
     renew_at: Timestamp,
+    /// A CA that is not served under yet, and when it was first seen.
+    next: Option<(Certificate, Timestamp)>,
 }
 
 impl Renewer {
-    /// A renewer that has served nothing yet. `served` hears of each change.
+    /// A renewer that has served nothing yet. `served` hears of each change; `trusts` tells when a new CA can be served
+    /// under.
     pub fn new(
         settings: Settings,
         client: Client,
         certificate: Arc<ServingCertificate>,
         served: watch::Sender<Option<Served>>,
+        trusts: Trusts,
         metrics: Metrics,
     ) -> Self {
         let secrets = Api::namespaced(client, &settings.secret_namespace);
-        Self { settings, secrets, certificate, served, metrics, renew_at: Timestamp::MIN }
+        let (renew_at, next) = (Timestamp::MIN, None);
+        Self { settings, secrets, certificate, served, trusts, metrics, renew_at, next }
     }
 
     /// Runs until shutdown.
@@ -98,15 +120,20 @@ impl Renewer {
         let config = watcher::Config::default().fields(&only_this);
         let events = watcher(self.secrets.clone(), config).default_backoff();
         let mut events = std::pin::pin!(events);
+        let mut changes = self.trusts.changes();
         let mut failures: u32 = 0;
         loop {
-            let pause = match self.step(Timestamp::now()).await {
+            let outcome = tokio::select! {
+                () = shutdown.requested() => return,
+                outcome = self.step_in_time(Timestamp::now()) => outcome,
+            };
+            let pause = match outcome {
                 Ok(()) => {
                     failures = 0;
-                    POLL_INTERVAL
+                    if self.next.is_some() { HANDOVER_POLL_INTERVAL } else { POLL_INTERVAL }
                 }
                 Err(error) => {
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     self.metrics.certificate_failures.inc();
                     tracing::warn!("{:#}; trying again", anyhow::Error::new(error));
                     pause::after(failures)
@@ -115,29 +142,70 @@ impl Renewer {
             tokio::select! {
                 () = shutdown.requested() => return,
                 () = tokio::time::sleep(pause) => {}
+                () = changes.next(), if self.next.is_some() => {}
                 // The watcher tries again by itself, and polling goes on meanwhile.
                 () = next_event(&mut events) => {}
             }
         }
     }
 
+    async fn step_in_time(&mut self, now: Timestamp) -> Result<(), RenewError> {
+        let secret = self.secret();
+        let late = |_| Err(RenewError::Late(secret));
+        tokio::time::timeout(STEP_TIME_MAX, self.step(now)).await.unwrap_or_else(late)
+    }
+
     async fn step(&mut self, now: Timestamp) -> Result<(), RenewError> {
         let authority = self.authority(now).await?;
-        let same_ca =
-            self.served.borrow().as_ref().is_some_and(|served| served.ca == *authority.certificate());
-        if same_ca && now < self.renew_at {
-            return Ok(());
+        let served = self.served.borrow().clone();
+        let is_due = match &served {
+            None => true,
+            Some(served) if served.ca == *authority.certificate() => {
+                self.announce(served, None, now);
+                now >= self.renew_at
+            }
+            Some(served) => self.is_handover_due(served, authority.certificate(), now),
+        };
+        if is_due { self.serve(&authority, now) } else { Ok(()) }
+    }
+
+    /// Whether to go over to the CA `next` now. Until then, callers are made to trust it.
+    fn is_handover_due(&mut self, served: &Served, next: &Certificate, now: Timestamp) -> bool {
+        let since = self.announce(served, Some(next), now);
+        let trust = self.trusts.all(next);
+        serving::Handover { old_until: served.not_after, since, trust: &trust }.is_due(now)
+    }
+
+    /// Tells which CA comes next, if that is news. Gives the time since which it has been known.
+    fn announce(&mut self, served: &Served, next: Option<&Certificate>, now: Timestamp) -> Timestamp {
+        if let (Some((known, since)), Some(next)) = (&self.next, next)
+            && known == next
+        {
+            return *since;
         }
+        self.next = next.map(|next| (next.clone(), now));
+        if served.next_ca.as_ref() != next {
+            if next.is_some() {
+                tracing::info!(
+                    "there is a new CA; serving under the old one until callers trust the new one"
+                );
+            }
+            self.served.send_replace(Some(Served { next_ca: next.cloned(), ..served.clone() }));
+        }
+        now
+    }
+
+    fn serve(&mut self, authority: &Authority, now: Timestamp) -> Result<(), RenewError> {
         let Settings { names, leaf_lifetime, .. } = &self.settings;
         let Leaf { chain, key, ca, not_after, renew_at } =
-            serving::new_leaf(&authority, names, *leaf_lifetime, now)?;
+            serving::new_leaf(authority, names, *leaf_lifetime, now)?;
         self.certificate.set(chain, &key)?;
         self.metrics.certificates_issued.inc();
         self.metrics.certificate_expiry.set(not_after.as_second());
         self.metrics.ca_expiry.set(ca.not_after().as_second());
         tracing::info!(%not_after, %renew_at, "serving a new certificate");
-        self.renew_at = renew_at;
-        self.served.send_replace(Some(Served { ca, not_after }));
+        (self.renew_at, self.next) = (renew_at, None);
+        self.served.send_replace(Some(Served { ca, not_after, next_ca: None }));
         Ok(())
     }
 
@@ -219,12 +287,14 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
+    use crate::configurations::Seen;
+    use crate::fake;
 
     fn settings() -> Settings {
         Settings {
             secret_namespace: "ns".to_owned(),
             secret_name: "webhook-ca".to_owned(),
-            names: Vec::new(),
+            names: vec![ServerName::try_from("webhook.ns.svc").unwrap()],
             leaf_lifetime: SignedDuration::from_hours(1),
         }
     }
@@ -260,5 +330,74 @@ mod tests {
         );
         assert_eq!(secret.metadata.labels.unwrap()["app.kubernetes.io/managed-by"], "cert-manager-webhook");
         assert_eq!(secret.metadata.annotations.unwrap()["cert-manager.io/allow-direct-injection"], "true");
+    }
+
+    const KIND: &str = "ValidatingWebhookConfiguration";
+
+    fn renewer(client: Client) -> (watch::Receiver<Option<Served>>, Trusts, Renewer) {
+        let (sender, served) = watch::channel(None);
+        let trusts = Trusts::of_kinds([KIND]);
+        let metrics = Metrics::new(&runtime::metrics::Metrics::new("webhook", "0"));
+        let certificate = ServingCertificate::new();
+        let renewer = Renewer::new(settings(), client, certificate, sender, trusts.clone(), metrics);
+        (served, trusts, renewer)
+    }
+
+    fn now_served(served: &watch::Receiver<Option<Served>>) -> Served {
+        served.borrow().clone().expect("nothing is served")
+    }
+
+    #[tokio::test]
+    async fn a_new_ca_is_served_under_only_when_callers_trust_it() {
+        let api = fake::OneSecret::default();
+        let (served, trusts, mut renewer) = renewer(api.client());
+        let now = Timestamp::now();
+        renewer.step(now).await.unwrap();
+        let first = now_served(&served);
+        assert_eq!((&first.next_ca, first.cas().len()), (&None, 1));
+        trusts.set(KIND, Seen::Trusted(vec![first.ca.clone()]));
+
+        let of_another_replica = serving::new_ca(now).unwrap();
+        api.secret.lock().unwrap().as_mut().unwrap().data = Some(of_another_replica);
+        renewer.step(now).await.unwrap();
+        let second = now_served(&served);
+        assert_eq!((&second.ca, second.not_after), (&first.ca, first.not_after), "nobody trusts the new CA");
+        let next = second.next_ca.clone().expect("the new CA is not announced");
+        assert_eq!(second.cas(), [first.ca.clone(), next.clone()]);
+
+        trusts.set(KIND, Seen::Trusted(vec![first.ca, next.clone()]));
+        renewer.step(now).await.unwrap();
+        let third = now_served(&served);
+        assert_eq!((&third.ca, &third.next_ca), (&next, &None));
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_was_put_back_is_no_change() {
+        let api = fake::OneSecret::default();
+        let (served, _, mut renewer) = renewer(api.client());
+        let now = Timestamp::now();
+        renewer.step(now).await.unwrap();
+        let first = now_served(&served);
+        let secret = || api.secret.lock().unwrap();
+        let kept = secret().clone();
+        secret().as_mut().unwrap().data = Some(serving::new_ca(now).unwrap());
+        renewer.step(now).await.unwrap();
+        assert!(now_served(&served).next_ca.is_some());
+        *secret() = kept;
+        renewer.step(now).await.unwrap();
+        assert_eq!(now_served(&served), first);
+        assert_eq!(renewer.next, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_answer_holds_nothing_up() {
+        let (_served, _, renewer) = renewer(fake::silent());
+        let (failures, shutdown) = (renewer.metrics.certificate_failures.clone(), Shutdown::default());
+        let running = tokio::spawn(renewer.run(shutdown.clone()));
+        tokio::time::sleep(STEP_TIME_MAX * 2).await;
+        assert_eq!(failures.get(), 1, "no deadline");
+        shutdown.request();
+        let ended = tokio::time::timeout(Duration::from_secs(1), running).await;
+        ended.expect("it goes on after the shutdown").unwrap();
     }
 }

@@ -26,6 +26,14 @@ const CA_KEY: KeyAlgorithm = KeyAlgorithm::Ecdsa(Curve::P384);
 /// Kind of the serving key. Handshakes are three times as fast as with P-384, and every client knows it.
 const LEAF_KEY: KeyAlgorithm = KeyAlgorithm::Ecdsa(Curve::P256);
 
+/// Longest wait until the configurations trust a new CA. Nothing is lost meanwhile, as long as the certificate that is
+/// served lives; but a configuration that somebody keeps as it is must not hold the new CA up for ever.
+const HANDOVER_TIME_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// The same where configurations cannot be looked at: what a cainjector takes, generously.
+const UNSEEN_HANDOVER_TIME_MAX: SignedDuration = SignedDuration::from_secs(15);
+/// A certificate with so little of its life left is not held on to.
+const REST_OF_LIFE_MIN: SignedDuration = SignedDuration::from_mins(1);
+
 /// Keys of the Secret's data (S1).
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
@@ -92,6 +100,46 @@ fn usable(data: &Data, now: Timestamp) -> Result<Authority, String> {
         return Err(format!("less than a third of its life is left, until {}", certificate.not_after()));
     }
     Ok(authority)
+}
+
+/// Whether one of the own webhook configurations trusts a CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It was not looked at yet.
+    Unknown,
+    /// It does not exist, or may not be read: somebody else has to see to it.
+    NotOurs,
+    /// The CA is missing from one of its webhooks.
+    Missing,
+    /// Each of its webhooks trusts the CA.
+    Present,
+}
+
+/// A change from one CA to the next, while a certificate of the former is served.
+#[derive(Debug, Clone, Copy)]
+pub struct Handover<'a> {
+    /// End of the life of the certificate that is served.
+    pub old_until: Timestamp,
+    /// When the new CA was first seen.
+    pub since: Timestamp,
+    /// Whether the own configurations trust the new CA.
+    pub trust: &'a [Trust],
+}
+
+impl Handover<'_> {
+    /// Whether to serve under the new CA now. Until then callers trust the old one, and would refuse the new.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let is_seen = |trust: &Trust| matches!(trust, Trust::Missing | Trust::Unknown);
+        let longest =
+            if self.trust.iter().any(is_seen) { HANDOVER_TIME_MAX } else { UNSEEN_HANDOVER_TIME_MAX };
+        let waited = now.duration_since(self.since);
+        let all_trust = !self.trust.is_empty() && self.trust.iter().all(|trust| *trust == Trust::Present);
+        // A clock that was set back must not prolong the wait.
+        all_trust
+            || self.old_until.duration_since(now) < REST_OF_LIFE_MIN
+            || waited >= longest
+            || waited.is_negative()
+    }
 }
 
 /// Makes a new CA and the data of its Secret.
@@ -263,6 +311,35 @@ mod tests {
         bundle.extend_from_slice(&data["tls.crt"].0);
         data.insert("ca.crt".to_owned(), ByteString(bundle));
         authority(&data, start());
+    }
+
+    #[test]
+    fn a_new_ca_waits_until_all_configurations_trust_it() {
+        use Trust::{Missing, NotOurs, Present, Unknown};
+        let check = |trust: &[Trust], seconds: i64, wanted: bool| {
+            let now = start() + SignedDuration::from_secs(seconds);
+            let handover = Handover { old_until: days_later(3), since: start(), trust };
+            assert_eq!(handover.is_due(now), wanted, "{trust:?} after {seconds} s");
+        };
+        check(&[Missing, Missing], 0, false);
+        check(&[Present, Missing], 599, false);
+        check(&[Present, Unknown], 599, false);
+        check(&[Present, NotOurs], 14, false);
+        check(&[], 14, false);
+        check(&[Present, Present], 0, true);
+        check(&[Present, NotOurs], 15, true);
+        check(&[], 15, true);
+        check(&[Missing, NotOurs], 599, false);
+        check(&[Missing, Present], 600, true);
+        check(&[Missing, Present], -1, true);
+    }
+
+    #[test]
+    fn a_certificate_at_its_end_is_not_held_on_to() {
+        let handover = Handover { old_until: days_later(1), since: days_later(1), trust: &[Trust::Missing] };
+        assert!(handover.is_due(days_later(1)));
+        assert!(handover.is_due(days_later(2)));
+        assert!(handover.is_due(days_later(1) - SignedDuration::from_secs(59)));
     }
 
     fn names() -> Vec<ServerName<'static>> {
