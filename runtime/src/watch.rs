@@ -26,8 +26,8 @@ use crate::backoff::Backoff;
 /// How long a watch outlives its last use: a renewal or a burst of mounts finds it still warm.
 pub const IDLE: Duration = Duration::from_secs(600);
 
-/// Most watches of one kind at a time. Each holds a connection stream on the API server; a process that names more
-/// objects than this is misconfigured or under attack.
+/// Most watches of one kind at a time. Each holds a connection stream on the API server; a process that needs more
+/// objects than this at once is misconfigured or under attack.
 pub const WATCHES_MAX: usize = 1000;
 
 /// The name of one object; without a namespace it is a cluster-scoped one.
@@ -143,9 +143,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// More objects were named than [`WATCHES_MAX`].
+/// More objects are needed at once than [`WATCHES_MAX`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot watch {name}: {WATCHES_MAX} objects of its kind are watched already")]
+#[error("cannot watch {name}: {WATCHES_MAX} objects of its kind are watched already, and all are in use")]
 pub struct TooManyWatches {
     name: ObjectName,
 }
@@ -206,18 +206,18 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
     }
 
     /// The object of this name, watched from now on. The state is [`State::Pending`] until the API server has
-    /// answered; [`answer`] waits for that. The watch lives while somebody holds a receiver, and [`IDLE`] longer.
-    /// Call it inside a tokio runtime.
+    /// answered; [`answer`] waits for that. The watch lives while somebody holds a receiver, and [`IDLE`] longer, unless
+    /// its place is needed. Call it inside a tokio runtime.
     ///
     /// # Errors
-    /// When [`WATCHES_MAX`] objects are watched already.
+    /// When [`WATCHES_MAX`] objects are watched already, and somebody holds a receiver of each.
     pub fn get(&self, name: &ObjectName) -> Result<watch::Receiver<State<T>>, TooManyWatches> {
         let mut entries = self.inner.entries();
         if let Some(entry) = entries.get_mut(name) {
             entry.used = Instant::now();
             return Ok(entry.state.subscribe());
         }
-        if entries.len() >= WATCHES_MAX {
+        if entries.len() >= WATCHES_MAX && !forget_one(&mut entries) {
             return Err(TooManyWatches { name: name.clone() });
         }
         let (state, receiver) = watch::channel(State::Pending);
@@ -290,6 +290,19 @@ impl<T> Inner<T> {
             entries.remove(name);
         }
     }
+}
+
+/// Ends the watch that is missed least of those that nobody holds: first of what does not exist, since anybody can make
+/// up names, then the one unused for longest. False: somebody holds each.
+fn forget_one<T>(entries: &mut HashMap<ObjectName, Entry<T>>) -> bool {
+    let unheld = entries.iter().filter(|(_, entry)| entry.state.receiver_count() == 0);
+    let least =
+        unheld.min_by_key(|(_, entry)| (matches!(*entry.state.borrow(), State::Present(_)), entry.used));
+    let Some(name) = least.map(|(name, _)| name.clone()) else {
+        return false;
+    };
+    entries.remove(&name);
+    true
 }
 
 fn follow<K: Watched, T: 'static>(api: Api<K>, name: &str, keep: fn(K) -> T) -> Answers<T> {
@@ -420,17 +433,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_names_than_the_bound_are_refused() {
+    async fn more_objects_than_the_bound_are_refused_while_all_are_in_use() {
         let objects = objects(Vec::new);
-        for number in 0..WATCHES_MAX {
-            objects.get(&ObjectName::cluster(number.to_string())).unwrap();
-        }
+        let names: Vec<_> = (0..WATCHES_MAX).map(|number| ObjectName::cluster(number.to_string())).collect();
+        let held: Vec<_> = names.iter().map(|name| objects.get(name).unwrap()).collect();
         let refused = objects.get(&ObjectName::cluster("one-more")).map(drop).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "cannot watch one-more: 1000 objects of its kind are watched already"
+            "cannot watch one-more: 1000 objects of its kind are watched already, and all are in use"
         );
-        objects.get(&ObjectName::cluster("7")).unwrap();
+        objects.get(&names[7]).unwrap();
+        assert_eq!(objects.len(), held.len());
+    }
+
+    #[tokio::test]
+    async fn invented_names_keep_no_object_from_being_watched() {
+        // Only the object with this name exists.
+        let objects = NamedObjects::<u8>::new(|name| {
+            let answer = (name.name == "real").then_some(1);
+            stream::iter([Ok(answer)]).chain(stream::pending()).boxed()
+        });
+        let real = ObjectName::cluster("real");
+        assert!(matches!(answer(&mut objects.get(&real).unwrap()).await, State::Present(_)));
+        let held = ObjectName::cluster("held");
+        let held = (objects.get(&held).unwrap(), held);
+        for number in 0..2 * WATCHES_MAX {
+            let mut invented = objects.get(&ObjectName::cluster(number.to_string())).unwrap();
+            assert!(matches!(answer(&mut invented).await, State::Absent));
+        }
+        assert_eq!(objects.len(), WATCHES_MAX);
+        let entries = objects.inner.entries();
+        assert!(entries.contains_key(&real), "what exists outlives what was made up");
+        assert!(entries.contains_key(&held.1), "somebody holds it");
     }
 
     #[tokio::test(start_paused = true)]
