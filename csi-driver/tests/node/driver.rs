@@ -71,11 +71,6 @@ impl Driver {
         self.folder.path().join("plugins/driver/csi.sock")
     }
 
-    /// Everything of this driver.
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     /// The socket that kubelet finds.
     pub(crate) fn registration_socket(&self) -> PathBuf {
         self.folder.path().join("plugins_registry/signet@csi.cert-manager.io-reg.sock")
