@@ -47,11 +47,11 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use proto::csi::identity_server::IdentityServer;
 use proto::csi::node_server::NodeServer;
-use runtime::args::ListenAddress;
+use runtime::admin;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
@@ -134,9 +134,9 @@ async fn drive(args: Args) -> anyhow::Result<()> {
         Ok(())
     });
     let health = health::router(socket, readiness);
-    serve_http("health", args.healthz_listen_address, health, &shutdown, &mut tasks).await?;
-    let scrape = runtime::admin::metrics(metrics);
-    serve_http("metrics", args.metrics_bind_address, scrape, &shutdown, &mut tasks).await?;
+    admin::spawn(&mut tasks, "probes", args.healthz_listen_address, health, &shutdown)?;
+    let scrape = admin::metrics(metrics);
+    admin::spawn(&mut tasks, "metrics", args.metrics_bind_address, scrape, &shutdown)?;
     tasks.run(DRAIN_TIMEOUT).await
 }
 
@@ -194,20 +194,4 @@ fn register(
     let registered = readiness.component("registration with kubelet");
     let plugin = Plugin { driver_name: args.driver_name.clone(), endpoint: args.path_for_kubelet() };
     tasks.spawn("registration", registration::run(plugin, folder, registered, shutdown, withdrawn));
-}
-
-async fn serve_http(
-    name: &'static str,
-    address: ListenAddress,
-    router: axum::Router,
-    shutdown: &Shutdown,
-    tasks: &mut Tasks,
-) -> anyhow::Result<()> {
-    if let Some(address) = address.socket() {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} for {name}"))?;
-        tasks.spawn(name, runtime::admin::serve(listener, router, shutdown.clone()));
-    }
-    Ok(())
 }
