@@ -1,9 +1,15 @@
 //! Private keys: made on the spot where that takes microseconds, taken from a small stock where it takes as long as
 //! a person notices.
+//!
+//! RSA keys of which there is no stock take from a tenth of a second to minutes of a processor, and nothing can stop a
+//! generation that has begun. So only a few are made at a time, on as many of the blocking threads: the others stay
+//! free for files and mounts, which every other volume of the node waits for.
 
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use issuance::key::{KeyAlgorithm, KeyError, KeyPool, PrivateKey, RsaSize};
+use tokio::sync::Semaphore;
 
 /// What is kept in stock: the peer's default, which most pods ask for. Other RSA sizes are made on demand.
 const STOCKED: KeyAlgorithm = KeyAlgorithm::Rsa(RsaSize::Bits2048);
@@ -11,11 +17,16 @@ const STOCKED: KeyAlgorithm = KeyAlgorithm::Rsa(RsaSize::Bits2048);
 /// Priority of the thread that refills the stock: the lowest, since pods that start need the processors more.
 const NICENESS: i32 = 19;
 
+/// Most RSA keys that are generated on demand at once, on a machine with this many processors or more.
+pub const RSA_THREADS_MAX: usize = 4;
+
 /// A source of private keys; clones share its stock. Each key is given out once.
 #[derive(Debug, Clone)]
 pub struct Keys {
     /// Dropped with the last clone, which ends the refilling thread.
     stock: Arc<Stock>,
+    /// A permit for each generation of an RSA key that may run now.
+    rsa: Arc<Semaphore>,
 }
 
 /// Why there is no key.
@@ -61,7 +72,9 @@ impl Keys {
             let shelf = Arc::clone(&shelf);
             std::thread::Builder::new().name("rsa-keys".to_owned()).spawn(move || refill(&shelf))?;
         }
-        Ok(Self { stock: Arc::new(Stock(shelf)) })
+        let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let rsa = Arc::new(Semaphore::new(processors.min(RSA_THREADS_MAX)));
+        Ok(Self { stock: Arc::new(Stock(shelf)), rsa })
     }
 
     /// A new key that nobody has had before.
@@ -76,10 +89,23 @@ impl Keys {
             move || PrivateKey::generate(algorithm).map_err(|source| NoKey::Generate { algorithm, source });
         match algorithm {
             KeyAlgorithm::Ecdsa(_) | KeyAlgorithm::Ed25519 => generate(),
-            KeyAlgorithm::Rsa(_) => {
-                tokio::task::spawn_blocking(generate).await.map_err(|_| NoKey::Interrupted)?
-            }
+            KeyAlgorithm::Rsa(_) => self.generate_rsa(generate).await?,
         }
+    }
+
+    /// Runs the generation of an RSA key on a blocking thread, in the order of the calls.
+    async fn generate_rsa<T: Send + 'static>(
+        &self,
+        generate: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoKey> {
+        let permit = Arc::clone(&self.rsa).acquire_owned().await.map_err(|_| NoKey::Interrupted)?;
+        let run = move || {
+            let key = generate();
+            // The thread gives the permit back, not the caller, who may have stopped waiting.
+            drop(permit);
+            key
+        };
+        tokio::task::spawn_blocking(run).await.map_err(|_| NoKey::Interrupted)
     }
 
     /// How many keys are in stock.
@@ -133,7 +159,59 @@ fn refill(shelf: &Shelf) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
+
+    /// Far more than a free thread takes to do nothing.
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn volumes_with_large_rsa_keys_leave_threads_for_files() {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(RSA_THREADS_MAX + 1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let keys = Keys::start(0).unwrap();
+        let limit = keys.rsa.available_permits();
+        assert!((1..=RSA_THREADS_MAX).contains(&limit));
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (begun, begins) = mpsc::channel();
+        let (end, ending) = mpsc::channel::<()>();
+        let ending = Arc::new(Mutex::new(ending));
+        let mut calls = Vec::new();
+        for _ in 0..12 {
+            let (keys, begun, ending) = (keys.clone(), begun.clone(), Arc::clone(&ending));
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            calls.push(runtime.spawn(async move {
+                let generate = move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    begun.send(()).unwrap();
+                    ending.lock().unwrap().recv_timeout(SOON).unwrap();
+                    running.fetch_sub(1, Ordering::SeqCst);
+                };
+                keys.generate_rsa(generate).await.unwrap();
+            }));
+        }
+        for _ in 0..limit {
+            begins.recv_timeout(SOON).unwrap();
+        }
+        // Those who stop waiting stop no thread, so they make no room either.
+        calls.remove(0).abort();
+        let file_work = runtime.spawn_blocking(|| ());
+        runtime.block_on(async { tokio::time::timeout(SOON / 4, file_work).await.unwrap().unwrap() });
+        for _ in 0..12 {
+            end.send(()).unwrap();
+        }
+        for call in calls {
+            runtime.block_on(call).unwrap();
+        }
+        assert!(most.load(Ordering::SeqCst) <= limit, "{most:?} at once, allowed are {limit}");
+    }
 
     #[tokio::test]
     async fn no_key_is_given_out_twice() {

@@ -73,8 +73,12 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Threads that run tasks. The work is in the kernel and in a few signatures; more threads cost memory on each node.
 const WORKER_THREADS: usize = 2;
 
-/// Threads that may block: file work, and RSA keys of which none is in stock.
-const BLOCKING_THREADS_MAX: usize = 12;
+/// Threads for what else blocks for a moment, such as signing with an RSA key, and looking up a name.
+const OTHER_BLOCKING_THREADS: usize = 4;
+
+/// Threads that may block. Each kind of work that lasts has a bound of its own below this, so that none can take the
+/// threads of another: files and mounts, and RSA keys of which none is in stock.
+const BLOCKING_THREADS_MAX: usize = volumes::WRITERS_MAX + keys::RSA_THREADS_MAX + OTHER_BLOCKING_THREADS;
 
 /// How long operations in flight may take after a signal; less than the 30 s that kubelet gives a pod.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);

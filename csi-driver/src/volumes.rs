@@ -31,7 +31,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(100);
 const RENEWALS_MAX: usize = 4;
 
 /// Threads that write files and mount at once. The kernel makes mounts one after another anyway.
-const WRITERS_MAX: usize = 8;
+pub(crate) const WRITERS_MAX: usize = 8;
 
 /// The answer to a call. Shared, because several calls may wait for one operation.
 pub type Outcome = Result<(), Arc<VolumeError>>;
