@@ -76,17 +76,12 @@ pub enum MountError {
 
 /// What the driver does with mounts; a fake stands in where tests run without rights.
 pub trait Mounter: Send + Sync + 'static {
-    /// Mounts a tmpfs that only root may enter on an existing folder.
+    /// Makes an existing folder a tmpfs of this size that only root may enter. One that is mounted on exactly this folder
+    /// keeps what is in it and gets the size, or stays as it is when more than that is in it.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    fn mount_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError>;
-
-    /// Whether the topmost mount on exactly this folder is a tmpfs.
-    ///
-    /// # Errors
-    /// When the list of mounts cannot be read.
-    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError>;
+    /// When the list of mounts cannot be read, or the kernel refuses a new mount.
+    fn provide_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError>;
 
     /// Makes `from` appear on the existing folder `at` too, read-only there and in all that is mounted from there. It
     /// may do so already.
@@ -119,24 +114,20 @@ pub trait Mounter: Send + Sync + 'static {
 pub struct SystemMounter;
 
 impl Mounter for SystemMounter {
-    fn mount_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError> {
-        let try_with =
-            |options: String| mount(Some("tmpfs"), at, Some("tmpfs"), HARMLESS, Some(options.as_str()));
-        let plain = format!("size={size_bytes},mode=0700");
-        // Kernels before 6.4 do not know `noswap` and call it an invalid argument.
-        let outcome = match try_with(format!("{plain},noswap")) {
-            Err(Errno::EINVAL) => {
-                tracing::warn!("this kernel cannot keep a tmpfs out of swap; keys may be swapped out");
-                try_with(plain)
+    fn provide_tmpfs(&self, at: &Path, size_bytes: u64) -> Result<(), MountError> {
+        let list = std::fs::read("/proc/self/mountinfo").map_err(MountError::List)?;
+        let outcome = match mount_on(&list, at).and_then(FileSystemLine::tmpfs) {
+            None => mount_tmpfs(at, size_bytes),
+            Some(found) if found.size_bytes == Some(size_bytes) => Ok(()),
+            Some(found) => {
+                if let Err(error) = resize_tmpfs(at, &found, size_bytes) {
+                    // Pods are living in it: less room, or more, than asked for is better than none.
+                    tracing::warn!(?at, size_bytes, before = ?found.size_bytes, %error, "cannot resize the tmpfs");
+                }
+                Ok(())
             }
-            outcome => outcome,
         };
         outcome.map_err(|source| MountError::Tmpfs { at: at.to_owned(), size_bytes, source })
-    }
-
-    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError> {
-        let list = std::fs::read("/proc/self/mountinfo").map_err(MountError::List)?;
-        Ok(file_system_on(&list, at).is_some_and(|kind| kind == b"tmpfs"))
     }
 
     fn mirror_read_only(&self, from: &Path, at: &Path) -> Result<(), MountError> {
@@ -200,6 +191,29 @@ impl SystemMounter {
     }
 }
 
+fn mount_tmpfs(at: &Path, size_bytes: u64) -> Result<(), Errno> {
+    let try_with =
+        |options: String| mount(Some("tmpfs"), at, Some("tmpfs"), HARMLESS, Some(options.as_str()));
+    let plain = format!("size={size_bytes},mode=0700");
+    // Kernels before 6.4 do not know `noswap` and call it an invalid argument.
+    match try_with(format!("{plain},noswap")) {
+        Err(Errno::EINVAL) => {
+            tracing::warn!("this kernel cannot keep a tmpfs out of swap; keys may be swapped out");
+            try_with(plain)
+        }
+        outcome => outcome,
+    }
+}
+
+/// The kernel takes no size below what is in the tmpfs.
+fn resize_tmpfs(at: &Path, found: &Tmpfs, size_bytes: u64) -> Result<(), Errno> {
+    // It must be said again as it is: it can be changed neither way.
+    let noswap = if found.noswap { ",noswap" } else { "" };
+    let options = format!("size={size_bytes}{noswap}");
+    let none = None::<&str>;
+    mount(none, at, none, MsFlags::MS_REMOUNT | HARMLESS, Some(options.as_str()))
+}
+
 fn bind(from: &Path, target: &Path) -> Result<(), MountError> {
     let none = None::<&str>;
     mount(Some(from), target, none, MsFlags::MS_BIND, none).map_err(|source| MountError::Bind {
@@ -215,16 +229,54 @@ pub fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory)
 }
 
-/// The kind of file system of the topmost mount on exactly `at`, from the text of `/proc/self/mountinfo`
-/// (proc_pid_mountinfo(5)): the mount point is the fifth field, the kind the first behind the lone minus sign.
-fn file_system_on<'l>(list: &'l [u8], at: &Path) -> Option<&'l [u8]> {
+/// A tmpfs, by its options.
+#[derive(Debug, PartialEq, Eq)]
+struct Tmpfs {
+    /// Absent as long as nobody has set another than the kernel's default.
+    size_bytes: Option<u64>,
+    noswap: bool,
+}
+
+/// What a line of the list of mounts says about the file system.
+#[derive(Debug, PartialEq, Eq)]
+struct FileSystemLine<'l> {
+    kind: &'l [u8],
+    options: &'l [u8],
+}
+
+impl FileSystemLine<'_> {
+    /// The tmpfs, if it is one.
+    fn tmpfs(self) -> Option<Tmpfs> {
+        let is_tmpfs = self.kind == b"tmpfs";
+        is_tmpfs.then(|| Tmpfs {
+            size_bytes: self.options().find_map(|option| kibibytes(option.strip_prefix(b"size=")?)),
+            noswap: self.options().any(|option| option == b"noswap"),
+        })
+    }
+
+    fn options(&self) -> impl Iterator<Item = &[u8]> {
+        self.options.split(|byte| *byte == b',')
+    }
+}
+
+/// A size as tmpfs prints it: kibibytes, and a small k behind them.
+fn kibibytes(text: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(text.strip_suffix(b"k")?).ok()?;
+    number.parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+/// The file system of the topmost mount on exactly `at`, from the text of `/proc/self/mountinfo`
+/// (proc_pid_mountinfo(5)): the mount point is the fifth field; the kind is the first behind the lone minus sign, the
+/// options of the file system the third.
+fn mount_on<'l>(list: &'l [u8], at: &Path) -> Option<FileSystemLine<'l>> {
     let wanted = at.as_os_str().as_bytes();
     // Later lines lie upon earlier ones.
     list.rsplit(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         let point = fields.nth(4)?;
-        let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-        (unescape(point) == wanted).then_some(kind)
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        (unescape(point) == wanted).then_some(FileSystemLine { kind, options })
     })
 }
 
@@ -255,11 +307,29 @@ mod tests {
 31 22 0:31 / /with\\040blank rw shared:4 master:2 - tmpfs tmpfs rw
 32 30 0:32 / /run/driver/over rw - tmpfs tmpfs rw
 33 32 0:33 / /run/driver/over rw - ext4 /dev/vdb rw
+34 22 0:34 / /odd rw - tmpfs tmpfs rw,size=99999999999999999999k,size=1
+35 22 0:35 / /noswap rw - tmpfs tmpfs rw,mode=700,size=65536k,noswap
 ";
 
     fn check(at: &str, expected: Option<&str>) {
-        let found = file_system_on(LIST.as_bytes(), Path::new(at));
+        let found = mount_on(LIST.as_bytes(), Path::new(at)).map(|line| line.kind);
         assert_eq!(found, expected.map(str::as_bytes), "{at}");
+    }
+
+    fn check_tmpfs(at: &str, expected: Option<&Tmpfs>) {
+        let found = mount_on(LIST.as_bytes(), Path::new(at)).and_then(FileSystemLine::tmpfs);
+        assert_eq!(found.as_ref(), expected, "{at}");
+    }
+
+    #[test]
+    fn the_size_of_a_tmpfs_is_what_its_options_say() {
+        check_tmpfs("/", None);
+        check_tmpfs("/run/driver/over", None);
+        let default = Tmpfs { size_bytes: None, noswap: false };
+        check_tmpfs("/with blank", Some(&default));
+        check_tmpfs("/odd", Some(&default));
+        check_tmpfs("/run/driver/inmemfs", Some(&Tmpfs { size_bytes: Some(1 << 10), ..default }));
+        check_tmpfs("/noswap", Some(&Tmpfs { size_bytes: Some(64 << 20), noswap: true }));
     }
 
     #[test]

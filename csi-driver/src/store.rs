@@ -92,7 +92,8 @@ pub enum Found {
 }
 
 impl Store {
-    /// Opens the volumes under `data_root`, which is made if need be, and mounts the tmpfs unless there is one.
+    /// Opens the volumes under `data_root`, which is made if need be, in a tmpfs of `size_bytes`. One that is there
+    /// keeps its content and gets that size.
     ///
     /// # Errors
     /// When the folder cannot be made or nothing can be mounted on it.
@@ -104,9 +105,7 @@ impl Store {
         }
         // The list of mounts has no symbolic links in it.
         let root = fs::canonicalize(&folder).map_err(io_error("resolve", &folder))?;
-        if !mounter.is_tmpfs(&root)? {
-            mounter.mount_tmpfs(&root, size_bytes)?;
-        }
+        mounter.provide_tmpfs(&root, size_bytes)?;
         mounter.mirror_read_only(&root, &mirror)?;
         Ok(Self { root, mirror })
     }

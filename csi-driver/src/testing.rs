@@ -77,13 +77,11 @@ impl FakeMounter {
 }
 
 impl Mounter for FakeMounter {
-    fn mount_tmpfs(&self, at: &Path, _: u64) -> Result<(), MountError> {
-        self.push(at, Path::new("tmpfs"));
+    fn provide_tmpfs(&self, at: &Path, _: u64) -> Result<(), MountError> {
+        if self.stack(at).is_empty() {
+            self.push(at, Path::new("tmpfs"));
+        }
         Ok(())
-    }
-
-    fn is_tmpfs(&self, at: &Path) -> Result<bool, MountError> {
-        Ok(self.stack(at).last().is_some_and(|top| top == Path::new("tmpfs")))
     }
 
     fn mirror_read_only(&self, from: &Path, at: &Path) -> Result<(), MountError> {

@@ -29,7 +29,7 @@ impl Driver {
              contexts: [{{name: x, context: {{cluster: x, user: x}}}}]\nusers: [{{name: x, user: {{}}}}]\n"
         );
         std::fs::write(folder.path().join("kubeconfig"), config).unwrap();
-        let process = spawn(folder.path());
+        let process = spawn(folder.path(), &[]);
         let driver = Self { folder, process };
         driver.dialable(&driver.socket()).await;
         driver
@@ -51,7 +51,12 @@ impl Driver {
 
     /// Starts the program again.
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(self.folder.path());
+        self.restart_with(&[]).await;
+    }
+
+    /// Starts the program again, with further flags.
+    pub(crate) async fn restart_with(&mut self, flags: &[&str]) {
+        self.process = spawn(self.folder.path(), flags);
         self.dialable(&self.socket()).await;
     }
 
@@ -134,9 +139,20 @@ impl Driver {
         std::fs::read(self.target(id).join(name)).unwrap_or_else(|error| panic!("{id}/{name}: {error}"))
     }
 
+    /// The tmpfs with the volumes of the node.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data/inmemfs")
+    }
+
     /// What lies on the node's disk of a volume.
     pub(crate) fn on_disk(&self, id: &str) -> PathBuf {
-        self.folder.path().join("data/inmemfs").join(id)
+        self.data().join(id)
+    }
+
+    /// The size of that tmpfs in MiB.
+    pub(crate) fn data_mib(&self) -> u64 {
+        let found = nix::sys::statvfs::statvfs(&self.data()).unwrap();
+        (found.blocks() * found.fragment_size()) >> 20
     }
 
     /// Resident memory of the program in KiB.
@@ -164,7 +180,7 @@ impl Drop for Driver {
     }
 }
 
-fn spawn(folder: &Path) -> Child {
+fn spawn(folder: &Path, flags: &[&str]) -> Child {
     let at = |name: &str| folder.join(name).display().to_string();
     Command::new(env!("CARGO_BIN_EXE_signet-csi-driver"))
         .arg("--node-id=node-1")
@@ -172,6 +188,7 @@ fn spawn(folder: &Path) -> Child {
         .arg(format!("--data-root={}", at("data")))
         .arg(format!("--kubeconfig={}", at("kubeconfig")))
         .args(["--healthz-listen-address=127.0.0.1:0", "--rsa-key-stock=2", "--v=1"])
+        .args(flags)
         .spawn()
         .unwrap()
 }

@@ -125,6 +125,28 @@ async fn a_crash_loses_no_live_volume() {
 }
 
 #[tokio::test]
+async fn a_restart_with_another_size_resizes_the_tmpfs_under_its_volumes() {
+    let Some((mut driver, _api)) = node().await else { return };
+    driver.publish("csi-1", &[]).await.unwrap();
+    let before = driver.read("csi-1", "tls.key");
+    assert_eq!(driver.data_mib(), 64);
+    for (asked, expected) in [(65, 65), (2, 2), (2, 2), (64, 64)] {
+        assert!(driver.stop().success());
+        driver.restart_with(&[&format!("--data-size-mib={asked}")]).await;
+        assert_eq!(driver.data_mib(), expected);
+        assert_eq!(driver.read("csi-1", "tls.key"), before);
+    }
+    std::fs::write(driver.data().join("filler"), vec![1; 2 << 20]).unwrap();
+    assert!(driver.stop().success());
+    driver.restart_with(&["--data-size-mib=1"]).await;
+    assert_eq!(driver.data_mib(), 64, "more than that is in use");
+    driver.publish("csi-1", &[]).await.unwrap();
+    assert_eq!(driver.read("csi-1", "tls.key"), before);
+    let written = std::fs::write(driver.target("csi-1").join("x"), "x").unwrap_err();
+    assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[tokio::test]
 async fn a_reader_sees_renewals_whole() {
     let Some((driver, _api)) = node().await else { return };
     driver.publish("csi-1", &[("duration", "3s")]).await.unwrap();
