@@ -26,8 +26,8 @@ pub enum VolumeError {
     /// Something else is being done with the volume.
     #[error("another operation on volume {0} is in flight")]
     Busy(VolumeId),
-    /// The volume is there, and it is another.
-    #[error("volume {0} is published already with other attributes or at another target")]
+    /// The volume is there, and it is another's.
+    #[error("volume {0} is published already at another target or for another pod")]
     Different(VolumeId),
     /// No certificate.
     #[error(transparent)]
@@ -147,7 +147,7 @@ mod tests {
         check(
             VolumeError::Different(id()),
             Code::AlreadyExists,
-            "volume csi-1 is published already with other attributes or at another target",
+            "volume csi-1 is published already at another target or for another pod",
         );
         check(
             IssueError::Waiting { message: message() },

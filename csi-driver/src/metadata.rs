@@ -180,7 +180,7 @@ mod tests {
         for wanted in [None, Some(validity)] {
             let text = Metadata::new(&spec, wanted.as_ref()).to_json().unwrap();
             let (read, validity) = Metadata::read(&text, &id()).unwrap();
-            assert!(read.same_as(&spec));
+            assert_eq!(read, spec);
             assert_eq!(validity, wanted);
         }
     }

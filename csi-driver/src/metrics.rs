@@ -40,6 +40,32 @@ impl Phase {
     }
 }
 
+/// Why a call for a live volume was not what it should be, and was answered OK all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tolerated {
+    /// It asks for something else than what the volume holds.
+    Changed,
+    /// It would be refused for a new volume.
+    Invalid,
+    /// What had to be done failed, or the target cannot be looked at.
+    Failed,
+}
+
+impl Tolerated {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Invalid => "invalid",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PhaseLabel {
     phase: &'static str,
@@ -60,6 +86,7 @@ struct Figures {
     publishes: Family<ResultLabel, Counter>,
     unpublishes: Family<ResultLabel, Counter>,
     renewals: Family<ResultLabel, Counter>,
+    tolerated: Family<ReasonLabel, Counter>,
     broken: Counter,
     volumes: Gauge,
     soonest_expiry: Gauge,
@@ -87,6 +114,7 @@ impl DriverMetrics {
             publishes: Family::default(),
             unpublishes: Family::default(),
             renewals: Family::default(),
+            tolerated: Family::default(),
             broken: Counter::default(),
             volumes: Gauge::default(),
             soonest_expiry: Gauge::default(),
@@ -101,6 +129,11 @@ impl DriverMetrics {
             registry.register("publishes", "Answers to NodePublishVolume", figures.publishes.clone());
             registry.register("unpublishes", "Answers to NodeUnpublishVolume", figures.unpublishes.clone());
             registry.register("renewals", "Renewals by outcome", figures.renewals.clone());
+            registry.register(
+                "tolerated_republishes",
+                "Calls for live volumes that were answered OK although they ask for something else or failed",
+                figures.tolerated.clone(),
+            );
             registry.register(
                 "broken_volumes",
                 "Folders of the data root that could not be understood at start",
@@ -136,6 +169,11 @@ impl DriverMetrics {
     /// Counts a renewal.
     pub fn renewed(&self, result: &'static str) {
         self.0.renewals.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// Counts a call for a live volume that was answered OK in spite of something.
+    pub fn tolerated(&self, reason: Tolerated) {
+        self.0.tolerated.get_or_create(&ReasonLabel { reason: reason.label() }).inc();
     }
 
     /// Counts a folder that was not understood.

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::VolumeError;
 use crate::metrics::DriverMetrics;
-use crate::volume::{InvalidVolume, TargetPath, VolumeId, VolumeSpec};
+use crate::volume::{InvalidVolume, PublishRequest, TargetPath, VolumeId};
 use crate::volumes::{Outcome, Volumes};
 
 /// Publishes and unpublishes the volumes of one node.
@@ -30,8 +30,8 @@ impl NodeService {
     }
 
     async fn publish(&self, request: NodePublishVolumeRequest) -> Outcome {
-        let spec = VolumeSpec::from_request(request).map_err(VolumeError::from)?;
-        self.volumes.publish(spec).await
+        let request = PublishRequest::read(request).map_err(VolumeError::from)?;
+        self.volumes.publish(request).await
     }
 
     async fn unpublish(&self, request: NodeUnpublishVolumeRequest) -> Outcome {

@@ -456,7 +456,7 @@ mod tests {
         let [Found::Live(spec, found)] = found.as_slice() else {
             panic!("{found:?}");
         };
-        assert!(spec.same_as(&f.spec));
+        assert_eq!(**spec, f.spec);
         assert_eq!(*found, validity());
     }
 

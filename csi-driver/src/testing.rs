@@ -10,12 +10,13 @@ use issuance::authority::Authority;
 use issuance::key::{Curve, KeyAlgorithm, PrivateKey};
 use issuers::Outcome;
 use jiff::{SignedDuration, Timestamp};
+use nix::errno::Errno;
 use proto::csi;
 use proto::csi::volume_capability::{AccessType, MountVolume};
 
 use crate::mount::{MountError, Mounter};
 use crate::signing::{Order, Signing};
-use crate::volume::VolumeSpec;
+use crate::volume::{InvalidVolume, PublishRequest, VolumeSpec};
 
 /// A request for an ECDSA certificate that nothing is wrong with.
 pub(crate) fn publish_request(id: &str, target: &str) -> csi::NodePublishVolumeRequest {
@@ -42,9 +43,14 @@ pub(crate) fn publish_request(id: &str, target: &str) -> csi::NodePublishVolumeR
     }
 }
 
-/// The same request, read.
+/// The volume that a request asks for.
+pub(crate) fn parse(request: csi::NodePublishVolumeRequest) -> Result<VolumeSpec, InvalidVolume> {
+    PublishRequest::read(request)?.spec
+}
+
+/// The volume of the request above.
 pub(crate) fn spec(id: &str, target: &str) -> VolumeSpec {
-    VolumeSpec::from_request(publish_request(id, target)).unwrap()
+    parse(publish_request(id, target)).unwrap()
 }
 
 /// Mounts that exist only here: what lies on each target, topmost last.
@@ -94,7 +100,7 @@ impl Mounter for FakeMounter {
 
     fn bind_read_only(&self, from: &Path, target: &Path) -> Result<(), MountError> {
         if self.broken.load(std::sync::atomic::Ordering::Relaxed) {
-            let source = nix::errno::Errno::EPERM;
+            let source = Errno::EPERM;
             let (from, target) = (from.to_owned(), target.to_owned());
             return Err(MountError::Bind { from, target, source });
         }

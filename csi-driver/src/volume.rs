@@ -133,7 +133,7 @@ impl fmt::Display for Pod {
 }
 
 /// Everything that a volume is to be, without anything secret.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct VolumeSpec {
     /// Which volume.
     pub id: VolumeId,
@@ -145,16 +145,29 @@ pub struct VolumeSpec {
     pub pod: Pod,
     /// What it holds.
     pub attributes: Attributes,
-    /// The volume context as it came, less its secrets; two requests are the same when these are equal.
+    /// The volume context as it came, less its secrets.
     pub context: HashMap<String, String>,
 }
 
-impl VolumeSpec {
+/// A call of NodePublishVolume: which volume it is about, where and whose, and what that volume is to be.
+#[derive(Debug, Clone)]
+pub struct PublishRequest {
+    /// Which volume.
+    pub id: VolumeId,
+    /// Where it is to appear.
+    pub target: TargetPath,
+    /// UID of the pod, if kubelet says it.
+    pub pod_uid: Option<String>,
+    /// What the volume is to be, or why it cannot be served. For a volume that is live already this decides nothing.
+    pub spec: Result<VolumeSpec, InvalidVolume>,
+}
+
+impl PublishRequest {
     /// Reads a request: first whether its arguments are there, then whether it is of the one kind that is served.
     ///
     /// # Errors
-    /// The first thing that makes the request unusable; of attributes, all faults at once.
-    pub fn from_request(request: csi::NodePublishVolumeRequest) -> Result<Self, InvalidVolume> {
+    /// When it does not say which volume it is about, or lacks an argument.
+    pub fn read(request: csi::NodePublishVolumeRequest) -> Result<Self, InvalidVolume> {
         let missing = |name: &'static str, text: &str| {
             if text.is_empty() { Err(InvalidVolume::Missing(name)) } else { Ok(()) }
         };
@@ -164,14 +177,38 @@ impl VolumeSpec {
         let access = capability.access_type.ok_or(InvalidVolume::Missing("volume_capability.access_type"))?;
         let id = VolumeId::new(&request.volume_id)?;
         let target = TargetPath::new(&request.target_path)?;
+        let context = request.volume_context;
+        let pod_uid = context.get(csi_context::POD_UID).filter(|uid| !uid.is_empty()).cloned();
+        let spec = VolumeSpec::from_arguments(id.clone(), target.clone(), access, request.readonly, context);
+        Ok(Self { id, target, pod_uid, spec })
+    }
+
+    /// Whether this is about that very volume: at the same place, and not said to be another pod's.
+    pub fn is_about(&self, live: &VolumeSpec) -> bool {
+        let same_pod = self.pod_uid.as_ref().is_none_or(|uid| *uid == live.pod.uid);
+        self.id == live.id && self.target == live.target && same_pod
+    }
+}
+
+impl VolumeSpec {
+    /// Reads what a request says beside its volume and target.
+    ///
+    /// # Errors
+    /// The first thing that makes the request unusable; of attributes, all faults at once.
+    fn from_arguments(
+        id: VolumeId,
+        target: TargetPath,
+        access: AccessType,
+        read_only: bool,
+        context: HashMap<String, String>,
+    ) -> Result<Self, InvalidVolume> {
         let AccessType::Mount(mount) = access else {
             return Err(InvalidVolume::Block);
         };
-        if !request.readonly {
+        if !read_only {
             return Err(InvalidVolume::NotReadOnly);
         }
-        let ephemeral = request.volume_context.get(csi_context::EPHEMERAL);
-        if ephemeral.map(String::as_str) != Some("true") {
+        if context.get(csi_context::EPHEMERAL).map(String::as_str) != Some("true") {
             return Err(InvalidVolume::NotEphemeral);
         }
         // A SELinux context is the one option that kubelet sends by itself.
@@ -179,7 +216,7 @@ impl VolumeSpec {
             return Err(InvalidVolume::MountOption(option.clone()));
         }
         let mount_group = group(&mount.volume_mount_group)?;
-        Self::new(id, target, mount_group, request.volume_context)
+        Self::new(id, target, mount_group, context)
     }
 
     /// Puts a volume together from its parts, as a request or a stored state has them.
@@ -198,12 +235,13 @@ impl VolumeSpec {
         Ok(Self { id, target, mount_group, pod, attributes, context })
     }
 
-    /// Whether two requests for one id ask for the same.
+    /// Whether two requests ask for the same, whatever else stands in their contexts: kubelet adds to them as it grows.
     pub fn same_as(&self, other: &Self) -> bool {
         self.id == other.id
             && self.target == other.target
             && self.mount_group == other.mount_group
-            && self.context == other.context
+            && self.pod == other.pod
+            && self.attributes == other.attributes
     }
 
     /// The group that owns the files; root's when nobody says another.
@@ -239,7 +277,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut csi::NodePublishVolumeRequest), expected: &InvalidVolume) {
         let mut request = testing::publish_request("csi-1", "/pods/a/mount");
         change(&mut request);
-        assert_eq!(VolumeSpec::from_request(request).err().as_ref(), Some(expected));
+        assert_eq!(testing::parse(request).err().as_ref(), Some(expected));
     }
 
     fn mount(request: &mut csi::NodePublishVolumeRequest) -> &mut csi::volume_capability::MountVolume {
@@ -310,20 +348,46 @@ mod tests {
     fn the_attributes_group_wins_over_the_pods() {
         let mut request = testing::publish_request("csi-1", "/pods/a/mount");
         mount(&mut request).volume_mount_group = "2000".to_owned();
-        let spec = VolumeSpec::from_request(request.clone()).unwrap();
+        let spec = testing::parse(request.clone()).unwrap();
         assert_eq!(spec.group(), 2000);
         request.volume_context.insert(keys::FS_GROUP.to_owned(), "3000".to_owned());
-        assert_eq!(VolumeSpec::from_request(request).unwrap().group(), 3000);
+        assert_eq!(testing::parse(request).unwrap().group(), 3000);
     }
 
     #[test]
     fn tokens_are_dropped_and_make_no_difference() {
         let mut request = testing::publish_request("csi-1", "/pods/a/mount");
-        let plain = VolumeSpec::from_request(request.clone()).unwrap();
+        let plain = testing::parse(request.clone()).unwrap();
         let tokens = csi_context::SERVICE_ACCOUNT_TOKENS.to_owned();
         request.volume_context.insert(tokens, "hunter2".to_owned());
-        let spec = VolumeSpec::from_request(request).unwrap();
+        let spec = testing::parse(request).unwrap();
         assert!(spec.same_as(&plain));
         assert!(!format!("{spec:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn what_kubelet_adds_to_the_context_makes_no_difference() {
+        let mut request = testing::publish_request("csi-1", "/pods/a/mount");
+        let plain = testing::parse(request.clone()).unwrap();
+        request.volume_context.insert("csi.storage.k8s.io/of-tomorrow".to_owned(), "x".to_owned());
+        assert!(testing::parse(request.clone()).unwrap().same_as(&plain));
+        request.volume_context.insert(keys::IS_CA.to_owned(), "true".to_owned());
+        assert!(!testing::parse(request).unwrap().same_as(&plain));
+    }
+
+    #[test]
+    fn a_request_is_about_a_volume_only_at_its_place_and_for_its_pod() {
+        let live = testing::spec("csi-1", "/pods/a/mount");
+        let check = |change: fn(&mut csi::NodePublishVolumeRequest), expected: bool| {
+            let mut request = testing::publish_request("csi-1", "/pods/a/mount");
+            change(&mut request);
+            assert_eq!(PublishRequest::read(request).unwrap().is_about(&live), expected);
+        };
+        check(|r| r.target_path = "/pods/b/mount".to_owned(), false);
+        check(|r| r.volume_id = "csi-2".to_owned(), false);
+        check(|r| drop(r.volume_context.insert(csi_context::POD_UID.to_owned(), "u-2".to_owned())), false);
+        check(|r| drop(r.volume_context.remove(csi_context::POD_UID)), true);
+        check(|r| r.volume_context.clear(), true);
+        check(|r| r.readonly = false, true);
     }
 }

@@ -3,8 +3,14 @@
 //! A volume is absent, live, or busy with exactly one operation; the map below is the lock. An operation runs in a
 //! task of its own, so that a call which is cancelled changes nothing: the next call with the same arguments joins
 //! the operation, one with others is turned away, and unpublish interrupts it and waits.
+//!
+//! To a call for a volume that is live the answer is OK, whatever fails and whatever else the call says: there are
+//! kubelets that take a running pod's mount away upon an error.
+
+mod turn;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,12 +23,13 @@ use crate::Clock;
 use crate::error::VolumeError;
 use crate::issue::Issuance;
 use crate::metadata::Validity;
-use crate::metrics::DriverMetrics;
+use crate::metrics::{DriverMetrics, Tolerated};
 use crate::mount::Mounter;
-use crate::operation;
 use crate::renew::{self, Entry, Timer, Work};
 use crate::store::{Found, Store, StoreError};
-use crate::volume::{TargetPath, VolumeId, VolumeSpec};
+use crate::volume::{PublishRequest, TargetPath, VolumeId, VolumeSpec};
+
+use self::turn::Turn;
 
 /// How long a call waits for an operation. Kubelet gives up after two minutes; it should hear from us before.
 const CALL_TIMEOUT: Duration = Duration::from_secs(100);
@@ -80,11 +87,14 @@ pub(crate) struct Live {
     pub(crate) failures: u32,
     /// When to try the next renewal.
     pub(crate) attempt_at: Timestamp,
+    /// Whether the log has it already that kubelet asks for something else; it asks every minute or so.
+    warned: Arc<AtomicBool>,
 }
 
 impl Live {
     pub(crate) fn new(spec: Arc<VolumeSpec>, validity: Validity) -> Self {
-        Self { spec, validity, failures: 0, attempt_at: validity.renew_at }
+        let warned = Arc::default();
+        Self { spec, validity, failures: 0, attempt_at: validity.renew_at, warned }
     }
 }
 
@@ -179,47 +189,113 @@ impl Volumes {
     ///
     /// # Errors
     /// When it is not, or not yet.
-    pub async fn publish(&self, spec: VolumeSpec) -> Outcome {
-        let spec = Arc::new(spec);
+    pub async fn publish(&self, request: PublishRequest) -> Outcome {
         loop {
-            match self.publish_step(&spec) {
+            match self.publish_step(&request) {
                 Step::Return(outcome) => return outcome,
-                Step::Join(done) => return wait(done, &spec.id).await,
-                Step::Retry(done) => drop(wait(done, &spec.id).await),
+                Step::Join(done) => {
+                    let outcome = wait(done, &request.id).await;
+                    return outcome.or_else(|error| self.spare(&request, error, &self.is_shown(&request)));
+                }
+                Step::Retry(done) => drop(wait(done, &request.id).await),
             }
         }
     }
 
-    fn publish_step(&self, spec: &Arc<VolumeSpec>) -> Step {
-        let parts = &self.inner.parts;
-        // Two looks at the file system, before the lock is taken. Of an absent volume nothing is shown.
-        let view = parts.store.view(&spec.id);
-        let shown = parts.mounter.shows(&view, spec.target.as_path()).unwrap_or(false);
+    fn publish_step(&self, request: &PublishRequest) -> Step {
+        // Two looks at the file system, before the lock is taken.
+        let shown = self.is_shown(request);
+        let id = &request.id;
         let refuse = |error| Step::Return(Err(Arc::new(error)));
         let mut phases = self.lock();
-        match phases.get(&spec.id) {
-            None => Step::Join(self.begin(&mut phases, &spec.id, Operation::Publish(spec.clone()))),
-            Some(Phase::Live(live)) => {
-                if !live.spec.same_as(spec) {
-                    return refuse(VolumeError::Different(spec.id.clone()));
+        match phases.get(id) {
+            None => match &request.spec {
+                Ok(spec) => {
+                    let publish = Operation::Publish(Arc::new(spec.clone()));
+                    Step::Join(self.begin(&mut phases, id, publish))
                 }
-                if shown {
+                // It may be there, with a state that was lost or that this version does not take.
+                Err(error) => Step::Return(self.spare(request, Arc::new(error.clone().into()), &shown)),
+            },
+            Some(Phase::Live(live)) if !request.is_about(&live.spec) => {
+                refuse(VolumeError::Different(id.clone()))
+            }
+            Some(Phase::Live(live)) => {
+                self.tolerate(request, live);
+                if self.stays(request, &shown) {
                     return Step::Return(Ok(()));
                 }
                 let remount = Operation::Remount(live.clone());
-                Step::Join(self.begin(&mut phases, &spec.id, remount))
+                Step::Join(self.begin(&mut phases, id, remount))
             }
             Some(Phase::Busy(busy)) => match &busy.operation {
-                Operation::Publish(other) if other.same_as(spec) => Step::Join(busy.done.clone()),
-                Operation::Publish(_) | Operation::Remove(..) => refuse(VolumeError::Busy(spec.id.clone())),
+                Operation::Publish(other) if request.spec.as_ref().is_ok_and(|spec| other.same_as(spec)) => {
+                    Step::Join(busy.done.clone())
+                }
+                Operation::Publish(_) | Operation::Remove(..) => refuse(VolumeError::Busy(id.clone())),
                 Operation::Remount(live) | Operation::Renew(live) | Operation::Sweep(live) => {
-                    if !live.spec.same_as(spec) {
-                        return refuse(VolumeError::Different(spec.id.clone()));
+                    if !request.is_about(&live.spec) {
+                        return refuse(VolumeError::Different(id.clone()));
                     }
-                    if shown { Step::Return(Ok(())) } else { Step::Retry(busy.done.clone()) }
+                    if !self.stays(request, &shown) {
+                        return Step::Retry(busy.done.clone());
+                    }
+                    self.tolerate(request, live);
+                    Step::Return(Ok(()))
                 }
             },
         }
+    }
+
+    /// Whether the target of a call shows the volume that it is about.
+    fn is_shown(&self, request: &PublishRequest) -> Result<bool, VolumeError> {
+        let parts = &self.inner.parts;
+        Ok(parts.mounter.shows(&parts.store.view(&request.id), request.target.as_path())?)
+    }
+
+    /// Whether the mount of a live volume is left as it is: it is there, or nobody can say that it is not.
+    fn stays(&self, request: &PublishRequest, shown: &Result<bool, VolumeError>) -> bool {
+        if let Err(error) = shown {
+            let error = error.text();
+            tracing::warn!(volume = %request.id, error, "cannot see whether a live volume is mounted; leaving it");
+            self.inner.parts.metrics.tolerated(Tolerated::Failed);
+        }
+        *shown.as_ref().unwrap_or(&true)
+    }
+
+    /// Notes that a call for a live volume asks for something else than what the volume holds.
+    fn tolerate(&self, request: &PublishRequest, live: &Live) {
+        let (reason, detail) = match &request.spec {
+            Ok(spec) if spec.same_as(&live.spec) => return,
+            Ok(_) => (Tolerated::Changed, "its attributes are others now".to_owned()),
+            Err(error) => (Tolerated::Invalid, VolumeError::from(error.clone()).text()),
+        };
+        self.inner.parts.metrics.tolerated(reason);
+        if !live.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                volume = %live.spec.id, pod = %live.spec.pod,
+                "kubelet asks for another volume than the live one, which stays as it is: {detail}"
+            );
+        }
+    }
+
+    /// The answer to a call that failed. A target that shows the volume all the same is a running pod's.
+    fn spare(
+        &self,
+        request: &PublishRequest,
+        error: Arc<VolumeError>,
+        shown: &Result<bool, VolumeError>,
+    ) -> Outcome {
+        if !matches!(shown, Ok(true)) {
+            return Err(error);
+        }
+        let invalid = matches!(*error, VolumeError::Invalid(_));
+        self.inner.parts.metrics.tolerated(if invalid { Tolerated::Invalid } else { Tolerated::Failed });
+        tracing::warn!(
+            volume = %request.id, error = error.text(),
+            "publish failed; answering OK, since a pod is using what is mounted"
+        );
+        Ok(())
     }
 
     /// Takes a volume away from its target and erases it. What is gone is gone.
@@ -355,89 +431,6 @@ impl Volumes {
 
     fn add_timer(&self, at: Timestamp, id: &VolumeId, work: Work) {
         self.inner.timer.add(Entry { at, id: id.clone(), work });
-    }
-}
-
-/// One operation on one volume, from its begin to its end. Dropping it ends the operation in any case, a panic
-/// included: a volume never stays busy.
-struct Turn {
-    volumes: Volumes,
-    id: VolumeId,
-    /// What the volume is afterwards.
-    after: Option<Live>,
-    /// What the callers hear.
-    outcome: Outcome,
-    sender: watch::Sender<Option<Outcome>>,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.volumes.rest(&mut self.volumes.lock(), &self.id, self.after.take());
-        let interrupted = Err(Arc::new(VolumeError::Interrupted(self.id.clone())));
-        let outcome = std::mem::replace(&mut self.outcome, interrupted);
-        // Nobody may be waiting any more.
-        let _ = self.sender.send(Some(outcome));
-    }
-}
-
-impl Turn {
-    async fn run(mut self, operation: Operation, cancel: CancellationToken) {
-        let inner = Arc::clone(&self.volumes.inner);
-        let parts = &inner.parts;
-        let writers = Arc::clone(&inner.writers);
-        let outcome = match operation {
-            Operation::Publish(spec) => {
-                let live = operation::publish(parts, &writers, &spec, &cancel).await;
-                live.map(|live| self.after = Some(live))
-            }
-            Operation::Remount(live) => operation::remount(parts, &writers, &live.spec).await,
-            Operation::Sweep(live) => operation::sweep(parts, &writers, &live.spec).await,
-            Operation::Remove(target, live) => {
-                let recorded = live.map(|live| live.spec.target.clone());
-                operation::remove(parts, &writers, &self.id, target, recorded).await
-            }
-            Operation::Renew(live) => {
-                let renewed = tokio::select! {
-                    permit = inner.renewals.acquire() => {
-                        let renewed = operation::renew(parts, &writers, &live, &cancel).await;
-                        drop(permit);
-                        renewed
-                    }
-                    () = cancel.cancelled() => Err(VolumeError::Interrupted(self.id.clone())),
-                };
-                self.renewed(live, renewed)
-            }
-        };
-        self.outcome = outcome.map_err(Arc::new);
-    }
-
-    /// Plans what comes after a renewal.
-    fn renewed(&mut self, live: Live, renewed: Result<Live, VolumeError>) -> Result<(), VolumeError> {
-        let parts = &self.volumes.inner.parts;
-        let now = (parts.clock)();
-        match renewed {
-            Ok(renewed) => {
-                parts.metrics.renewed("ok");
-                self.volumes.add_timer(later(now), &self.id, Work::Sweep);
-                self.after = Some(renewed);
-                Ok(())
-            }
-            // Unpublish is waiting; nothing failed.
-            Err(error @ VolumeError::Interrupted(_)) => Err(error),
-            Err(error) => {
-                parts.metrics.renewed(error.label());
-                let failures = live.failures.saturating_add(1);
-                let wait = renew::backoff(failures);
-                let attempt_at = now.saturating_add(wait).unwrap_or(now);
-                let expires = live.validity.not_after;
-                tracing::warn!(
-                    volume = %self.id, pod = %live.spec.pod, failures, %expires, error = error.text(),
-                    "renewal failed; next attempt at {attempt_at}"
-                );
-                self.after = Some(Live { failures, attempt_at, ..live });
-                Err(error)
-            }
-        }
     }
 }
 

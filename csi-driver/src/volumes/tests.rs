@@ -11,6 +11,8 @@ use super::*;
 use crate::keys::Keys;
 use crate::testing::{self, FakeMounter, TestCa};
 
+mod republish;
+
 /// A node: its folders, its mounts and its CA outlive the driver.
 struct Node {
     folder: tempfile::TempDir,
@@ -34,7 +36,11 @@ impl Node {
 
     /// Starts a driver, as after a restart if there was one.
     fn start(&self) -> Volumes {
-        let metrics = DriverMetrics::new(&runtime::metrics::Metrics::new("test", "0"));
+        self.start_with(&runtime::metrics::Metrics::new("test", "0"))
+    }
+
+    fn start_with(&self, metrics: &runtime::metrics::Metrics) -> Volumes {
+        let metrics = DriverMetrics::new(metrics);
         let ahead = Arc::clone(&self.ahead);
         let clock: Clock = Arc::new(move || {
             Timestamp::now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
@@ -56,7 +62,18 @@ impl Node {
     }
 
     fn spec(&self) -> VolumeSpec {
-        VolumeSpec::from_request(self.request()).unwrap()
+        testing::parse(self.request()).unwrap()
+    }
+
+    fn call(&self) -> PublishRequest {
+        self.call_with(|_| ())
+    }
+
+    /// The call with something else in it.
+    fn call_with(&self, change: impl FnOnce(&mut csi::NodePublishVolumeRequest)) -> PublishRequest {
+        let mut request = self.request();
+        change(&mut request);
+        PublishRequest::read(request).unwrap()
     }
 
     fn data(&self) -> PathBuf {
@@ -126,16 +143,16 @@ async fn a_failed_publish_leaves_nothing_and_the_next_one_succeeds() {
         (Signed::Terminal { reason: "SigningError", message: message.clone() }, Code::FailedPrecondition),
     ] {
         *node.ca.answer.lock().unwrap() = Some(answer);
-        let outcome = volumes.publish(node.spec()).await;
+        let outcome = volumes.publish(node.call()).await;
         assert_eq!(code(&outcome), expected);
         assert!(outcome.unwrap_err().text().contains(&message));
         node.leaves_nothing();
     }
     node.mounter.break_down(true);
-    assert_eq!(code(&volumes.publish(node.spec()).await), Code::Internal);
+    assert_eq!(code(&volumes.publish(node.call()).await), Code::Internal);
     node.leaves_nothing();
     node.mounter.break_down(false);
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert!(node.is_mounted());
 }
 
@@ -145,24 +162,28 @@ async fn overlapping_calls_issue_once_and_others_are_turned_away() {
     let volumes = node.start();
     let calls: Vec<_> = (0..20)
         .map(|_| {
-            let (volumes, spec) = (volumes.clone(), node.spec());
-            tokio::spawn(async move { volumes.publish(spec).await })
+            let (volumes, request) = (volumes.clone(), node.call());
+            tokio::spawn(async move { volumes.publish(request).await })
         })
         .collect();
     while volumes.lock().is_empty() {
         tokio::task::yield_now().await;
     }
-    let mut other = node.request();
-    other.volume_context.insert(api::keys::csi::IS_CA.to_owned(), "true".to_owned());
-    let other = VolumeSpec::from_request(other).unwrap();
-    assert_eq!(code(&volumes.publish(other.clone()).await), Code::Aborted);
+    let is_ca = |r: &mut csi::NodePublishVolumeRequest| {
+        r.volume_context.insert(api::keys::csi::IS_CA.to_owned(), "true".to_owned());
+    };
+    assert_eq!(code(&volumes.publish(node.call_with(is_ca)).await), Code::Aborted);
+    let invalid = node.call_with(|r| r.readonly = false);
+    assert_eq!(code(&volumes.publish(invalid).await), Code::Aborted);
     node.ca.gate.add_permits(1);
     for call in calls {
         call.await.unwrap().unwrap();
         assert!(node.is_mounted());
     }
     assert_eq!(node.ca.signatures(), 1);
-    assert_eq!(code(&volumes.publish(other).await), Code::AlreadyExists);
+    let elsewhere = |r: &mut csi::NodePublishVolumeRequest| r.target_path.push_str("-too");
+    let outcome = volumes.publish(node.call_with(elsewhere)).await;
+    assert_eq!(code(&outcome), Code::AlreadyExists);
     assert!(node.is_mounted(), "the live volume is untouched");
 }
 
@@ -170,15 +191,15 @@ async fn overlapping_calls_issue_once_and_others_are_turned_away() {
 async fn a_cancelled_call_does_not_cancel_the_work() {
     let node = Node::new(0);
     let volumes = node.start();
-    let (cancelled, spec) = (volumes.clone(), node.spec());
-    let call = tokio::spawn(async move { cancelled.publish(spec).await });
+    let (cancelled, request) = (volumes.clone(), node.call());
+    let call = tokio::spawn(async move { cancelled.publish(request).await });
     while volumes.lock().is_empty() {
         tokio::task::yield_now().await;
     }
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     node.ca.gate.add_permits(1);
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert_eq!(node.ca.signatures(), 1);
 }
 
@@ -186,8 +207,8 @@ async fn a_cancelled_call_does_not_cancel_the_work() {
 async fn unpublish_interrupts_an_issue_and_leaves_nothing() {
     let node = Node::new(0);
     let volumes = node.start();
-    let (published, spec) = (volumes.clone(), node.spec());
-    let call = tokio::spawn(async move { published.publish(spec).await });
+    let (published, request) = (volumes.clone(), node.call());
+    let call = tokio::spawn(async move { published.publish(request).await });
     while volumes.lock().is_empty() {
         tokio::task::yield_now().await;
     }
@@ -202,11 +223,11 @@ async fn unpublish_is_done_whatever_is_there() {
     let node = Node::new(MANY);
     let volumes = node.start();
     unpublish(&volumes, &node).await.unwrap();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     node.mounter.cover(&node.target());
     unpublish(&volumes, &node).await.unwrap();
     node.leaves_nothing();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     std::fs::remove_dir(node.target()).unwrap();
     unpublish(&volumes, &node).await.unwrap();
     unpublish(&volumes, &node).await.unwrap();
@@ -217,15 +238,13 @@ async fn unpublish_is_done_whatever_is_there() {
 async fn a_live_volume_is_published_again_at_no_cost_and_mounted_again_if_need_be() {
     let node = Node::new(MANY);
     let volumes = node.start();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     let before = certificate(&node);
-    let mut request = node.request();
     let tokens = api::keys::csi_context::SERVICE_ACCOUNT_TOKENS.to_owned();
-    request.volume_context.insert(tokens, "fresh".to_owned());
-    let fresh = VolumeSpec::from_request(request).unwrap();
+    let fresh = node.call_with(|r| drop(r.volume_context.insert(tokens, "fresh".to_owned())));
     volumes.publish(fresh).await.unwrap();
     node.mounter.unmount_all(&node.target()).unwrap();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert!(node.is_mounted());
     assert_eq!((node.ca.signatures(), certificate(&node)), (1, before));
 }
@@ -233,14 +252,14 @@ async fn a_live_volume_is_published_again_at_no_cost_and_mounted_again_if_need_b
 #[tokio::test]
 async fn a_restart_keeps_live_volumes_and_removes_unfinished_ones() {
     let node = Node::new(MANY);
-    node.start().publish(node.spec()).await.unwrap();
+    node.start().publish(node.call()).await.unwrap();
     let before = certificate(&node);
     let unfinished = node.folder.path().join("inmemfs/csi-2/data");
     std::fs::create_dir_all(&unfinished).unwrap();
     let volumes = node.start();
     assert_eq!(volumes.live_count(), 1);
     assert!(!unfinished.exists());
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert_eq!((node.ca.signatures(), certificate(&node)), (1, before));
     unpublish(&volumes, &node).await.unwrap();
     node.leaves_nothing();
@@ -249,12 +268,12 @@ async fn a_restart_keeps_live_volumes_and_removes_unfinished_ones() {
 #[tokio::test]
 async fn a_volume_with_a_broken_state_is_made_anew_under_its_mount() {
     let node = Node::new(MANY);
-    node.start().publish(node.spec()).await.unwrap();
+    node.start().publish(node.call()).await.unwrap();
     let state = node.folder.path().join("inmemfs/csi-1/metadata.json");
     std::fs::write(&state, "garbage").unwrap();
     let volumes = node.start();
     assert!(node.is_mounted() && volumes.live_count() == 0);
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert!(node.is_mounted());
     assert_eq!((node.ca.signatures(), node.start().live_count()), (2, 1));
 }
@@ -262,12 +281,12 @@ async fn a_volume_with_a_broken_state_is_made_anew_under_its_mount() {
 #[tokio::test]
 async fn nothing_secret_is_kept_beside_the_files() {
     let node = Node::new(MANY);
-    let mut request = node.request();
     let tokens = api::keys::csi_context::SERVICE_ACCOUNT_TOKENS.to_owned();
-    request.volume_context.insert(tokens.clone(), "hunter2".to_owned());
-    request.secrets.insert(tokens, "hunter2".to_owned());
-    let spec = VolumeSpec::from_request(request).unwrap();
-    node.start().publish(spec).await.unwrap();
+    let call = node.call_with(|r| {
+        r.volume_context.insert(tokens.clone(), "hunter2".to_owned());
+        r.secrets.insert(tokens, "hunter2".to_owned());
+    });
+    node.start().publish(call).await.unwrap();
     let state = node.folder.path().join("inmemfs/csi-1/metadata.json");
     assert!(!std::fs::read_to_string(state).unwrap().contains("hunter2"));
 }
@@ -276,7 +295,7 @@ async fn nothing_secret_is_kept_beside_the_files() {
 async fn a_renewal_replaces_certificate_and_key_and_keeps_the_mount() {
     let node = Node::new(MANY);
     let volumes = node.start();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     let (certificate_before, key_before) = (certificate(&node), key(&node));
     renew_now(&volumes);
     settle(&volumes).await;
@@ -287,7 +306,7 @@ async fn a_renewal_replaces_certificate_and_key_and_keeps_the_mount() {
     assert_eq!(node.ca.signatures(), 2);
     assert!(certificate(&node) != certificate_before && key(&node) != key_before);
     assert!(node.is_mounted());
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     assert_eq!(node.start().live_count(), 1);
 }
 
@@ -295,9 +314,9 @@ async fn a_renewal_replaces_certificate_and_key_and_keeps_the_mount() {
 async fn a_renewal_keeps_the_key_of_a_volume_that_asks_for_it() {
     let node = Node::new(MANY);
     let volumes = node.start();
-    let mut request = node.request();
-    request.volume_context.insert(api::keys::csi::REUSE_PRIVATE_KEY.to_owned(), "true".to_owned());
-    volumes.publish(VolumeSpec::from_request(request).unwrap()).await.unwrap();
+    let reuse = api::keys::csi::REUSE_PRIVATE_KEY.to_owned();
+    let call = node.call_with(|r| drop(r.volume_context.insert(reuse, "true".to_owned())));
+    volumes.publish(call).await.unwrap();
     let before = key(&node);
     node.ahead.store(80 * 86_400, Ordering::Relaxed);
     renew_now(&volumes);
@@ -309,7 +328,7 @@ async fn a_renewal_keeps_the_key_of_a_volume_that_asks_for_it() {
 async fn a_failed_renewal_harms_nothing_and_waits_before_the_next() {
     let node = Node::new(MANY);
     let volumes = node.start();
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     let before = certificate(&node);
     node.ahead.store(80 * 86_400, Ordering::Relaxed);
     let message = "no".to_owned();
@@ -319,7 +338,7 @@ async fn a_failed_renewal_harms_nothing_and_waits_before_the_next() {
     renew_now(&volumes);
     settle(&volumes).await;
     assert_eq!((node.ca.signatures(), certificate(&node)), (1, before));
-    volumes.publish(node.spec()).await.unwrap();
+    volumes.publish(node.call()).await.unwrap();
     node.ahead.fetch_add(31, Ordering::Relaxed);
     renew_now(&volumes);
     settle(&volumes).await;
@@ -333,12 +352,12 @@ async fn random_interleavings_end_in_what_the_last_call_said() {
     for round in 0..50_u32 {
         let calls: Vec<_> = (0..8_u32)
             .map(|number| {
-                let (volumes, spec) = (volumes.clone(), node.spec());
+                let (volumes, call) = (volumes.clone(), node.call());
                 tokio::spawn(async move {
                     if (round * 7 + number * 5) % 3 == 0 {
-                        volumes.unpublish(&spec.id, &spec.target).await
+                        volumes.unpublish(&call.id, &call.target).await
                     } else {
-                        volumes.publish(spec).await
+                        volumes.publish(call).await
                     }
                 })
             })
@@ -347,7 +366,7 @@ async fn random_interleavings_end_in_what_the_last_call_said() {
             let outcome = call.await.unwrap();
             assert!(matches!(code(&outcome), Code::Ok | Code::Aborted), "{outcome:?}");
         }
-        volumes.publish(node.spec()).await.unwrap();
+        volumes.publish(node.call()).await.unwrap();
         assert!(node.is_mounted() && node.data().join("tls.crt").is_file());
         unpublish(&volumes, &node).await.unwrap();
         node.leaves_nothing();
@@ -358,6 +377,6 @@ async fn random_interleavings_end_in_what_the_last_call_said() {
 async fn a_target_that_shows_something_else_is_freed_first() {
     let node = Node::new(MANY);
     node.mounter.cover(&node.target());
-    node.start().publish(node.spec()).await.unwrap();
+    node.start().publish(node.call()).await.unwrap();
     assert_eq!(node.mounter.stack(Path::new(&node.target())), [node.view()]);
 }

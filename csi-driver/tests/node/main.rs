@@ -115,7 +115,16 @@ async fn a_crash_loses_no_live_volume() {
     assert_eq!(driver.read("csi-1", "tls.key"), before);
     driver.publish("csi-1", &[]).await.unwrap();
     assert_eq!(driver.read("csi-1", "tls.key"), before);
-    let error = driver.publish("csi-1", &[("is-ca", "true")]).await.unwrap_err();
+    driver.publish("csi-1", &[("is-ca", "true")]).await.unwrap();
+    driver.publish("csi-1", &[("is-ca", "a driver of tomorrow says no")]).await.unwrap();
+    assert_eq!(driver.read("csi-1", "tls.key"), before);
+    let mut elsewhere = driver.request("csi-1", &[]);
+    elsewhere.target_path.push_str("-too");
+    let error = driver.node().node_publish_volume(elsewhere).await.unwrap_err();
+    assert_eq!(error.code(), Code::AlreadyExists);
+    let mut other_pod = driver.request("csi-1", &[]);
+    other_pod.volume_context.insert("csi.storage.k8s.io/pod.uid".to_owned(), "u-2".to_owned());
+    let error = driver.node().node_publish_volume(other_pod).await.unwrap_err();
     assert_eq!(error.code(), Code::AlreadyExists);
     driver.publish("csi-2", &[]).await.unwrap();
     for id in ["csi-1", "csi-2"] {
