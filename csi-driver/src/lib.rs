@@ -19,6 +19,7 @@ pub mod error;
 pub mod expand;
 pub mod field;
 pub mod files;
+pub mod filesystem;
 pub mod health;
 pub mod identity;
 pub mod issue;

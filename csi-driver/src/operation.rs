@@ -37,15 +37,11 @@ pub(crate) async fn publish(
     let (credential, validity) = issue(parts, spec, None, cancel).await?;
     let (spec, place) = (Arc::clone(spec), Place::of(parts));
     blocking(writers, &spec.id.clone(), move || {
-        let existed = place.store.prepare(&spec)?;
-        let outcome = place.write(&spec, &credential, &validity).and_then(|()| place.mount(&spec));
-        if let Err(error) = outcome {
-            // What was there before belongs to a pod that may be reading it.
-            if !existed {
-                place.undo(&spec);
-            }
-            return Err(error);
-        }
+        let rollback = Rollback::of(&place, &spec);
+        place.store.prepare(&spec)?;
+        place.write(&spec, &credential, &validity)?;
+        place.mount(&spec)?;
+        rollback.defuse();
         tracing::info!(
             volume = %spec.id, pod = %spec.pod, expires = %validity.not_after, renewal = %validity.renew_at,
             "published"
@@ -185,9 +181,7 @@ impl Place {
     ) -> Result<(), VolumeError> {
         let _timer = self.metrics.phase(Phase::Write);
         let files = files::render(&spec.attributes, credential);
-        self.store.write(spec, &files, self.now)?;
-        // Files first: a crash in between costs one more certificate, the other order would miss a renewal.
-        Ok(self.store.save(spec, Some(validity))?)
+        Ok(self.store.write(spec, &files, validity, self.now)?)
     }
 
     fn mount(&self, spec: &VolumeSpec) -> Result<(), VolumeError> {
@@ -202,18 +196,47 @@ impl Place {
         self.mounter.unmount_all(target)?;
         Ok(self.mounter.bind_read_only(&view, target)?)
     }
+}
 
-    /// Takes back a publish that failed half-way; what cannot be taken back is told and met again by unpublish.
-    fn undo(&self, spec: &VolumeSpec) {
-        let target = spec.target.as_path();
-        let undone = self
-            .mounter
-            .unmount_all(target)
-            .map_err(VolumeError::from)
-            .and_then(|()| Ok(self.store.remove(&spec.id)?))
-            .and_then(|()| remove_target(target));
-        if let Err(error) = undone {
-            tracing::warn!(volume = %spec.id, error = error.text(), "cannot clean up after a failed publish");
+/// Takes a publish back unless it gets to its end: whatever step fails, or panics, nothing of the volume stays. Kubelet
+/// does not unpublish what was never published, so nobody else would erase the key.
+struct Rollback<'p> {
+    place: &'p Place,
+    spec: &'p VolumeSpec,
+    /// Whether the target showed the volume before, or could not be looked at: then a pod may be reading it, even
+    /// though its state was lost. Leftovers that no target shows are ours to take away, whoever made them.
+    in_use: bool,
+    finished: bool,
+}
+
+impl<'p> Rollback<'p> {
+    /// Looks before anything is made.
+    fn of(place: &'p Place, spec: &'p VolumeSpec) -> Self {
+        let shown = place.mounter.shows(&place.store.view(&spec.id), spec.target.as_path());
+        Self { place, spec, in_use: shown.unwrap_or(true), finished: false }
+    }
+
+    /// The publish is complete, and stays.
+    fn defuse(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for Rollback<'_> {
+    /// Each step is tried, whatever became of the one before. What cannot be taken back is told, and met again by the
+    /// next publish or unpublish.
+    fn drop(&mut self) {
+        if self.finished || self.in_use {
+            return;
+        }
+        let (place, target) = (self.place, self.spec.target.as_path());
+        let steps = [
+            place.mounter.unmount_all(target).map_err(VolumeError::from),
+            place.store.remove(&self.spec.id).map_err(VolumeError::from),
+            remove_target(target),
+        ];
+        for error in steps.into_iter().filter_map(Result::err) {
+            tracing::warn!(volume = %self.spec.id, error = error.text(), "cannot clean up after a failed publish");
         }
     }
 }

@@ -22,6 +22,10 @@ const BACKOFF_MAX: SignedDuration = SignedDuration::from_mins(5);
 /// How long a replaced generation stays on disk: readers that resolved it may take their time.
 pub const GENERATION_KEPT: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long a volume of an earlier process may be mounted nowhere before it is removed: that process ended between
+/// writing and mounting. Kubelet asks again within minutes for a volume that a pod is to have.
+pub const ORPHAN_KEPT: SignedDuration = SignedDuration::from_mins(10);
+
 /// Longest sleep. Timers stand still while a machine is suspended and do not see the clock being set.
 const SLEEP_MAX: Duration = Duration::from_secs(600);
 
@@ -36,6 +40,8 @@ pub enum Work {
     Renew,
     /// Remove generations that nobody reads any more.
     Sweep,
+    /// Remove the volume if it is mounted nowhere.
+    Orphan,
 }
 
 /// Something to do at some time.
@@ -90,6 +96,12 @@ impl Timer {
             }
             None => Err(None),
         }
+    }
+
+    /// Everything that is to be done, in no order.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.lock().iter().map(|Reverse(entry)| entry.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BinaryHeap<Reverse<Entry>>> {

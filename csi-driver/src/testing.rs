@@ -1,6 +1,7 @@
 //! What the tests of several modules need: requests, mounts without rights, and a CA in memory.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -14,6 +15,7 @@ use nix::errno::Errno;
 use proto::csi;
 use proto::csi::volume_capability::{AccessType, MountVolume};
 
+use crate::filesystem::{FileSystem, SystemFiles};
 use crate::mount::{MountError, Mounter};
 use crate::signing::{Order, Signing};
 use crate::volume::{InvalidVolume, PublishRequest, VolumeSpec};
@@ -161,5 +163,125 @@ impl Signing for TestCa {
             let issued = self.authority.sign(order.request, order.terms, order.now).unwrap();
             Outcome::Issued(issued)
         })
+    }
+}
+
+/// Which of the calls that change files fail, counted from 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Fault {
+    /// None.
+    #[default]
+    None,
+    /// One, with EACCES.
+    Denied(usize),
+    /// Every one that needs room, from this one of them on, with ENOSPC.
+    Full(usize),
+    /// Every one from this one on, with EIO.
+    Dead(usize),
+}
+
+/// The file system, in which calls fail as planned.
+#[derive(Debug, Default)]
+pub(crate) struct FaultyFiles {
+    state: Mutex<FaultState>,
+}
+
+#[derive(Debug, Default)]
+struct FaultState {
+    fault: Fault,
+    /// Calls since the plan was made that could have failed.
+    calls: usize,
+    failures: usize,
+    /// What was to be in a file called `tls.key`, whether or not it got there.
+    keys: Vec<Vec<u8>>,
+}
+
+/// The mode of a folder in a test: root writes where the mode lets nobody, but tests may run as somebody else.
+pub(crate) fn folder_mode(mode: u32) -> u32 {
+    if nix::unistd::geteuid().is_root() { mode } else { mode | 0o200 }
+}
+
+impl FaultyFiles {
+    /// Makes calls fail from now on.
+    pub(crate) fn plan(&self, fault: Fault) {
+        let mut state = self.state.lock().unwrap();
+        (state.fault, state.calls, state.failures) = (fault, 0, 0);
+    }
+
+    /// How many calls failed since the plan was made.
+    pub(crate) fn failures(&self) -> usize {
+        self.state.lock().unwrap().failures
+    }
+
+    /// Every key that was to be written.
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+        self.state.lock().unwrap().keys.clone()
+    }
+
+    /// Whether an error is one that was planned.
+    pub(crate) fn is_ours(&self, error: &io::Error) -> bool {
+        let planned = match self.state.lock().unwrap().fault {
+            Fault::None => return false,
+            Fault::Denied(_) => Errno::EACCES,
+            Fault::Full(_) => Errno::ENOSPC,
+            Fault::Dead(_) => Errno::EIO,
+        };
+        error.raw_os_error() == Some(planned as i32)
+    }
+
+    fn step(&self, needs_room: bool) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if matches!(state.fault, Fault::Full(_)) && !needs_room {
+            return Ok(());
+        }
+        let call = state.calls;
+        state.calls += 1;
+        let errno = match state.fault {
+            Fault::Denied(at) if call == at => Errno::EACCES,
+            Fault::Full(from) if call >= from => Errno::ENOSPC,
+            Fault::Dead(from) if call >= from => Errno::EIO,
+            _ => return Ok(()),
+        };
+        state.failures += 1;
+        Err(errno.into())
+    }
+}
+
+impl FileSystem for FaultyFiles {
+    fn make_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.step(true)?;
+        SystemFiles.make_folder(path, folder_mode(mode))
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+        if path.ends_with("tls.key") {
+            self.state.lock().unwrap().keys.push(bytes.to_vec());
+        }
+        if let Err(error) = self.step(true) {
+            // What a full disk leaves.
+            let _ = SystemFiles.write_new(path, &bytes[..bytes.len() / 2], 0o600);
+            return Err(error);
+        }
+        SystemFiles.write_new(path, bytes, mode)
+    }
+
+    fn give_to(&self, path: &Path, group: u32) -> io::Result<()> {
+        self.step(false)?;
+        SystemFiles.give_to(path, group)
+    }
+
+    fn make_link(&self, path: &Path, points_to: &Path) -> io::Result<()> {
+        self.step(true)?;
+        SystemFiles.make_link(path, points_to)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step(false)?;
+        SystemFiles.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step(false)?;
+        SystemFiles.remove(path)
     }
 }

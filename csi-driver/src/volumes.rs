@@ -166,9 +166,14 @@ impl Volumes {
         match found {
             Found::Live(spec, validity) => {
                 tracing::info!(volume = %spec.id, pod = %spec.pod, "taking up a volume");
-                let id = spec.id.clone();
-                self.add_timer((parts.clock)(), &id, Work::Sweep);
-                self.rest(&mut self.lock(), &id, Some(Live::new(Arc::from(spec), validity)));
+                let (id, now) = (spec.id.clone(), (parts.clock)());
+                let live = Live::new(Arc::from(spec), validity);
+                self.add_timer(now, &id, Work::Sweep);
+                if self.is_orphan(&live) {
+                    let removal = now.saturating_add(renew::ORPHAN_KEPT).unwrap_or(now);
+                    self.add_timer(removal, &id, Work::Orphan);
+                }
+                self.rest(&mut self.lock(), &id, Some(live));
             }
             Found::Unfinished(id) => {
                 tracing::info!(volume = %id, "removing a volume that never got its certificate");
@@ -357,12 +362,24 @@ impl Volumes {
                 let sweep = Operation::Sweep(live.clone());
                 self.begin(&mut phases, &entry.id, sweep);
             }
-            (Some(Phase::Busy(_)), Work::Sweep) => {
-                self.add_timer(later(now), &entry.id, Work::Sweep);
+            (Some(Phase::Live(live)), Work::Orphan) if self.is_orphan(live) => {
+                tracing::warn!(volume = %entry.id, pod = %live.spec.pod, "removing a volume that no pod has mounted");
+                let remove = Operation::Remove(live.spec.target.clone(), Some(live.clone()));
+                self.begin(&mut phases, &entry.id, remove);
+            }
+            (Some(Phase::Busy(_)), Work::Sweep | Work::Orphan) => {
+                self.add_timer(later(now), &entry.id, entry.work);
             }
             // A busy volume gets a new entry when it comes to rest; the others are from the past.
             _ => {}
         }
+    }
+
+    /// Whether a volume at rest is certainly not at its target.
+    fn is_orphan(&self, live: &Live) -> bool {
+        let parts = &self.inner.parts;
+        let shown = parts.mounter.shows(&parts.store.view(&live.spec.id), live.spec.target.as_path());
+        matches!(shown, Ok(false))
     }
 
     /// Waits for the operations in flight. Mounts stay.

@@ -9,13 +9,15 @@ use tonic::Code;
 
 use super::*;
 use crate::keys::Keys;
-use crate::testing::{self, FakeMounter, TestCa};
+use crate::testing::{self, FakeMounter, Fault, FaultyFiles, TestCa};
 
+mod faults;
 mod republish;
 
 /// A node: its folders, its mounts and its CA outlive the driver.
 struct Node {
     folder: tempfile::TempDir,
+    disk: Arc<FaultyFiles>,
     mounter: Arc<FakeMounter>,
     ca: Arc<TestCa>,
     /// Seconds by which the driver's clock is ahead.
@@ -28,6 +30,7 @@ impl Node {
     fn new(answers: usize) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            disk: Arc::default(),
             mounter: Arc::default(),
             ca: Arc::new(TestCa::new(answers)),
             ahead: Arc::default(),
@@ -46,7 +49,8 @@ impl Node {
             Timestamp::now() + jiff::SignedDuration::from_secs(ahead.load(Ordering::Relaxed))
         });
         let mounter = Arc::clone(&self.mounter);
-        let store = Store::open(self.folder.path(), 1 << 20, mounter.as_ref()).unwrap();
+        let disk = Arc::clone(&self.disk);
+        let store = Store::open_with(disk, self.folder.path(), 1 << 20, mounter.as_ref()).unwrap();
         let keys = Keys::start(0).unwrap();
         let signing = Arc::clone(&self.ca);
         let issuance = Issuance::new(keys, signing, Arc::clone(&clock), metrics.clone());
@@ -89,7 +93,7 @@ impl Node {
     }
 
     fn leaves_nothing(&self) {
-        assert!(!self.data().exists(), "files are left");
+        assert!(!self.data().parent().unwrap().exists(), "files are left");
         assert!(self.mounter.stack(&self.target()).is_empty(), "a mount is left");
         assert!(!self.target().exists(), "the target is left");
     }

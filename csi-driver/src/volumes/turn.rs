@@ -68,10 +68,11 @@ impl Turn {
     fn renewed(&mut self, live: Live, renewed: Result<Live, VolumeError>) -> Result<(), VolumeError> {
         let parts = &self.volumes.inner.parts;
         let now = (parts.clock)();
+        // A failure too may leave files, when it comes after the switch.
+        self.volumes.add_timer(later(now), &self.id, Work::Sweep);
         match renewed {
             Ok(renewed) => {
                 parts.metrics.renewed("ok");
-                self.volumes.add_timer(later(now), &self.id, Work::Sweep);
                 self.after = Some(renewed);
                 Ok(())
             }

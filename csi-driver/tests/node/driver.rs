@@ -144,6 +144,12 @@ impl Driver {
         self.folder.path().join("data/inmemfs")
     }
 
+    /// How many generations of its files a volume holds.
+    pub(crate) fn generations(&self, id: &str) -> usize {
+        let entries = std::fs::read_dir(self.target(id)).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_dir()).count()
+    }
+
     /// What lies on the node's disk of a volume.
     pub(crate) fn on_disk(&self, id: &str) -> PathBuf {
         self.data().join(id)

@@ -134,6 +134,40 @@ async fn a_crash_loses_no_live_volume() {
 }
 
 #[tokio::test]
+async fn a_full_tmpfs_refuses_what_does_not_fit_and_harms_nothing() {
+    let Some((mut driver, _api)) = node().await else { return };
+    driver.publish("csi-1", &[("duration", "3s")]).await.unwrap();
+    let filler = driver.data().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    let full = std::io::copy(&mut std::io::repeat(1), &mut file).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    drop(file);
+    let (before, generations) = (driver.read("csi-1", "tls.crt"), driver.generations("csi-1"));
+    for id in ["csi-2", "csi-2", "csi-3"] {
+        let error = driver.publish(id, &[]).await.unwrap_err();
+        assert_eq!(error.code(), Code::Internal);
+        assert!(error.message().contains("No space left"), "{}", error.message());
+        assert!(!driver.target(id).exists() && !driver.on_disk(id).exists());
+    }
+    // By the time that its certificate ends, the live volume has tried to renew it.
+    let chain = issuance::bundle::Bundle::parse(&before).unwrap();
+    while jiff::Timestamp::now() <= chain.certificates()[0].not_after() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(driver.read("csi-1", "tls.crt"), before, "a new one does not fit");
+    assert_eq!(driver.generations("csi-1"), generations, "failed renewals leave nothing");
+    std::fs::remove_file(&filler).unwrap();
+    driver.publish("csi-2", &[]).await.unwrap();
+    check_pair(&driver, "csi-2", KeyAlgorithm::Ecdsa(Curve::P256));
+    driver.crash_and_restart().await;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while driver.read("csi-1", "tls.crt") == before {
+        assert!(Instant::now() < deadline, "the live volume is not renewed");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_restart_with_another_size_resizes_the_tmpfs_under_its_volumes() {
     let Some((mut driver, _api)) = node().await else { return };
     driver.publish("csi-1", &[]).await.unwrap();

@@ -134,8 +134,11 @@ async fn a_mounted_volume_that_cannot_be_made_anew_stays() {
     let message = "no".to_owned();
     *node.ca.answer.lock().unwrap() = Some(Signed::Terminal { reason: "x", message });
     volumes.publish(node.call()).await.unwrap();
-    assert_eq!(tolerated(&metrics, "failed"), 1);
+    node.disk.plan(Fault::Full(2));
+    volumes.publish(node.call()).await.unwrap();
+    assert_eq!(tolerated(&metrics, "failed"), 2);
     assert!(node.is_mounted() && (certificate(&node), key(&node)) == before);
+    node.disk.plan(Fault::None);
     volumes.publish(node.call()).await.unwrap();
     assert_eq!(volumes.live_count(), 1);
 }
