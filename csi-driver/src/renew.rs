@@ -55,7 +55,8 @@ pub struct Entry {
     pub work: Work,
 }
 
-/// All that is to be done, soonest first. Entries are never taken back: who acts on one looks whether it still holds.
+/// All that is to be done, soonest first. Entries are not taken back one by one: who acts on one looks whether it still
+/// holds, and [`Timer::tidy`] drops what does not.
 #[derive(Debug, Default)]
 pub struct Timer {
     entries: Mutex<BinaryHeap<Reverse<Entry>>>,
@@ -67,6 +68,20 @@ impl Timer {
     pub fn add(&self, entry: Entry) {
         self.lock().push(Reverse(entry));
         self.added.notify_one();
+    }
+
+    /// Drops what does not hold any more, and what is there twice, as soon as there are more than `entries_max` entries.
+    pub fn tidy(&self, entries_max: usize, holds: impl Fn(&Entry) -> bool) {
+        let mut entries = self.lock();
+        if entries.len() <= entries_max {
+            return;
+        }
+        let mut kept = std::mem::take(&mut *entries).into_vec();
+        kept.retain(|Reverse(entry)| holds(entry));
+        kept.sort_unstable();
+        kept.dedup();
+        kept.shrink_to_fit();
+        *entries = BinaryHeap::from(kept);
     }
 
     /// Waits for the next entry that is due. Meant for one caller at a time.

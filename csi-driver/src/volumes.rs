@@ -40,6 +40,9 @@ const RENEWALS_MAX: usize = 4;
 /// Threads that write files and mount at once. The kernel makes mounts one after another anyway.
 pub(crate) const WRITERS_MAX: usize = 8;
 
+/// Entries of the timer that are never worth a tidying, so that a node with few volumes does not tidy all the time.
+const TIMER_SLACK: usize = 64;
+
 /// The answer to a call. Shared, because several calls may wait for one operation.
 pub type Outcome = Result<(), Arc<VolumeError>>;
 
@@ -432,6 +435,20 @@ impl Volumes {
             None => drop(phases.remove(id)),
         }
         self.count(phases);
+        self.tidy_timer(phases);
+    }
+
+    /// Drops the entries of volumes that are gone and those that others took the place of: a node with many short-lived
+    /// pods would gather them until the certificates of those would have been due.
+    fn tidy_timer(&self, phases: &HashMap<VolumeId, Phase>) {
+        let entries_max = phases.len().saturating_mul(2).saturating_add(TIMER_SLACK);
+        self.inner.timer.tidy(entries_max, |entry| match (phases.get(&entry.id), entry.work) {
+            (None, _) => false,
+            (Some(Phase::Live(live)), Work::Renew) => live.attempt_at == entry.at,
+            // It gets a new entry when it comes to rest.
+            (Some(Phase::Busy(_)), Work::Renew) => false,
+            (Some(_), Work::Sweep | Work::Orphan) => true,
+        });
     }
 
     fn count(&self, phases: &HashMap<VolumeId, Phase>) {

@@ -166,6 +166,31 @@ async fn a_mounted_volume_is_no_orphan() {
     assert!(node.is_mounted() && volumes.live_count() == 1);
 }
 
+#[tokio::test]
+async fn pods_that_come_and_go_leave_nothing_in_the_timer() {
+    const PODS: usize = 10_000;
+    let node = Node::new(MANY);
+    let volumes = node.start();
+    volumes.publish(node.call()).await.unwrap();
+    let live = match volumes.lock().get(&node.spec().id) {
+        Some(Phase::Live(live)) => live.clone(),
+        _ => panic!("the volume is live"),
+    };
+    let mut most = 0;
+    for number in 0..PODS {
+        // What the begin and the end of a publish and an unpublish do; keys and files would take minutes.
+        let id = VolumeId::new(&format!("csi-pod-{number}")).unwrap();
+        let mut phases = volumes.lock();
+        volumes.rest(&mut phases, &id, Some(live.clone()));
+        volumes.rest(&mut phases, &id, None);
+        most = most.max(volumes.inner.timer.entries().len());
+    }
+    assert!(most <= 2 * 2 + TIMER_SLACK, "{most} entries for one or two volumes");
+    let entries = volumes.inner.timer.entries();
+    let renewal = Entry { at: live.attempt_at, id: node.spec().id, work: Work::Renew };
+    assert!(entries.contains(&renewal), "the live volume is still renewed");
+}
+
 /// The log of this test program.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
