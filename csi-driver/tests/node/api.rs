@@ -54,7 +54,9 @@ async fn answer(State(api): State<FakeApi>, uri: Uri) -> Response {
         .unwrap_or_default()
         .to_owned();
     if query.contains("watch=true") {
-        return Body::from_stream(events(api, collection, name)).into_response();
+        let version = query.split('&').find_map(|pair| pair.strip_prefix("resourceVersion="));
+        let seen = version.and_then(|version| version.parse().ok()).unwrap_or_default();
+        return Body::from_stream(events(api, collection, name, seen)).into_response();
     }
     let version = api.changes.borrow().to_string();
     let items: Vec<_> = api.get(&collection, &name).into_iter().collect();
@@ -64,13 +66,18 @@ async fn answer(State(api): State<FakeApi>, uri: Uri) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
 }
 
-/// An event at each change, whether or not it is about this object.
+/// An event at each change after version `seen`, whether or not it is about this object.
 fn events(
     api: FakeApi,
     collection: String,
     name: String,
+    seen: u64,
 ) -> impl futures::Stream<Item = Result<String, std::convert::Infallible>> {
-    let changes = api.changes.subscribe();
+    let mut changes = api.changes.subscribe();
+    // What came between a list and its watch is news too.
+    if *changes.borrow() > seen {
+        changes.mark_changed();
+    }
     futures::stream::unfold(changes, |mut changes| async move {
         changes.changed().await.ok()?;
         Some(((), changes))
