@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod demo;
+mod fuzz;
 mod golden;
 mod image;
 mod install;
@@ -24,6 +25,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Everything that must hold before a change lands; what CI runs
     Test(test::Arguments),
+    /// Random bytes against every parser of foreign bytes
+    Fuzz(fuzz::Arguments),
     /// How fast and how large the programs are, measured on a real cluster
     Bench(bench::Arguments),
     /// Start, look into and stop a real Kubernetes cluster on this machine
@@ -40,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments).await,
         Task::Test(arguments) => test::run(&arguments).await,
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments).await,
         Task::Cluster(command) => cluster::run(command).await,
         Task::Golden(arguments) => golden::run(&arguments),

@@ -16,6 +16,10 @@ const CLUSTER: &str = "signet-test";
 /// The version of cargo-deny whose verdict counts.
 const CARGO_DENY: &str = "0.20.2";
 
+/// How long each fuzz target runs: enough to walk through its seeds, and an hour before a release.
+const FUZZ_SECONDS: u32 = 10;
+const FUZZ_SECONDS_SOAK: u32 = 3600;
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Also the long loads and faults; takes many minutes more
@@ -39,6 +43,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     if !arguments.e2e {
         pure(&mut stages)?;
+        let seconds = if arguments.soak { FUZZ_SECONDS_SOAK } else { FUZZ_SECONDS };
+        stages.run("fuzzing", || crate::fuzz::all(seconds))?;
     }
     if arguments.no_e2e {
         stages.report();

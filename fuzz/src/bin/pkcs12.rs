@@ -1,0 +1,4 @@
+#![cfg_attr(fuzzing, no_main)]
+//! See `fuzz::pkcs12`.
+
+fuzz::target!(fuzz::pkcs12);

@@ -1,0 +1,310 @@
+//! `cargo xtask fuzz`: random bytes against every parser of foreign bytes, with libFuzzer on the stable compiler.
+//!
+//! What cargo-fuzz does on a nightly compiler, minus the address sanitizer: our code is free of `unsafe`, and what is
+//! looked for is panics, broken properties, and too much time or memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use e2e::{cargo, paths, progress};
+use issuance::authority::Authority;
+use issuance::bundle::Bundle;
+use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey, RsaSize};
+use issuance::keystore::{KeyEntry, Password, jks, pkcs12};
+use jiff::{SignedDuration, Timestamp};
+
+/// What the compiler adds: counters of edges and records of comparisons, which guide the engine.
+const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// With a target given, flags are not for build scripts and macros, which would not link with them.
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// Seconds for one input; ordinary ones take microseconds.
+const INPUT_SECONDS_MAX: u32 = 5;
+
+/// Megabytes for the whole process, the engine's own corpus included.
+const MEMORY_MB_MAX: u32 = 1024;
+
+/// Octets of one input: the longest request that we read has 36,500 characters of PEM.
+const INPUT_BYTES_MAX: u32 = 40_000;
+
+/// A program of the crate `fuzz`, with what it starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum Target {
+    Pem,
+    PrivateKey,
+    Request,
+    Certificate,
+    Pkcs12,
+    Jks,
+}
+
+impl Target {
+    const ALL: [Self; 6] =
+        [Self::Pem, Self::PrivateKey, Self::Request, Self::Certificate, Self::Pkcs12, Self::Jks];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pem => "pem",
+            Self::PrivateKey => "private_key",
+            Self::Request => "request",
+            Self::Certificate => "certificate",
+            Self::Pkcs12 => "pkcs12",
+            Self::Jks => "jks",
+        }
+    }
+
+    /// Inputs to start from: the corpus of `issuance`, or fresh keys.
+    fn seeds(self) -> anyhow::Result<Vec<Vec<u8>>> {
+        match self {
+            Self::Pem => Ok([corpus("requests")?, corpus("certificates")?].concat()),
+            Self::Request => Ok(corpus("requests")?.iter().filter_map(|text| der(text)).collect()),
+            Self::Certificate => Ok(corpus("certificates")?.iter().filter_map(|text| der(text)).collect()),
+            Self::PrivateKey => keys(),
+            Self::Pkcs12 => Ok([archives()?, examples()?].concat()),
+            Self::Jks => java_stores(),
+        }
+    }
+}
+
+/// Flags of `cargo xtask fuzz`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// How long each target runs
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// Only these targets
+    #[arg(value_name = "TARGET")]
+    only: Vec<Target>,
+}
+
+/// Builds the targets and runs each for the time given, as many at once as there are processors.
+///
+/// # Errors
+/// When the build fails, or a target finds something; the message says with which input.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let wanted = if arguments.only.is_empty() { &Target::ALL[..] } else { &arguments.only };
+    let programs = progress::step("building the fuzz targets", build)?;
+    let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+    for some in wanted.chunks(at_once) {
+        let mut running = Vec::new();
+        for target in some {
+            running.push((*target, start(*target, &programs, arguments.seconds)?));
+        }
+        for (target, run) in running {
+            run.finish(target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs every target for so many seconds.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn all(seconds: u32) -> anyhow::Result<()> {
+    run(&Arguments { seconds, only: Vec::new() })
+}
+
+/// A folder of its own, so that the flags do not rebuild everything else.
+fn folder() -> PathBuf {
+    paths::workspace().join("target/fuzz")
+}
+
+/// Builds every target and returns the folder that they are in.
+fn build() -> anyhow::Result<PathBuf> {
+    let mut command = cargo::command(&[
+        "build",
+        "--quiet",
+        "--package",
+        "signet-fuzz",
+        "--bins",
+        "--profile",
+        "fuzz",
+        "--target",
+        PLATFORM,
+    ]);
+    let status = command
+        .env("RUSTFLAGS", INSTRUMENTATION)
+        .env("CARGO_TARGET_DIR", folder())
+        .status()
+        .context("failed to run cargo")?;
+    ensure!(status.success(), "the fuzz targets do not build; cargo's messages are above");
+    Ok(folder().join(PLATFORM).join("fuzz"))
+}
+
+/// A target at work.
+struct Running {
+    child: std::process::Child,
+    log: PathBuf,
+}
+
+fn start(target: Target, programs: &Path, seconds: u32) -> anyhow::Result<Running> {
+    let name = target.name();
+    let seeds = folder().join("seeds").join(name);
+    // Other seeds than those of this run would make a finding hard to repeat; what the engine itself found, it keeps.
+    if seeds.exists() {
+        fs::remove_dir_all(&seeds).with_context(|| format!("failed to empty {}", seeds.display()))?;
+    }
+    let kept = folder().join("corpus").join(name);
+    let findings = folder().join("findings").join(name);
+    for folder in [&seeds, &kept, &findings] {
+        fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
+    }
+    for (number, seed) in target.seeds()?.iter().enumerate() {
+        let path = seeds.join(number.to_string());
+        fs::write(&path, seed).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    let log = folder().join(format!("{name}.log"));
+    let output = fs::File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
+    let child = Command::new(programs.join(name))
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
+        .arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"))
+        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-artifact_prefix={}/", findings.display()))
+        .arg("-print_final_stats=1")
+        .args([&kept, &seeds])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(output)
+        .spawn()
+        .with_context(|| format!("failed to start the fuzz target {name}"))?;
+    Ok(Running { child, log })
+}
+
+impl Running {
+    fn finish(mut self, target: Target) -> anyhow::Result<()> {
+        /// Lines of a log that are shown: the panic, its place, and the file with the input.
+        const SHOWN: usize = 40;
+        let name = target.name();
+        let status =
+            self.child.wait().with_context(|| format!("failed to wait for the fuzz target {name}"))?;
+        let log = fs::read(&self.log).with_context(|| format!("failed to read {}", self.log.display()))?;
+        let log = String::from_utf8_lossy(&log);
+        if !status.success() {
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines.get(lines.len().saturating_sub(SHOWN)..).unwrap_or_default().join("\n");
+            bail!(
+                "the fuzz target {name} found something; the whole log is in {}:\n{shown}",
+                self.log.display()
+            );
+        }
+        let inputs = log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+        println!("   {name}: {} inputs", inputs.unwrap_or("an unknown number of").trim());
+        Ok(())
+    }
+}
+
+/// The texts of one kind in the corpus of `issuance`.
+fn corpus(kind: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = paths::workspace().join("issuance/tests/corpus").join(kind);
+    let mut files = fs::read_dir(&folder)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("failed to list {}", folder.display()))?;
+    files.sort_by_key(fs::DirEntry::file_name);
+    files
+        .iter()
+        .map(|file| fs::read(file.path()).with_context(|| format!("failed to read {:?}", file.path())))
+        .collect()
+}
+
+/// The content of the first PEM block; `None` for the inputs whose PEM is what is wrong with them.
+fn der(text: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (_, begun) = text.split_once("-----BEGIN ")?;
+    let (_, block) = begun.split_once("-----\n")?;
+    let (base64, _) = block.split_once("-----END")?;
+    STANDARD.decode(base64.split_whitespace().collect::<String>()).ok()
+}
+
+/// A key of each kind in each encoding.
+fn keys() -> anyhow::Result<Vec<Vec<u8>>> {
+    let kinds = [
+        KeyAlgorithm::Rsa(RsaSize::Bits2048),
+        KeyAlgorithm::Ecdsa(Curve::P256),
+        KeyAlgorithm::Ecdsa(Curve::P384),
+        KeyAlgorithm::Ecdsa(Curve::P521),
+        KeyAlgorithm::Ed25519,
+    ];
+    let mut texts = Vec::new();
+    for kind in kinds {
+        let key = PrivateKey::generate(kind)?;
+        for encoding in [KeyEncoding::Pkcs1, KeyEncoding::Pkcs8] {
+            texts.push(key.to_pem(encoding).expose().to_vec());
+        }
+    }
+    Ok(texts)
+}
+
+/// Key stores and trust stores in every profile of PKCS#12.
+fn archives() -> anyhow::Result<Vec<Vec<u8>>> {
+    let (root, password) = (root()?, Password::new(KEYSTORE_PASSWORD)?);
+    let ca = Bundle::of(vec![root.certificate().clone()]);
+    let entry = KeyEntry { key: root.key(), chain: root.chain(), ca: &ca };
+    let mut archives = Vec::new();
+    for profile in ["LegacyRC2", "LegacyDES", "Modern2023", "Modern2026"] {
+        let profile: pkcs12::Profile = profile.parse()?;
+        archives.push(pkcs12::key_store(profile, &entry, &password)?.expose().to_vec());
+        archives.push(pkcs12::trust_store(profile, &ca, &password)?.expose().to_vec());
+    }
+    Ok(archives)
+}
+
+/// A key store and a trust store in JKS.
+fn java_stores() -> anyhow::Result<Vec<Vec<u8>>> {
+    let (root, password) = (root()?, Password::new(KEYSTORE_PASSWORD)?);
+    let ca = Bundle::of(vec![root.certificate().clone()]);
+    let entry = KeyEntry { key: root.key(), chain: root.chain(), ca: &ca };
+    let keys = jks::key_store(jks::DEFAULT_ALIAS, &entry, &password, Timestamp::UNIX_EPOCH)?;
+    let trusted = jks::trust_store(&ca, &password, Timestamp::UNIX_EPOCH)?;
+    Ok(vec![keys.expose().to_vec(), trusted.expose().to_vec()])
+}
+
+fn root() -> anyhow::Result<Authority> {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256))?;
+    // An hour after the beginning, since a certificate is back-dated and cannot begin before 1970.
+    let now = Timestamp::from_second(3600)?;
+    Ok(Authority::self_signed("root", key, SignedDuration::from_hours(1), now)?)
+}
+
+/// The password that the targets read with, which is the one of RFC 9579's examples.
+const KEYSTORE_PASSWORD: &[u8] = b"1234";
+
+/// The examples of RFC 9579.
+fn examples() -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = paths::workspace().join("issuance/tests/data/rfc9579");
+    let decoded = ["a1", "a2", "a3", "a4", "a5", "a6"].map(|name| {
+        let text = fs::read_to_string(folder.join(name).with_extension("txt"))?;
+        Ok(STANDARD.decode(text.split_whitespace().collect::<String>())?)
+    });
+    decoded.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_of_the_crate_is_a_target_and_has_seeds() {
+        let folder = paths::workspace().join("fuzz/src/bin");
+        let programs = fs::read_dir(folder).unwrap();
+        let mut programs: Vec<String> = programs
+            .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        programs.sort();
+        let mut names = Target::ALL.map(|target| target.name().to_owned());
+        names.sort();
+        assert_eq!(programs, names);
+        for target in Target::ALL {
+            assert!(target.seeds().unwrap().len() >= 2, "{target:?}");
+        }
+    }
+}
