@@ -14,6 +14,7 @@ use der::{BIT_STRING, CONTEXT_0, OCTET_STRING, SEQUENCE, content, element, encod
 use issuance::certificate::Certificate;
 use issuance::key::{KeyEncoding, PrivateKey};
 use issuance::keystore;
+use issuance::name::LiteralSubject;
 use issuance::pem::{self, Limit};
 use issuance::request::Request;
 
@@ -105,6 +106,25 @@ pub fn request(data: &[u8]) {
     }
 }
 
+/// Text as a literal subject (RFC 4514).
+///
+/// # Panics
+/// When a property does not hold.
+pub fn literal_subject(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(literal) = text.parse::<LiteralSubject>() else { return };
+    assert_eq!(literal.to_string(), text);
+    let der = literal.to_der().expect("what was parsed has an encoding");
+    assert_eq!(element(&der), Some((der.as_slice(), [].as_slice())));
+    let _ = literal.common_name();
+    // A request with it is read again, by the parser that foreign requests go through.
+    let no_attributes = [CONTEXT_0, 0];
+    let body = encode(SEQUENCE, &[VERSION_0, &der, &encode(SEQUENCE, &[]), &no_attributes]);
+    let request = signed_anew(&encode(SEQUENCE, &[&body])).expect("it has all parts");
+    let request = Request::from_der(&request).expect("a subject that we write, we read");
+    assert_eq!(request.subject_der(), Ok(der));
+}
+
 fn check_request(request: &Request) {
     let text = request.to_pem();
     if text.len() <= Limit::CERTIFICATE.bytes {
@@ -133,6 +153,9 @@ fn signed_anew(data: &[u8]) -> Option<Vec<u8>> {
     let signature = bits(key.sign(&body).as_ref());
     Some(encode(SEQUENCE, &[&body, ED25519, &signature]))
 }
+
+/// The version of a request.
+const VERSION_0: &[u8] = &[0x02, 0x01, 0x00];
 
 /// The password of every keystore here.
 pub const PASSWORD: &str = "1234";
@@ -243,6 +266,7 @@ mod tests {
         for kind in ["requests", "certificates"] {
             for text in corpus(kind) {
                 pem(&text);
+                literal_subject(&text);
                 private_key(&text);
                 if let Some(der) = der(&text) {
                     request(&der);
@@ -263,6 +287,13 @@ mod tests {
         // Magic, version 2, no entries.
         let empty = [0xfe, 0xed, 0xfe, 0xed, 0, 0, 0, 2, 0, 0, 0, 0];
         assert_eq!(keystore::jks::read(&sealed_jks(&empty), &password(), KEYSTORE).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn every_property_holds_of_literal_subjects() {
+        for text in ["CN=leaf", "CN=a\\,b+UID=u,O=\\42\\C3\\BCcher,DC=test", "1.2.3.4=#0C0178", ""] {
+            literal_subject(text.as_bytes());
+        }
     }
 
     #[test]

@@ -14,10 +14,11 @@ use der::Encode as _;
 use der::asn1::{Any, Utf8StringRef};
 use issuance::authority::{Authority, Terms};
 use issuance::certificate::Certificate;
-use issuance::key::{KeyAlgorithm, PrivateKey};
-use issuance::name::SubjectAltName;
+use issuance::comparison::{Asked, Wanted, violations};
+use issuance::key::{Curve, KeyAlgorithm, KeySpec, PrivateKey};
+use issuance::name::{Subject, SubjectAltName};
 use issuance::pem::{self, Limit};
-use issuance::request::Request;
+use issuance::request::{Request, RequestSpec};
 use issuance::usage::Usages;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -366,4 +367,99 @@ fn what_we_issue_for_a_request_has_the_subject_the_key_and_the_names_that_go_rea
         assert_eq!(issued, *expected, "{}", case.title());
     }
     assert_none(&complaints);
+}
+
+/// A Certificate that wants what Go read in a request; `None` when it has attributes that no field can ask for.
+fn wanted(request: &Request, from_go: &Values) -> Option<Wanted> {
+    let mut subject = Subject::default();
+    for attribute in from_go.subject_text.split(", ").filter(|attribute| !attribute.is_empty()) {
+        let (kind, value) = attribute.split_once('=')?;
+        let value = value.to_owned();
+        match kind {
+            "C" => subject.countries.push(value),
+            "O" => subject.organizations.push(value),
+            "OU" => subject.organizational_units.push(value),
+            "L" => subject.localities.push(value),
+            "ST" => subject.provinces.push(value),
+            "STREET" => subject.street_addresses.push(value),
+            "postalCode" => subject.postal_codes.push(value),
+            "CN" if subject.common_name.is_none() && value != "(not text)" => {
+                subject.common_name = Some(value);
+            }
+            "SERIALNUMBER" => subject.serial_number = Some(value),
+            _ => return None,
+        }
+    }
+    let ip = |octets: &String| {
+        let octets = unhex(octets);
+        <[u8; 4]>::try_from(octets.as_slice())
+            .map_or_else(|_| IpAddr::from(<[u8; 16]>::try_from(octets.as_slice()).unwrap()), IpAddr::from)
+    };
+    let others = request
+        .names()
+        .iter()
+        .filter(|name| matches!(name, SubjectAltName::OtherName { .. } | SubjectAltName::Other { .. }));
+    let names = from_go.dns.iter().cloned().map(SubjectAltName::Dns);
+    let names = names.chain(from_go.emails.iter().cloned().map(SubjectAltName::Email));
+    let names = names.chain(from_go.ips.iter().map(ip).map(SubjectAltName::Ip));
+    let names = names.chain(from_go.uris.iter().cloned().map(SubjectAltName::Uri)).chain(others.cloned());
+    let usages = request.usages().unwrap();
+    let (algorithm, size) = match request.public_key().algorithm()? {
+        KeyAlgorithm::Rsa(size) => ("RSA", Some(i64::from(size.bits()))),
+        KeyAlgorithm::Ecdsa(Curve::P256) => ("ECDSA", Some(256)),
+        KeyAlgorithm::Ecdsa(Curve::P384) => ("ECDSA", Some(384)),
+        KeyAlgorithm::Ecdsa(Curve::P521) => ("ECDSA", Some(521)),
+        KeyAlgorithm::Ed25519 => ("Ed25519", None),
+    };
+    let request = RequestSpec {
+        subject: subject.into(),
+        names: names.collect(),
+        encode_usages: usages.is_some(),
+        usages: usages.unwrap_or_default(),
+        is_ca: from_go.is_ca,
+        name_constraints: request.name_constraints().unwrap(),
+        signature_algorithm: Some(request.signature_algorithm()),
+        ..RequestSpec::default()
+    };
+    let private_key = KeySpec { algorithm: Some(algorithm.to_owned()), size };
+    Some(Wanted { request, private_key, ..Wanted::default() })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.chars().map(|digit| u8::try_from(digit.to_digit(16).unwrap()).unwrap()).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[test]
+fn a_request_matches_a_spec_of_what_go_read_and_no_other() {
+    let mut compared = 0;
+    for case in cases() {
+        let (Expected::Accepted, Ok(Parsed::Request(request)), Some(from_go)) =
+            (case.signet, case.parse(), &case.values)
+        else {
+            continue;
+        };
+        let Some(wanted) = wanted(&request, from_go) else { continue };
+        let asked = Asked { is_ca: from_go.is_ca, usages: wanted.request.usages.clone(), ..Asked::default() };
+        let differing = |change: &dyn Fn(&mut Wanted)| {
+            let mut wanted = wanted.clone();
+            change(&mut wanted);
+            violations(&wanted, &request, &asked).unwrap()
+        };
+        assert!(differing(&|_| {}).is_empty(), "{}: {:?}", case.title(), differing(&|_| {}));
+        let one_more = |name: SubjectAltName| differing(&|wanted| wanted.request.names.push(name.clone()));
+        assert_eq!(
+            one_more(SubjectAltName::Dns("more.test".to_owned())),
+            ["spec.dnsNames"],
+            "{}",
+            case.title()
+        );
+        let uri = SubjectAltName::Uri("spiffe://more.test".to_owned());
+        assert_eq!(one_more(uri), ["spec.uris"], "{}", case.title());
+        let renamed = differing(&|wanted| wanted.request.subject = Subject::common_name("another").into());
+        assert!(renamed.contains(&"spec.commonName"), "{}: {renamed:?}", case.title());
+        compared += 1;
+    }
+    assert!(compared > 60, "only {compared} requests were compared");
 }

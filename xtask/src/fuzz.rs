@@ -42,13 +42,21 @@ pub(crate) enum Target {
     PrivateKey,
     Request,
     Certificate,
+    LiteralSubject,
     Pkcs12,
     Jks,
 }
 
 impl Target {
-    const ALL: [Self; 6] =
-        [Self::Pem, Self::PrivateKey, Self::Request, Self::Certificate, Self::Pkcs12, Self::Jks];
+    const ALL: [Self; 7] = [
+        Self::Pem,
+        Self::PrivateKey,
+        Self::Request,
+        Self::Certificate,
+        Self::LiteralSubject,
+        Self::Pkcs12,
+        Self::Jks,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -56,6 +64,7 @@ impl Target {
             Self::PrivateKey => "private_key",
             Self::Request => "request",
             Self::Certificate => "certificate",
+            Self::LiteralSubject => "literal_subject",
             Self::Pkcs12 => "pkcs12",
             Self::Jks => "jks",
         }
@@ -68,11 +77,22 @@ impl Target {
             Self::Request => Ok(corpus("requests")?.iter().filter_map(|text| der(text)).collect()),
             Self::Certificate => Ok(corpus("certificates")?.iter().filter_map(|text| der(text)).collect()),
             Self::PrivateKey => keys(),
+            Self::LiteralSubject => Ok(SUBJECTS.iter().map(|text| text.as_bytes().to_vec()).collect()),
             Self::Pkcs12 => Ok([archives()?, examples()?].concat()),
             Self::Jks => java_stores(),
         }
     }
 }
+
+/// Literal subjects with everything that RFC 4514 has: escapes, sets, quotes, identifiers, encoded values.
+const SUBJECTS: [&str; 6] = [
+    "CN=leaf,OU=unit,O=Example,L=Berlin,ST=BE,STREET=Street 1,C=DE",
+    "CN=a\\,b+UID=u, DC=example,DC=test",
+    "O=\\42\\C3\\BCcher\\ ",
+    "1.2.3.4=#0C0178,SERIALNUMBER=7",
+    "CN=\"quoted, text\";O=\\#hash",
+    "CN=Bücher",
+];
 
 /// Flags of `cargo xtask fuzz`.
 #[derive(clap::Args)]
