@@ -126,6 +126,8 @@ const (
 	oidConstraints      = "2.5.29.19"
 	oidNameConstraints  = "2.5.29.30"
 	oidPurposes         = "2.5.29.37"
+	oidServerAuth       = "1.3.6.1.5.5.7.3.1"
+	oidClientAuth       = "1.3.6.1.5.5.7.3.2"
 	oidECDSAWithSHA256  = "1.2.840.10045.4.3.2"
 	oidECDSAWithSHA384  = "1.2.840.10045.4.3.3"
 	oidRSAWithSHA256    = "1.2.840.113549.1.1.11"

@@ -271,7 +271,6 @@ func brokenExtensions() []struct {
 		bad("names-indefinite", "alternative names of indefinite length", malformed, raw(oidAltName, indefinite(tagSequence, dnsName("a.test")))),
 		bad("names-unknown-tag", "an alternative name under tag 9", "RFC 5280 §4.2.1.6: tags 0 to 8", altName(primitive(9, []byte("x")))),
 		bad("names-constructed", "a DNS name in pieces", malformed, altName(context(2, tlv(tagIA5String, []byte("a.test"))))),
-		bad("usage-empty", "a key usage without a bit", "RFC 5280 §4.2.1.3: at least one bit", raw(oidKeyUsage, tlv(tagBitString, []byte{0}))),
 		bad("usage-unused-set", "a key usage whose unused bits are set", "X.690 §11.2.1: unused bits are zero", raw(oidKeyUsage, tlv(tagBitString, []byte{5, 0xbf}))),
 		bad("usage-octets", "octets for a key usage", malformed, raw(oidKeyUsage, octets([]byte{0xa0}))),
 		bad("purposes-empty", "extended usages without a purpose", "RFC 5280 §4.2.1.12: at least one purpose", raw(oidPurposes, seq())),
@@ -309,6 +308,9 @@ func oddExtensions() []struct {
 			extension("1.2.3.4", false, octets([]byte(strings.Repeat("x", 20_000))))},
 		{"usage-trailing-zeros", "a key usage with zero bits at the end", "",
 			extension(oidKeyUsage, true, tlv(tagBitString, []byte{0, 0xa0, 0}))},
+		{"usage-empty", "a key usage without a bit", "", extension(oidKeyUsage, false, tlv(tagBitString, []byte{0}))},
+		{"usage-zeros", "a key usage of zero bits and two purposes, as cert-manager writes them into every request for purposes alone", "",
+			join(extension(oidKeyUsage, true, tlv(tagBitString, []byte{0, 0})), extension(oidPurposes, false, seq(oid(oidServerAuth), oid(oidClientAuth))))},
 		{"long-path", "a path length of 255", "", extension(oidConstraints, true, seq(truth(), integer(0, 255)))},
 		{"path-without-ca", "a path length without the CA flag", "the path length is of no effect", extension(oidConstraints, true, seq(integer(1)))},
 	}

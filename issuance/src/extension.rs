@@ -112,21 +112,27 @@ impl Extensions {
         Ok(name::general_names(names.value())?)
     }
 
-    /// Checks that the usages are whole: at least one bit, none set behind the last one (§4.2.1.3, X.690 §11.2.1), and
-    /// at least one purpose (§4.2.1.12).
-    pub(crate) fn check_usages(&self) -> Result<(), ExtensionError> {
-        let malformed = |oid: ObjectIdentifier| ExtensionError::Malformed { oid: oid.to_string() };
-        if let Some(usage) = self.get::<KeyUsage>()? {
-            let raw = self.raw(KeyUsage::OID)?.map_or(&[][..], |raw| raw.extn_value.as_bytes());
-            // Tag, length, number of unused bits, bits: the structure has been decoded above.
-            let unused = raw.get(2).copied().unwrap_or(0);
-            let behind = raw.last().copied().unwrap_or(0) & !0xff_u8.checked_shl(unused.into()).unwrap_or(0);
-            if usage.0.is_empty() || behind != 0 {
-                return Err(malformed(KeyUsage::OID));
-            }
+    /// The key usage, none set behind the last bit (X.690 §11.2.1). One without any bit is against the letter of
+    /// §4.2.1.3, yet the peer writes it into every request for extended usages alone, and other readers take it.
+    pub(crate) fn key_usage(&self) -> Result<Option<KeyUsage>, ExtensionError> {
+        let usage = self.get::<KeyUsage>()?;
+        let raw = self.raw(KeyUsage::OID)?.map_or(&[][..], |raw| raw.extn_value.as_bytes());
+        // Tag, length, number of unused bits, bits: the structure has been decoded above.
+        let unused = raw.get(2).copied().unwrap_or(0);
+        let behind = raw.last().copied().unwrap_or(0) & !0xff_u8.checked_shl(unused.into()).unwrap_or(0);
+        if behind == 0 {
+            Ok(usage)
+        } else {
+            Err(ExtensionError::Malformed { oid: KeyUsage::OID.to_string() })
         }
+    }
+
+    /// Checks that usages which are to be certified are whole: no bit behind the last one, and at least one purpose
+    /// (§4.2.1.12).
+    pub(crate) fn check_usages(&self) -> Result<(), ExtensionError> {
+        self.key_usage()?;
         if self.get::<ExtendedKeyUsage>()?.is_some_and(|usage| usage.0.is_empty()) {
-            return Err(malformed(ExtendedKeyUsage::OID));
+            return Err(ExtensionError::Malformed { oid: ExtendedKeyUsage::OID.to_string() });
         }
         Ok(())
     }

@@ -52,6 +52,9 @@ const TABLE: [(&str, Meaning); 23] = [
     ("netscape sgc", Meaning::Purpose("2.16.840.1.113730.4.1")),
 ];
 
+/// The most usages that a message names: no honest request has more, and a status is read by people.
+const SHOWN_MAX: usize = 10;
+
 fn known() -> String {
     TABLE.map(|(name, _)| name).join(", ")
 }
@@ -133,9 +136,17 @@ impl Default for Usages {
     }
 }
 
-impl fmt::Display for Usages {
+impl Usages {
+    /// The first words of what [`fmt::Display`] shows, for messages about a request that may hold any number of them.
+    pub(crate) fn summary(&self) -> String {
+        let names = self.names();
+        let more = names.len().saturating_sub(SHOWN_MAX);
+        let shown = names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
+        if more == 0 { shown } else { format!("{shown} and {more} more") }
+    }
+
     /// The API strings, bits first; a purpose without one shows its object identifier.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let mut seen = FlagSet::<KeyUsages>::default();
         for (name, meaning) in TABLE.iter().skip(1) {
@@ -153,7 +164,14 @@ impl fmt::Display for Usages {
                 TABLE.iter().find(|(_, meaning)| matches!(meaning, Meaning::Purpose(oid) if *oid == text));
             names.push(known.map_or(text.clone(), |(name, _)| (*name).to_owned()));
         }
-        f.write_str(&names.join(", "))
+        names
+    }
+}
+
+impl fmt::Display for Usages {
+    /// The API strings, bits first; a purpose without one shows its object identifier.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().join(", "))
     }
 }
 
@@ -188,6 +206,18 @@ mod tests {
         check(&twice, &purposes(&["server auth"]), true);
         check(&purposes(&["client auth", "server auth"]), &purposes(&["server auth", "client auth"]), true);
         check(&Usages::default(), &Usages::default().with_cert_sign(), false);
+    }
+
+    #[test]
+    fn a_summary_names_the_first_few() {
+        let arcs = 1..=12;
+        let purposes = arcs.map(|arc| ObjectIdentifier::new(&format!("1.2.{arc}")).unwrap()).collect();
+        let many = Usages { bits: KeyUsages::CRLSign.into(), purposes };
+        assert_eq!(
+            many.summary(),
+            "crl sign, 1.2.1, 1.2.2, 1.2.3, 1.2.4, 1.2.5, 1.2.6, 1.2.7, 1.2.8, 1.2.9 and 3 more"
+        );
+        assert_eq!(Usages::default().summary(), Usages::default().to_string());
     }
 
     #[test]

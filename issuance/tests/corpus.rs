@@ -156,7 +156,6 @@ const GAPS: &[&str] = &[
     "certificates/hand-ext-names-empty.pem",
     "certificates/hand-ext-purposes-empty.pem",
     "certificates/hand-ext-repeated-unknown.pem",
-    "certificates/hand-ext-usage-empty.pem",
     "certificates/hand-ext-usage-unused-set.pem",
     "certificates/hand-serial-negative.pem",
     "certificates/hand-version-1-extensions.pem",

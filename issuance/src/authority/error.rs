@@ -109,9 +109,9 @@ pub enum AuthorityError {
         "the request asks for usages {requested:?}, but {allowed:?} were to be issued; make them equal or leave them out of the request"
     )]
     Usages {
-        /// What the request carries.
+        /// What the request carries, the first few if there are many.
         requested: String,
-        /// What the terms say.
+        /// What the terms say, likewise.
         allowed: String,
     },
     /// Request and terms disagree on basic constraints.

@@ -4,7 +4,7 @@ use der::asn1::{Any, BitString, Int, ObjectIdentifier};
 use der::{Decode as _, Encode as _};
 use jiff::{SignedDuration, Timestamp};
 use x509_cert::ext::Extension;
-use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
+use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::time::Validity;
 
 use super::{AuthorityError, Terms};
@@ -143,7 +143,7 @@ fn agree(request: &Request, terms: &Terms, usages: &Usages) -> Result<(), Author
     if let Some(requested) = request.usages()?
         && !requested.same_as(usages)
     {
-        return Err(AuthorityError::Usages { requested: requested.to_string(), allowed: usages.to_string() });
+        return Err(AuthorityError::Usages { requested: requested.summary(), allowed: usages.summary() });
     }
     if let Some(requested) = request.basic_constraints()?
         && requested.ca != terms.is_ca
@@ -181,8 +181,7 @@ const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.
 /// The request's names as the bytes that they are, critical exactly when there is no subject (RFC 5280 §4.2.1.6).
 fn alternative_names(request: &Request) -> Result<Option<Extension>, AuthorityError> {
     let subject_is_empty = name::is_empty(request.subject_name());
-    let names = request.extensions().get::<SubjectAltName>()?.filter(|names| !names.0.is_empty());
-    let copied = request.extensions().raw(SUBJECT_ALT_NAME)?.filter(|_| names.is_some());
+    let copied = request.extensions().raw(SUBJECT_ALT_NAME)?.filter(|_| !request.names().is_empty());
     if copied.is_none() && subject_is_empty {
         return Err(AuthorityError::Nameless);
     }

@@ -1,6 +1,9 @@
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
-use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, KeyUsages, SubjectAltName as RawNames};
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::{
+    BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName as RawNames,
+};
 
 use super::*;
 use crate::constraint::{NameConstraints, Subtrees};
@@ -277,6 +280,28 @@ fn a_request_that_asks_for_other_usages_is_refused() {
 }
 
 #[test]
+fn a_refusal_names_the_first_few_of_many_usages() {
+    let purposes = (1..=5000).map(|arc| der::asn1::ObjectIdentifier::new(&format!("1.2.{arc}")).unwrap());
+    let many = extension(false, &ExtendedKeyUsage(purposes.collect()));
+    let request = foreign_request(&Subject::common_name("leaf"), &key(9), &[many]);
+    let error = authority(|maker| maker).sign(&request, &terms(), now()).unwrap_err().to_string();
+    assert!(error.contains("1.2.10 and 4990 more"), "{error}");
+    assert!(error.len() < 300, "{} bytes", error.len());
+}
+
+#[test]
+fn a_key_usage_without_bits_agrees_with_extended_usages_alone_and_is_not_issued() {
+    let zeros = extension(true, &KeyUsage(der::flagset::FlagSet::default()));
+    let zeros = Extension { extn_value: der::asn1::OctetString::new([3, 2, 0, 0]).unwrap(), ..zeros };
+    let usages = Usages::parse(["server auth", "client auth"]).unwrap();
+    let purposes = extension(false, &usages.extended_key_usage().unwrap());
+    let request = foreign_request(&Subject::common_name("leaf"), &key(9), &[zeros, purposes]);
+    let leaf = leaf(&authority(|maker| maker), &request, &Terms { usages, ..terms() });
+    assert_eq!(leaf.usages().to_string(), "server auth, client auth");
+    assert!(leaf.extensions().get::<KeyUsage>().unwrap().is_none());
+}
+
+#[test]
 fn the_order_of_extended_usages_does_not_matter() {
     let usages = Usages::parse(["client auth", "server auth"]).unwrap();
     let asking = Request::build(&RequestSpec { usages, encode_usages: true, ..spec() }, &key(9)).unwrap();
@@ -336,8 +361,16 @@ fn a_request_that_names_nobody_is_refused() {
 
 #[test]
 fn alternative_names_are_copied_as_bytes_and_are_critical_when_the_subject_is_empty() {
-    // otherName with a kind that nobody knows: nothing that we could have written ourselves.
-    let raw = [0x30, 0x0b, 0xa0, 0x09, 0x06, 0x02, 0x2a, 0x03, 0xa0, 0x03, 0x02, 0x01, 0x05];
+    // otherName with a kind that nobody knows, and x400Address: nothing that we could have written ourselves.
+    for raw in [
+        [0x30, 0x0b, 0xa0, 0x09, 0x06, 0x02, 0x2a, 0x03, 0xa0, 0x03, 0x02, 0x01, 0x05].as_slice(),
+        &[0x30, 0x04, 0xa3, 0x02, 0x30, 0x00],
+    ] {
+        check_copied(raw);
+    }
+}
+
+fn check_copied(raw: &[u8]) {
     let names = |critical| {
         let mut extension = extension(critical, &RawNames(Vec::new()));
         extension.extn_value = der::asn1::OctetString::new(raw).unwrap();
@@ -349,7 +382,7 @@ fn alternative_names_are_copied_as_bytes_and_are_critical_when_the_subject_is_em
         let extensions = leaf.extensions();
         let copied = extensions.0.iter().find(|extension| extension.extn_id.to_string() == "2.5.29.17");
         let copied = copied.unwrap();
-        assert_eq!((copied.extn_value.as_bytes(), copied.critical), (raw.as_slice(), expected));
+        assert_eq!((copied.extn_value.as_bytes(), copied.critical), (raw, expected));
     }
 }
 

@@ -172,7 +172,7 @@ fn requests_that_bend_the_rules_are_refused() {
     check(address, "a subject alternative name is malformed: an IP address has neither 4 nor 16 bytes");
     for (oid, value) in [
         ("2.5.29.15", [5, 0].as_slice()),
-        ("2.5.29.15", &[3, 1, 0]),
+        ("2.5.29.15", &[3, 1, 1]),
         ("2.5.29.15", &[3, 2, 7, 0xff]),
         ("2.5.29.37", &[5, 0]),
         ("2.5.29.37", &[0x30, 0]),
@@ -193,6 +193,22 @@ fn requests_that_bend_the_rules_are_refused() {
     let long = attribute("1.2.3", &sequence(&vec![0; DER_BYTES_MAX]));
     let message = Request::from_der(&Forged { attributes: long, ..Forged::default() }.der()).unwrap_err();
     assert!(matches!(message, RequestError::TooLong(_)), "{message}");
+}
+
+#[test]
+fn a_key_usage_without_bits_is_none_beside_the_purposes() {
+    // ServerAuth and ClientAuth; the second form of the usage is the one that the peer writes.
+    let purposes =
+        [[0x30, 20].as_slice(), &[6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 1], &[6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2]]
+            .concat();
+    let wanted = Usages::parse(["server auth", "client auth"]).unwrap();
+    for bits in [[3, 1, 0].as_slice(), &[3, 2, 0, 0], &[3, 2, 7, 0], &[3, 3, 0, 0, 0]] {
+        let forged = Forged::with_extensions(&[("2.5.29.15", bits), ("2.5.29.37", &purposes)]);
+        let request = Request::from_der(&forged.der()).unwrap();
+        assert!(request.usages().unwrap().unwrap().same_as(&wanted), "{bits:?}");
+        let alone = Request::from_der(&Forged::with_extensions(&[("2.5.29.15", bits)]).der()).unwrap();
+        assert_eq!(alone.usages().unwrap().unwrap().to_string(), "", "{bits:?}");
+    }
 }
 
 #[test]
