@@ -221,6 +221,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_shutdown_does_not_wait_for_room_for_another_connection() {
+        let hanging = Router::new().route("/", get(std::future::pending::<()>));
+        let server = start(Bounds { connections: 1, ..Bounds::default() }, hanging, BRIEF);
+        let _first = send(server.address, REQUEST).await;
+        let _second = send(server.address, REQUEST).await;
+        tokio::time::sleep(BRIEF).await;
+        server.end.request();
+        let served = tokio::time::timeout(PATIENCE, server.served).await.expect("still waiting");
+        served.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn a_shutdown_lets_what_is_in_flight_end() {
         let slow = get(async || {
             tokio::time::sleep(BRIEF / 2).await;
