@@ -72,3 +72,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_gives_the_pod_longer_than_its_drain_takes() {
+        let template = include_str!("../../manifests/chart/templates/cainjector.yaml");
+        let mut lines = template.lines().map(str::trim);
+        let grace = lines.find_map(|line| line.strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
+        assert!(DRAIN < Duration::from_secs(grace.parse().unwrap()), "{DRAIN:?} and {grace} s");
+    }
+}

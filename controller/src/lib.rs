@@ -71,3 +71,16 @@ fn follow<K: IssuerObject>(
     let ready = readiness.component(name);
     tasks.spawn(name, watch::follow_issuers::<K>(Arc::clone(judge), ready, shutdown.clone()));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chart_gives_the_pod_longer_than_its_drain_takes() {
+        let template = include_str!("../../manifests/chart/templates/controller.yaml");
+        let mut lines = template.lines().map(str::trim);
+        let grace = lines.find_map(|line| line.strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
+        assert!(DRAIN < Duration::from_secs(grace.parse().unwrap()), "{DRAIN:?} and {grace} s");
+    }
+}

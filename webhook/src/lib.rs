@@ -58,7 +58,7 @@ const ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// Time for requests in flight after the drain period: what a review may take, and time to send its answer.
 const IN_FLIGHT_TIME_MAX: Duration = server::REVIEW_TIME_MAX.saturating_add(Duration::from_secs(1));
 /// Time for everything else to end.
-const END_TIME_MAX: Duration = Duration::from_secs(5);
+const END_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the webhook until SIGTERM or SIGINT.
 ///
@@ -226,7 +226,24 @@ fn watch_readiness(
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[test]
+    fn the_chart_gives_the_pod_longer_than_its_drain_takes() {
+        let args = Args::parse_from([
+            "signet-webhook",
+            "--dynamic-serving-ca-secret-namespace=ns",
+            "--dynamic-serving-ca-secret-name=ca",
+            "--dynamic-serving-dns-names=webhook.ns.svc",
+        ]);
+        let drain = args.shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX;
+        let template = include_str!("../../manifests/chart/templates/webhook.yaml");
+        let mut lines = template.lines().map(str::trim);
+        let grace = lines.find_map(|line| line.strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
+        assert!(drain < Duration::from_secs(grace.parse().unwrap()), "{drain:?} and {grace} s");
+    }
 
     #[tokio::test]
     async fn health_does_not_depend_on_the_configurations() {
