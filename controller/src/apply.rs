@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use api::conditions;
+use issuers::CaSecret;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
@@ -34,7 +34,7 @@ pub struct Judge {
     client: Client,
     queue: Arc<Queue<IssuerKey>>,
     index: Arc<Mutex<Index>>,
-    secrets: Held<Secret>,
+    secrets: Held<CaSecret>,
     report: Report,
     figures: Figures,
 }
@@ -44,7 +44,7 @@ impl Judge {
     pub(crate) fn new(client: Client, cluster_resource_namespace: String, figures: Figures) -> Self {
         let queue = Arc::new(Queue::default());
         let index = Arc::new(Mutex::new(Index::new(cluster_resource_namespace)));
-        let secrets = NamedObjects::namespaced(client.clone(), |secret: Secret| secret).on_change({
+        let secrets = NamedObjects::namespaced(client.clone(), CaSecret::take).on_change({
             let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
             move |secret| {
                 for issuer in lock(&index).issuers_of(secret) {

@@ -1,8 +1,8 @@
 //! The whole policy, without a client: from an issuer, its Secret and the clock to the status that it should have.
 
 use api::conditions::{self, Condition, ConditionStatus};
+use issuers::CaSecret;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use runtime::watch::State;
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub enum Plan {
 
 /// Decides which status an issuer should have. `secret` is what is known of the Secret that it refers to, and
 /// [`State::Absent`] where it refers to none.
-pub fn plan(key: &IssuerKey, seen: &Seen, secret: &State<Secret>, now: Timestamp) -> Plan {
+pub fn plan(key: &IssuerKey, seen: &Seen, secret: &State<CaSecret>, now: Timestamp) -> Plan {
     let secret = match secret {
         State::Present(secret) => Some(secret.as_ref()),
         State::Absent => None,
@@ -102,6 +102,7 @@ mod tests {
     use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
     use jiff::SignedDuration;
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::core::v1::Secret;
     use runtime::watch::{Failure, ObjectName};
 
     fn now() -> Timestamp {
@@ -123,7 +124,7 @@ mod tests {
         }
     }
 
-    fn ca_secret() -> State<Secret> {
+    fn ca_secret() -> State<CaSecret> {
         let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
         let lifetime = SignedDuration::from_hours(24);
         let ca = Authority::self_signed("root", key, lifetime, now()).unwrap();
@@ -132,17 +133,17 @@ mod tests {
             ("tls.key", ca.key().to_pem(KeyEncoding::Pkcs8).expose().to_vec()),
         ];
         let data = data.into_iter().map(|(name, value)| (name.to_owned(), ByteString(value)));
-        State::Present(Arc::new(Secret { data: Some(data.collect()), ..Secret::default() }))
+        State::Present(Arc::new(CaSecret::take(Secret { data: Some(data.collect()), ..Secret::default() })))
     }
 
     const CA: &str = r#"{"ca":{"secretName":"root"}}"#;
 
-    fn failed(code: Option<u16>) -> State<Secret> {
+    fn failed(code: Option<u16>) -> State<CaSecret> {
         State::Failed(Failure { code, message: "no".to_owned() })
     }
 
     /// The plan in one line: `True KeyPairVerified since SECONDS, news`, or the variant's name.
-    fn check(seen: &Seen, secret: &State<Secret>, expected: &str) -> Vec<Condition> {
+    fn check(seen: &Seen, secret: &State<CaSecret>, expected: &str) -> Vec<Condition> {
         let (shown, conditions) = match plan(&key(), seen, secret, now()) {
             Plan::Write { ready, is_news, .. } => {
                 let since = ready.last_transition_time.clone().unwrap().0.as_second() - now().as_second();

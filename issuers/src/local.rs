@@ -7,7 +7,6 @@ use issuance::authority::{self, Authority, Terms};
 use issuance::key::PrivateKey;
 use issuance::request::Request;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use runtime::watch::{self, NamedObjects, ObjectName, State};
 
@@ -37,7 +36,7 @@ impl LocalIssuers {
         Self {
             issuers: NamedObjects::namespaced(client.clone(), |issuer: Issuer| issuer.spec),
             cluster_issuers: NamedObjects::cluster(client.clone(), |issuer: ClusterIssuer| issuer.spec),
-            secrets: NamedObjects::namespaced(client, |secret: Secret| CaSecret::read(&secret)),
+            secrets: NamedObjects::namespaced(client, CaSecret::take),
             cluster_resource_namespace,
         }
     }

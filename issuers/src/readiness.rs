@@ -3,7 +3,6 @@
 use api::{IssuerSpec, IssuerType};
 use issuance::outcome::causes;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
 
 use crate::ca::{CaSecret, CaSecretError};
 
@@ -35,7 +34,7 @@ pub fn secret_name(spec: &IssuerSpec) -> Option<&str> {
 
 /// Judges an issuer; `secret` is the one that [`secret_name`] names, `None` when it does not exist. `None` is the
 /// answer for types that we do not have yet, whose status is not ours to write.
-pub fn readiness(spec: &IssuerSpec, secret: Option<&Secret>, now: Timestamp) -> Option<IssuerReadiness> {
+pub fn readiness(spec: &IssuerSpec, secret: Option<&CaSecret>, now: Timestamp) -> Option<IssuerReadiness> {
     match spec.types().as_slice() {
         [IssuerType::Ca] => Some(ca_readiness(secret_name(spec).unwrap_or_default(), secret, now)),
         [IssuerType::SelfSigned] => Some(IssuerReadiness::ready("IsReady", "self-signing needs nothing")),
@@ -52,14 +51,13 @@ pub fn readiness(spec: &IssuerSpec, secret: Option<&Secret>, now: Timestamp) -> 
     }
 }
 
-fn ca_readiness(name: &str, secret: Option<&Secret>, now: Timestamp) -> IssuerReadiness {
-    let Some(secret) = secret else {
+fn ca_readiness(name: &str, secret: Option<&CaSecret>, now: Timestamp) -> IssuerReadiness {
+    let Some(ca) = secret else {
         return IssuerReadiness::unready(
             "ErrGetKeyPair",
             format!("Secret {name:?} does not exist; create it"),
         );
     };
-    let ca = CaSecret::read(secret);
     let authority = match ca.authority() {
         Ok(authority) => authority,
         Err(error @ CaSecretError::Missing(_)) => {
@@ -88,6 +86,7 @@ mod tests {
     use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
     use jiff::SignedDuration;
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::core::v1::Secret;
 
     use super::*;
 
@@ -105,7 +104,8 @@ mod tests {
     }
 
     fn check(spec: &IssuerSpec, secret: Option<&Secret>, expected: (bool, &str, &str)) {
-        let readiness = readiness(spec, secret, now()).unwrap();
+        let secret = secret.map(CaSecret::read);
+        let readiness = readiness(spec, secret.as_ref(), now()).unwrap();
         assert_eq!((readiness.ready, readiness.reason, readiness.message.as_str()), expected);
     }
 
