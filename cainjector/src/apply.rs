@@ -90,13 +90,13 @@ impl Injector {
             return;
         }
         tracing::info!(%target, "no longer asks for a CA; its bundle stays as it is");
-        self.gone(target.clone());
+        self.gone(target);
     }
 
     /// A target is not there any more.
-    pub(crate) fn gone(&self, target: Target) {
-        self.report.forget(&target);
-        self.update(target, None);
+    pub(crate) fn gone(&self, target: &Target) {
+        self.update(target.clone(), None);
+        self.report.forget(target);
     }
 
     /// The known targets of this kind that a list did not show.
@@ -122,12 +122,30 @@ impl Injector {
     }
 
     async fn reconcile(&self, target: &Target) -> Outcome {
-        let Some(wanted) = lock(&self.index).wanted(target).cloned() else {
-            return Outcome::Done;
-        };
+        let outcome = self.look(target).await;
+        // It may have gone meanwhile; nobody else would forget what was noted since.
+        let index = lock(&self.index);
+        if index.wanted(target).is_none() {
+            self.report.forget(target);
+        }
+        outcome
+    }
+
+    /// What the target asks for, and what is known of that.
+    fn known(&self, target: &Target) -> Option<(Wanted, State<SourceSecret>)> {
+        // The index stays locked, so that the target cannot go, and its Secret be released, before that is watched.
+        let index = lock(&self.index);
+        let wanted = index.wanted(target)?.clone();
         let state = match &wanted {
             Wanted::Secret(secret) => self.state(secret),
             Wanted::Malformed { .. } | Wanted::Unsupported { .. } => State::Absent,
+        };
+        Some((wanted, state))
+    }
+
+    async fn look(&self, target: &Target) -> Outcome {
+        let Some((wanted, state)) = self.known(target) else {
+            return Outcome::Done;
         };
         if matches!(state, State::Pending) {
             // Its first answer brings the target back here.
@@ -238,4 +256,91 @@ fn until(expires: Timestamp, now: Timestamp) -> Duration {
     let wait = expires.duration_since(now);
     let wait = Duration::try_from(wait).unwrap_or_default();
     (wait + Duration::from_secs(1)).min(RECHECK_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response, Uri};
+    use kube::client::Body;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// An API server that shows an API service only when it is told to, and answers nothing else.
+    #[derive(Clone, Default)]
+    struct SlowServer {
+        asked: Arc<Notify>,
+        answer: Arc<Notify>,
+    }
+
+    impl SlowServer {
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let answer = move |request: Request<Body>| {
+                let server = server.clone();
+                async move { Ok::<_, Infallible>(server.answer(request.uri().clone()).await) }
+            };
+            Client::new(tower::service_fn(answer), "default")
+        }
+
+        async fn answer(&self, uri: Uri) -> Response<Body> {
+            if !uri.path().ends_with("/apiservices/web") {
+                return std::future::pending().await;
+            }
+            self.asked.notify_one();
+            self.answer.notified().await;
+            let service = r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
+                "metadata":{"name":"web","uid":"u","resourceVersion":"7"},"spec":{"service":{}}}"#;
+            Response::new(Body::from(service.as_bytes().to_vec()))
+        }
+    }
+
+    fn target() -> Target {
+        Target { kind: TargetKind::ApiService, name: "web".to_owned() }
+    }
+
+    fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
+        let metrics = runtime::metrics::Metrics::new("cainjector", "0");
+        (Arc::new(Injector::new(client, None, Figures::new(&metrics))), metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
+        let server = SlowServer::default();
+        let (injector, metrics) = injector(server.client());
+        injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() });
+        let looking = Arc::clone(&injector);
+        let looking = tokio::spawn(async move { looking.reconcile(&target()).await });
+        server.asked.notified().await;
+        injector.gone(&target());
+        server.answer.notify_one();
+        looking.await.unwrap();
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("signet_cainjector_reconciles_total{"), "it was not read at all: {text}");
+        assert!(!text.contains("signet_cainjector_in_sync{"), "{text}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_target_that_goes_while_it_is_looked_at_leaves_no_watch() {
+        let (injector, _) = injector(SlowServer::default().client());
+        let (looking, stop) = (Arc::clone(&injector), Shutdown::default());
+        let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
+        let looker = tokio::task::spawn_blocking(move || {
+            while !stopped.is_requested() {
+                looking.known(&target());
+            }
+        });
+        // Which of the two is faster is left to chance, so it gets many.
+        for round in 0..4_000 {
+            injector.wants(target(), Wanted::Secret(ObjectName::namespaced("team-a", "ca")));
+            std::thread::yield_now();
+            injector.gone(&target());
+            std::thread::yield_now();
+            assert_eq!(injector.secrets.count(), 0, "in round {round}");
+        }
+        stop.request();
+        looker.await.unwrap();
+    }
 }

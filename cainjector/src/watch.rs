@@ -26,12 +26,12 @@ impl Injector {
             Change::Seen(object) => self.seen(kind, object.metadata),
             Change::Gone(object) => {
                 let name = object.metadata.name.unwrap_or_default();
-                self.gone(Target { kind, name });
+                self.gone(&Target { kind, name });
             }
             Change::Listed(names) => {
                 let names = names.into_iter().map(|name| name.name).collect();
                 for target in self.missing(kind, &names) {
-                    self.gone(target);
+                    self.gone(&target);
                 }
             }
         }

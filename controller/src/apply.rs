@@ -92,8 +92,7 @@ impl Judge {
         let closed = index.remove(key);
         self.close(closed);
         drop(index);
-        self.figures.forget(key);
-        self.report.forget(key);
+        self.forget(key);
     }
 
     /// All issuers of this kind have been seen; those that are not among them are gone.
@@ -104,6 +103,11 @@ impl Judge {
         }
     }
 
+    fn forget(&self, key: &IssuerKey) {
+        self.figures.forget(key);
+        self.report.forget(key);
+    }
+
     fn close(&self, secret: Option<ObjectName>) {
         if let Some(secret) = secret {
             self.secrets.release(&secret);
@@ -111,21 +115,22 @@ impl Judge {
     }
 
     async fn reconcile(&self, key: &IssuerKey) -> Outcome {
-        let (seen, secret) = {
-            let index = lock(&self.index);
-            let Some(seen) = index.get(key) else {
-                return Outcome::Done;
-            };
-            let secret = index.secret_of(key, &seen);
-            (seen, secret)
+        let outcome = self.look(key).await;
+        // It may have gone meanwhile; nobody else would forget what was noted since.
+        let index = lock(&self.index);
+        if index.get(key).is_none() {
+            self.forget(key);
+        }
+        outcome
+    }
+
+    async fn look(&self, key: &IssuerKey) -> Outcome {
+        let Some((seen, state)) = self.known(key) else {
+            return Outcome::Done;
         };
         if seen.deleting {
             return Outcome::Done;
         }
-        let state = match &secret {
-            Some(secret) => self.secrets.state(secret),
-            None => State::Absent,
-        };
         let before = conditions::find(&seen.status.conditions, conditions::READY);
         let status_before = before.map_or("Unknown", |ready| ready.status.as_str());
         match plan(key, &seen, &state, Timestamp::now()) {
@@ -150,6 +155,18 @@ impl Judge {
                 Outcome::Again(RECHECK)
             }
         }
+    }
+
+    /// The issuer, and what is known of the Secret that it refers to.
+    fn known(&self, key: &IssuerKey) -> Option<(Arc<Seen>, State<CaSecret>)> {
+        // The index stays locked, so that the issuer cannot go, and its Secret be released, before that is watched.
+        let index = lock(&self.index);
+        let seen = index.get(key)?;
+        let state = match index.secret_of(key, &seen) {
+            Some(secret) => self.secrets.state(&secret),
+            None => State::Absent,
+        };
+        Some((seen, state))
     }
 
     async fn write(&self, key: &IssuerKey, body: &Value) -> Result<(), Outcome> {
@@ -179,4 +196,101 @@ impl Judge {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    /// An API server that takes a write of a status only when it is told to, and answers nothing else.
+    #[derive(Clone, Default)]
+    struct SlowServer {
+        asked: Arc<Notify>,
+        answer: Arc<Notify>,
+    }
+
+    impl SlowServer {
+        fn client(&self) -> Client {
+            let server = self.clone();
+            let answer = move |request: Request<Body>| {
+                let server = server.clone();
+                async move { Ok::<_, Infallible>(server.answer(request.method().clone()).await) }
+            };
+            Client::new(tower::service_fn(answer), "default")
+        }
+
+        async fn answer(&self, method: Method) -> Response<Body> {
+            if method != Method::PATCH {
+                return std::future::pending().await;
+            }
+            self.asked.notify_one();
+            self.answer.notified().await;
+            let issuer = r#"{"apiVersion":"cert-manager.io/v1","kind":"Issuer","metadata":{"name":"ca"}}"#;
+            Response::new(Body::from(issuer.as_bytes().to_vec()))
+        }
+    }
+
+    fn key() -> IssuerKey {
+        IssuerKey { kind: IssuerKind::Issuer, name: ObjectName::namespaced("team-a", "ca") }
+    }
+
+    fn seen(spec: &str) -> Seen {
+        Seen {
+            uid: "u".to_owned(),
+            resource_version: "7".to_owned(),
+            generation: Some(1),
+            deleting: false,
+            spec: serde_json::from_str(spec).unwrap(),
+            status: api::IssuerStatus::default(),
+        }
+    }
+
+    fn judge(client: Client) -> (Arc<Judge>, runtime::metrics::Metrics) {
+        let metrics = runtime::metrics::Metrics::new("controller", "0");
+        let judge = Judge::new(client, "cert-manager".to_owned(), Figures::new(&metrics));
+        (Arc::new(judge), metrics)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_goes_while_its_status_is_written_leaves_no_series() {
+        let server = SlowServer::default();
+        let (judge, metrics) = judge(server.client());
+        judge.seen(key(), seen(r#"{"selfSigned":{}}"#));
+        let looking = Arc::clone(&judge);
+        let looking = tokio::spawn(async move { looking.reconcile(&key()).await });
+        server.asked.notified().await;
+        judge.gone(&key());
+        server.answer.notify_one();
+        looking.await.unwrap();
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("certmanager_issuer_ready_status{"), "{text}");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_issuer_that_goes_while_it_is_looked_at_leaves_no_watch() {
+        let (judge, _) = judge(SlowServer::default().client());
+        let (looking, stop) = (Arc::clone(&judge), Shutdown::default());
+        let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
+        let looker = tokio::task::spawn_blocking(move || {
+            while !stopped.is_requested() {
+                looking.known(&key());
+            }
+        });
+        // Which of the two is faster is left to chance, so it gets many.
+        for round in 0..4_000 {
+            judge.seen(key(), seen(r#"{"ca":{"secretName":"root"}}"#));
+            std::thread::yield_now();
+            judge.gone(&key());
+            std::thread::yield_now();
+            assert_eq!(judge.secrets.count(), 0, "in round {round}");
+        }
+        stop.request();
+        looker.await.unwrap();
+    }
 }

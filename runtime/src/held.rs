@@ -21,7 +21,8 @@ impl<T: Send + Sync + 'static> Held<T> {
         Self { objects, receivers: Mutex::default() }
     }
 
-    /// What is known of an object, which is watched from now on; too many watches are a [`State::Failed`].
+    /// What is known of an object, which is watched from now on; too many watches are a [`State::Failed`], and a warning
+    /// in the log.
     pub fn state(&self, name: &ObjectName) -> State<T> {
         let mut receivers = self.receivers();
         if let Some(receiver) = receivers.get(name) {
@@ -33,7 +34,10 @@ impl<T: Send + Sync + 'static> Held<T> {
                 receivers.insert(name.clone(), receiver);
                 state
             }
-            Err(error) => State::Failed(Failure { code: None, message: error.to_string() }),
+            Err(error) => {
+                tracing::warn!("{error}; what refers to it has to wait");
+                State::Failed(Failure { code: None, message: error.to_string() })
+            }
         }
     }
 
