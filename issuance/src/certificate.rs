@@ -78,8 +78,8 @@ impl Certificate {
             serial: tbs.serial,
             issuer: tbs.issuer,
             subject: tbs.subject,
-            not_before: timestamp(tbs.validity.not_before).ok_or(CertificateError::Malformed)?,
-            not_after: timestamp(tbs.validity.not_after).ok_or(CertificateError::Malformed)?,
+            not_before: timestamp(tbs.validity.not_before)?,
+            not_after: timestamp(tbs.validity.not_after)?,
             public_key: PublicKey::from_spki(tbs.public_key).map_err(malformed)?,
             names: extensions.names()?,
             is_ca: constraints.as_ref().is_some_and(|constraints| constraints.ca),
@@ -106,7 +106,8 @@ impl Certificate {
         self.0.not_before
     }
 
-    /// Last instant of validity.
+    /// Last instant of validity. `99991231235959Z`, which stands for no end at all (RFC 5280 §4.1.2.5), and the day
+    /// before it lie beyond [`Timestamp::MAX`]; the latest whole second that it holds is given for them.
     pub fn not_after(&self) -> Timestamp {
         self.0.not_after
     }
@@ -262,9 +263,11 @@ impl fmt::Debug for Certificate {
     }
 }
 
-fn timestamp(time: Time) -> Option<Timestamp> {
-    let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok()?;
-    Timestamp::from_second(seconds).ok()
+/// An instant of a validity; the last 26 hours of the year 9999 become the latest whole second of [`Timestamp`].
+fn timestamp(time: Time) -> Result<Timestamp, CertificateError> {
+    let latest = Timestamp::MAX.as_second();
+    let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(latest);
+    Timestamp::from_second(seconds.min(latest)).map_err(|_| CertificateError::Malformed)
 }
 
 /// The encoding of an instant: UTCTime through 2049, GeneralizedTime after (RFC 5280 §4.1.2.5). Instants before 1970
@@ -273,4 +276,42 @@ pub(crate) fn time(at: Timestamp) -> Option<Time> {
     let seconds = u64::try_from(at.as_second()).ok()?;
     let date = der::DateTime::from_unix_duration(std::time::Duration::from_secs(seconds)).ok()?;
     Some(Time::from(date))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Maker, key, now};
+
+    /// A root that ends at this GeneralizedTime.
+    fn ending(text: &[u8; 15]) -> Vec<u8> {
+        let key = key(1);
+        // Until 2064, so that the end is written as GeneralizedTime.
+        let long = Maker { hours: (0, 24 * 365 * 37), ..Maker::ca("root", &key, None) }.make();
+        let mut der = long.der().to_vec();
+        let at = der.windows(2).position(|head| head == [0x18, 15]).unwrap() + 2;
+        der[at..at + 15].copy_from_slice(text);
+        der
+    }
+
+    #[test]
+    fn a_date_that_does_not_exist_is_refused() {
+        for text in [b"20640230000000Z", b"20641301000000Z", b"99991231235960Z"] {
+            assert_eq!(Certificate::from_der(&ending(text)), Err(CertificateError::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_an_end_is_read_and_kept_as_it_is() {
+        let check = |text, expected: &str| {
+            let der = ending(text);
+            let certificate = Certificate::from_der(&der).unwrap();
+            assert_eq!(certificate.not_after().to_string(), expected);
+            assert_eq!(certificate.der(), der);
+            assert!(certificate.is_valid_at(now()));
+        };
+        check(b"99991230215959Z", "9999-12-30T21:59:59Z");
+        check(b"99991230220001Z", "9999-12-30T22:00:00Z");
+        check(b"99991231235959Z", "9999-12-30T22:00:00Z");
+    }
 }
