@@ -55,6 +55,17 @@ pub enum PolicyError {
         /// How long the next one is to be public before.
         publish_for: SignedDuration,
     },
+    /// A CA would end before what it signs last.
+    #[error(
+        "a CA that still signs {left:#} before its end cannot sign certificates of {leaf_lifetime:#}; \
+         make its lifetime longer, rotate it earlier, or make theirs shorter"
+    )]
+    LeafLifetime {
+        /// What is left of a CA's life when it is replaced, at the latest.
+        left: SignedDuration,
+        /// How long the certificates live that it signs.
+        leaf_lifetime: SignedDuration,
+    },
 }
 
 /// The CAs of one authority. It holds certificates alone; keys stay with the caller.
@@ -122,7 +133,7 @@ impl Policy {
     /// before it signs; certificates signed live for `leaf_lifetime` at most.
     ///
     /// # Errors
-    /// When no overlap fits into the lifetime.
+    /// When no overlap fits into the lifetime, or less of it is left after the share than a certificate lives.
     pub fn new(
         lifetime: SignedDuration,
         rotate_after_percent: u8,
@@ -143,6 +154,10 @@ impl Policy {
             share(lifetime, rotate_after_percent).saturating_sub(lifetime / 100 * JITTER_PERCENT);
         if rotate_after <= publish_for {
             return Err(PolicyError::Publication { rotate_after, publish_for });
+        }
+        let left = lifetime.saturating_sub(share(lifetime, rotate_after_percent));
+        if left < leaf_lifetime {
+            return Err(PolicyError::LeafLifetime { left, leaf_lifetime });
         }
         Ok(Self { lifetime, rotate_after_percent, publish_for, leaf_lifetime })
     }

@@ -71,6 +71,29 @@ fn a_policy_without_room_for_an_overlap_is_refused() {
     Policy::new(HOUR * 100, 60, HOUR * 54, HOUR * 10).unwrap();
 }
 
+#[test]
+fn a_policy_whose_certificates_outlive_the_ca_is_refused() {
+    let check = |lifetime: i32, percent, leaf: SignedDuration, message: &str| {
+        let error = Policy::new(HOUR * lifetime, percent, HOUR, leaf).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    };
+    check(
+        10,
+        95,
+        HOUR * 24,
+        "a CA that still signs 30m before its end cannot sign certificates of 24h; \
+         make its lifetime longer, rotate it earlier, or make theirs shorter",
+    );
+    check(
+        100,
+        60,
+        HOUR * 40 + SECOND,
+        "a CA that still signs 40h before its end cannot sign certificates of 40h 1s; \
+         make its lifetime longer, rotate it earlier, or make theirs shorter",
+    );
+    Policy::new(HOUR * 100, 60, HOUR, HOUR * 40).unwrap();
+}
+
 // No CA can sign.
 
 #[test]
