@@ -1,8 +1,9 @@
 //! When a certificate is to be renewed (spec/controllers.md §2.2).
 //!
 //! The desired instant lies a margin before the end of the certificate's life: `renewBefore`, `renewBeforePercentage`,
-//! or a third of it. Windows may move it: it stands if it lies in one, else it moves to the start of the next one, or
-//! of the last one before it when the next would open only after the end.
+//! or a third of it. Windows may move it: it stands if it lies in one, else it moves behind the start of the next one,
+//! or of the last one before it when the next would open only after the end. Jitter spreads what was issued together,
+//! ahead of the desired instant and behind the start of a window.
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,10 @@ use crate::jitter::Jitter;
 
 /// Jitter takes at most this share of the margin: 5 %.
 const JITTER_SHARE: i32 = 20;
+
+/// Behind the start of a window, jitter takes at most this share of what is left of the certificate's life by then, so
+/// that a renewal that fails can be tried again.
+const LEFT_SHARE: i32 = 2;
 
 /// No renewal in the first third of what remained at issue, so that back-dated certificates of a few seconds work.
 const EARLIEST_SHARE: i32 = 3;
@@ -71,9 +76,9 @@ pub struct Renewal {
 pub enum Placement {
     /// Not at all: it lies in a window, or there are none.
     Desired,
-    /// To the start of the first window behind it.
+    /// Into the first window behind it: to its start, and on by the jitter.
     NextWindow,
-    /// To the last window before it, since the next one opens after the certificate's end.
+    /// Into the last window before it, since the next one opens after the certificate's end.
     LastWindow,
     /// No window opens during the certificate's life, so they are passed over (`WindowError` in the peer).
     NoWindow,
@@ -81,25 +86,30 @@ pub enum Placement {
 
 impl Settings {
     /// When to renew; `None` when the policy is not to. `jitter` moves the desired instant ahead by at most 5 % of
-    /// the margin.
+    /// the margin, and the instant in another window on by at most as much, never out of that window.
     ///
     /// The work is bounded for each window: a pattern that never matches is no [`Window`].
     pub fn renewal(&self, life: Life, jitter: Jitter) -> Option<Renewal> {
         match self.policy {
             Policy::Disabled => None,
-            Policy::RenewBefore => Some(self.place(life, self.desired(life, jitter))),
+            Policy::RenewBefore => Some(self.place(life, self.desired(life, jitter), jitter)),
         }
     }
 
     /// The instant of renewal before windows are looked at.
     fn desired(&self, life: Life, jitter: Jitter) -> Timestamp {
-        let margin = self.margin(life.not_after.duration_since(life.not_before));
-        let ahead = margin.saturating_add(jitter.within(margin / JITTER_SHARE));
+        let ahead = self.margin(life).saturating_add(jitter.within(self.spread(life)));
         let wanted = life.not_after.saturating_sub(ahead).unwrap_or(life.not_after);
-        whole_seconds(wanted.max(earliest(life)).min(life.not_after))
+        whole_seconds(wanted).max(whole_seconds_up(earliest(life))).min(whole_seconds(life.not_after))
     }
 
-    fn margin(&self, lifetime: SignedDuration) -> SignedDuration {
+    /// How far jitter moves an instant at most.
+    fn spread(&self, life: Life) -> SignedDuration {
+        self.margin(life) / JITTER_SHARE
+    }
+
+    fn margin(&self, life: Life) -> SignedDuration {
+        let lifetime = life.not_after.duration_since(life.not_before);
         let usable = |margin: &SignedDuration| SignedDuration::ZERO < *margin && *margin < lifetime;
         let share = |percentage: i32| {
             // Whole seconds first, so that the product cannot overflow.
@@ -113,18 +123,23 @@ impl Settings {
             .unwrap_or(lifetime / MARGIN_SHARE)
     }
 
-    fn place(&self, life: Life, desired: Timestamp) -> Renewal {
+    fn place(&self, life: Life, desired: Timestamp, jitter: Jitter) -> Renewal {
         if self.windows.is_empty() || self.windows.iter().any(|window| window.contains(desired)) {
             return Renewal { at: desired, placement: Placement::Desired };
         }
-        let next = self.windows.iter().filter_map(|window| window.next_start(desired)).min();
-        if let Some(at) = next.filter(|next| *next < life.not_after) {
-            return Renewal { at, placement: Placement::NextWindow };
+        let spread = |(start, end): (Timestamp, Timestamp)| {
+            let left = life.not_after.duration_since(start) / LEFT_SHARE;
+            let spread = self.spread(life).min(end.duration_since(start)).min(left);
+            start.saturating_add(jitter.within(spread)).unwrap_or(start)
+        };
+        let next = self.windows.iter().filter_map(|window| window.next(desired)).min();
+        if let Some(next) = next.filter(|(start, _)| *start < life.not_after) {
+            return Renewal { at: spread(next), placement: Placement::NextWindow };
         }
         let earliest = whole_seconds_up(earliest(life));
         let last = self.windows.iter().filter_map(|window| window.last_after(earliest, desired)).max();
         match last {
-            Some(at) => Renewal { at, placement: Placement::LastWindow },
+            Some(last) => Renewal { at: spread(last), placement: Placement::LastWindow },
             None => Renewal { at: desired, placement: Placement::NoWindow },
         }
     }

@@ -56,6 +56,13 @@ fn a_certificate_of_ten_seconds_is_renewed_in_its_second_half() {
 }
 
 #[test]
+fn the_first_third_is_never_cut_into_by_rounding() {
+    let settings = Settings { renew_before: Some(SignedDuration::from_secs(9)), ..Settings::default() };
+    let life = Life { issued_at: at(0), not_before: at(0), not_after: at(10) };
+    assert_eq!(settings.renewal(life, Jitter::NONE).unwrap().at, at(4), "a third is 3.3 s");
+}
+
+#[test]
 fn lives_that_make_no_sense_still_give_an_instant_that_is_not_after_their_end() {
     let ends = [Timestamp::MIN, at(-5), at(0), at(5), Timestamp::MAX];
     for issued_at in ends {
@@ -143,6 +150,36 @@ fn text_that_is_no_cron_pattern_of_five_fields_is_refused() {
     }
     let long = format!("{} * * * *", "0,".repeat(300));
     assert!(Window::parse(&long, HOUR, None).unwrap_err().to_string().contains("it is too long"));
+}
+
+#[test]
+fn days_of_the_week_are_counted_from_0_to_6_as_the_peer_does() {
+    for (item, day) in
+        [("7", "7"), ("07", "07"), ("5-7", "7"), ("SUN-7", "7"), ("*,7", "7"), ("7/1", "7"), ("JAN", "JAN")]
+    {
+        let pattern = format!("0 0 * * {item}");
+        let item = item.rsplit(',').next().unwrap();
+        let reason = format!(
+            "{day:?} in {item:?} is no day of the week; they are 0 to 6, or SUN to SAT, and Sunday is 0; write"
+        );
+        refused(&pattern, HOUR, None, &format!("cron pattern {pattern:?} is not usable: {reason}"));
+    }
+    for pattern in ["0 0 * * FRI-SUN", "0 0 * * 5-0"] {
+        refused(pattern, HOUR, None, &format!("cron pattern {pattern:?} is not usable: "));
+    }
+    let days = |pattern: &str| -> Vec<i64> {
+        let window = window(pattern, 1, "UTC");
+        // 1970-01-04 was a Sunday.
+        let noon = |day: i64| at((day + 3) * 86_400);
+        (0..7).filter(|day| window.contains(noon(*day))).collect()
+    };
+    assert_eq!(days("0 0 * * 0"), [0]);
+    assert_eq!(days("0 0 * * sun"), [0]);
+    assert_eq!(days("0 0 * * 5/2 "), [5], "Sunday does not follow");
+    assert_eq!(days(" 0 0 * * WED/3"), [3, 6]);
+    assert_eq!(days("0 0 * * */3"), [0, 3, 6]);
+    assert_eq!(days("0 0 ? * MON-WED,6"), [1, 2, 3, 6]);
+    assert_eq!(days("0 0 * * *"), [0, 1, 2, 3, 4, 5, 6]);
 }
 
 #[test]
@@ -261,4 +298,57 @@ fn windows_at_the_ends_of_time_end_in_an_answer() {
         let life = Life { issued_at: from, not_before: from, not_after: to };
         assert!(settings.renewal(life, Jitter::NONE).unwrap().at <= to);
     }
+}
+
+// Jitter in windows.
+
+/// Where 300 certificates of one life are renewed, all of them in this placement.
+fn spread(windows: Vec<Window>, not_after: &str, placement: Placement) -> (Timestamp, Timestamp, usize) {
+    let not_after: Timestamp = not_after.parse().unwrap();
+    let not_before = not_after - HOUR * (90 * 24);
+    let life = Life { issued_at: not_before, not_before, not_after };
+    let settings = Settings { windows, ..Settings::default() };
+    let mut instants: Vec<Timestamp> = (0..300_u32)
+        .map(|seed| {
+            let renewal = settings.renewal(life, Jitter::of(&[&seed.to_be_bytes()])).unwrap();
+            assert_eq!(renewal.placement, placement, "{renewal:?}");
+            assert_eq!(Some(renewal), settings.renewal(life, Jitter::of(&[&seed.to_be_bytes()])));
+            renewal.at
+        })
+        .collect();
+    instants.sort();
+    instants.dedup();
+    (*instants.first().unwrap(), *instants.last().unwrap(), instants.len())
+}
+
+fn check_spread(windows: Vec<Window>, not_after: &str, placement: Placement, from: &str, to: &str) {
+    let (from, to): (Timestamp, Timestamp) = (from.parse().unwrap(), to.parse().unwrap());
+    let (first, last, count) = spread(windows, not_after, placement);
+    assert!(from <= first && last < to, "{first} to {last}");
+    let tenth = to.duration_since(from) / 10;
+    assert!(first < from + tenth && to - tenth < last, "{first} to {last} do not fill {from} to {to}");
+    assert!(count > 200, "{count} instants");
+}
+
+#[test]
+fn what_moves_into_one_window_is_spread_over_it() {
+    // Desired on 1 July at noon, or up to 36 hours before.
+    let not_after = "2026-07-31T12:00:00Z";
+    let check = |cron, hours, from, to| {
+        check_spread(vec![window(cron, hours, "UTC")], not_after, Placement::NextWindow, from, to);
+    };
+    check("0 2 5 * *", 2, "2026-07-05T02:00:00Z", "2026-07-05T04:00:00Z");
+    // A twentieth of the margin of 30 days, of a window of four days.
+    check("0 2 5 * *", 96, "2026-07-05T02:00:00Z", "2026-07-06T14:00:00Z");
+    // Half of the two hours that are left of the life.
+    check("0 10 31 7 *", 9, "2026-07-31T10:00:00Z", "2026-07-31T11:00:00Z");
+    let last = vec![window("0 0 20 6,8 *", 3, "UTC")];
+    check_spread(last, not_after, Placement::LastWindow, "2026-06-20T00:00:00Z", "2026-06-20T03:00:00Z");
+}
+
+#[test]
+fn a_window_of_a_second_is_hit_by_all() {
+    let second = Window::parse("0 2 5 * *", SignedDuration::from_secs(1), None).unwrap();
+    let (first, last, _) = spread(vec![second], "2026-07-31T12:00:00Z", Placement::NextWindow);
+    assert_eq!((first.to_string().as_str(), last), ("2026-07-05T02:00:00Z", first));
 }

@@ -83,11 +83,22 @@ impl Window {
         self.cron.find_next_occurrence(&from, true).ok().map(|start| start.timestamp())
     }
 
-    /// The first instant not before `earliest` at which the last window before `before` is open; `None` when it was
-    /// closed by then.
-    pub(super) fn last_after(&self, earliest: Timestamp, before: Timestamp) -> Option<Timestamp> {
+    /// When it opens next, at `from` or later, and when it closes after that.
+    pub(super) fn next(&self, from: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        let start = self.next_start(from)?;
+        Some((start, self.end(start)))
+    }
+
+    /// The first instant not before `earliest` at which the last window before `before` is open, and when it closes;
+    /// `None` when it was closed by then.
+    pub(super) fn last_after(
+        &self,
+        earliest: Timestamp,
+        before: Timestamp,
+    ) -> Option<(Timestamp, Timestamp)> {
         let start = previous(&self.cron, &before.to_zoned(self.zone.clone()))?.timestamp();
-        (earliest < self.end(start) && earliest <= before).then_some(start.max(earliest))
+        let end = self.end(start);
+        (earliest < end && earliest <= before).then_some((start.max(earliest), end))
     }
 
     fn end(&self, start: Timestamp) -> Timestamp {
@@ -116,7 +127,9 @@ fn pattern(text: &str) -> Result<Cron, WindowError> {
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed);
     // The peer's parser takes `5/10` for "from 5 on, every 10".
-    let cron = parser.sloppy_ranges(true).build().parse(text).map_err(|error| refused(&error.to_string()))?;
+    let parser = parser.sloppy_ranges(true).build();
+    let text_of_peer = with_days_of_week(text).map_err(|reason| refused(&reason))?;
+    let cron = parser.parse(&text_of_peer).map_err(|error| refused(&error.to_string()))?;
     if matches(&cron, &jiff::civil::date(2000, 1, 1).at(0, 0, 0, 0)) {
         Ok(cron)
     } else {
@@ -137,6 +150,39 @@ fn is_item(item: &str) -> bool {
         None => range == "*" || range == "?" || value(range),
     };
     range_is_sound && step.is_none_or(digits)
+}
+
+/// The days of the week by their names in a pattern, from number 0 on.
+const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
+
+/// The pattern with numbers from 0 to 6 as days of the week, as the peer counts them. The parser goes on to 7, which
+/// is Sunday once more, so `5/2` would mean Friday and Sunday for it, and `FRI-SUN` would have an order.
+fn with_days_of_week(text: &str) -> Result<String, String> {
+    let (rest, days) =
+        text.trim_ascii_end().rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", text));
+    let items: Result<Vec<String>, String> = days.split(',').map(days_of_week).collect();
+    Ok(format!("{rest} {}", items?.join(",")))
+}
+
+/// One element of the list, of the form that [`is_item`] checks.
+fn days_of_week(item: &str) -> Result<String, String> {
+    let number = |value: &str| {
+        let named = DAYS.iter().position(|name| name.eq_ignore_ascii_case(value));
+        let number = named.or_else(|| value.parse().ok()).filter(|number| *number < DAYS.len());
+        number.ok_or_else(|| {
+            format!(
+                "{value:?} in {item:?} is no day of the week; they are 0 to 6, or SUN to SAT, and Sunday is 0"
+            )
+        })
+    };
+    let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
+    let range = match range.split_once('-') {
+        Some((first, last)) => format!("{}-{}", number(first)?, number(last)?),
+        None if range == "*" || range == "?" => range.to_owned(),
+        None if step.is_some() => format!("{}-6", number(range)?),
+        None => number(range)?.to_string(),
+    };
+    Ok(step.map_or(range.clone(), |step| format!("{range}/{step}")))
 }
 
 /// Whether there is a match at all. The parser gives up at the year 5000, after some thousand months.
