@@ -186,7 +186,7 @@ impl Authority {
             checks::cap(&self.chain, template::validity(terms.duration, now)?, terms, now, &mut notes)?;
         let limit = self.rights.path_limit();
         let extensions = template::requested_extensions(request, terms, &self.identifier, limit, &mut notes)?;
-        self.rights.check_names(&Names::of_request(request, terms.is_ca))?;
+        self.rights.check_names(&Names::of_request(request, terms.is_ca)?)?;
         let template = Template {
             issuer: self.certificate().subject_name().clone(),
             subject: request.subject_name().clone(),

@@ -62,7 +62,7 @@ pub enum NameError {
     Encoding,
 }
 
-const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+pub(crate) const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// Short names of attribute types. RFC 4514 §3 and what Go and the peer know beside it; the last one has a short name
 /// in printed text only.

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::authority::{AuthorityError, Issued};
 
+/// How long to wait after a failure of our own random generator or key: it takes no longer, and nobody is spared by
+/// waiting.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// How an attempt to have a request signed ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -43,11 +47,13 @@ pub enum Fault {
     Authority,
     /// The request's: no CA like this one will ever sign it.
     Request,
+    /// Nobody's: the same CA may sign the same request in a moment, as after a failure of the random generator.
+    Passing,
 }
 
 impl Outcome {
     /// What `who` (an issuer, for people) answered: a CA that cannot be used as it is means waiting for its Secret to
-    /// change, and a request that must not be signed is refused for good (§6).
+    /// change, a request that must not be signed is refused for good (§6), and what failed in passing is tried again.
     pub fn of_signing(who: &impl fmt::Display, signed: Result<Issued, AuthorityError>) -> Self {
         let error = match signed {
             Ok(issued) => return Self::Issued(issued),
@@ -60,6 +66,11 @@ impl Outcome {
             Fault::Request => Self::Terminal {
                 reason: "SigningError",
                 message: format!("{who} did not sign: {}", causes(&error)),
+            },
+            Fault::Passing => Self::Retry {
+                after: RETRY_AFTER,
+                reason: "SigningError",
+                message: format!("{who} could not sign now: {}", causes(&error)),
             },
         }
     }
@@ -122,6 +133,14 @@ mod tests {
             "SigningError",
             "Issuer a/ca did not sign: the request says CA true, but isCA is false",
         );
+    }
+
+    #[test]
+    fn what_failed_in_passing_is_tried_again() {
+        let failed = AuthorityError::Sign(crate::key::KeyError::Generate);
+        let outcome = Outcome::of_signing(&"Issuer a/ca", Err(failed));
+        assert!(matches!(outcome, Outcome::Retry { after: RETRY_AFTER, .. }), "{outcome:?}");
+        assert!(outcome.message().unwrap().starts_with("Issuer a/ca could not sign now: "), "{outcome:?}");
     }
 
     #[test]

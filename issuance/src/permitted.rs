@@ -3,27 +3,29 @@
 //! The rule of thumb is that nothing is signed which a common verifier (Go, OpenSSL, webpki) would refuse later:
 //! - DNS: a subtree holds its own domain and everything below; one that begins with a dot holds only what is below. A
 //!   wildcard counts as excluded too when it could stand for the excluded domain itself.
-//! - Without a DNS name among the alternative names, a common name that looks like one is held against the DNS
-//!   subtrees, as OpenSSL does; Go and webpki never look at it.
+//! - Without a DNS name among the alternative names, every common name that looks like one is held against the DNS
+//!   subtrees, as OpenSSL does; Go and webpki never look at them.
 //! - E-mail addresses in the subject count like those among the alternative names.
 //! - A URI without a host name cannot be judged and is refused as soon as there is a constraint on URIs.
 //! - Directory names must begin with a permitted name byte by byte, as webpki compares them; excluded ones are
-//!   recognised whatever their case, spaces and string types.
+//!   recognised whatever their case, spaces and string types, and a value that is no text is refused beside them.
 //! - Kinds that we have no rule for (otherName, x400Address, ediPartyName, registeredID) refuse everything when the
 //!   extension is critical, as in Go.
+//! - What cannot be read, be it a name or a subtree, is an error and never as good as absent.
 
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 
-use der::asn1::{Any, ObjectIdentifier, SetOfVec};
-use der::{Decode as _, Encode as _, Tag, Tagged as _};
+use der::asn1::{Any, ObjectIdentifier};
+use der::{Decode as _, Tag, Tagged as _};
 use x509_cert::attr::AttributeTypeAndValue;
 
+use crate::asn1;
 use crate::certificate::Certificate;
 use crate::constraint::{IpRange, NameConstraints, Subtrees};
-use crate::extension::Extensions;
+use crate::extension::{Extensions, SUBJECT_ALT_NAME};
 use crate::name;
 use crate::request::Request;
 
@@ -76,6 +78,23 @@ pub enum NotPermitted {
         /// Name of the kind in RFC 5280.
         kind: &'static str,
     },
+    /// The CA has a constraint on directory names that holds none.
+    #[error(
+        "CA {ca:?} has name constraints with a directoryName that cannot be read, so nothing can be signed under \
+         them; renew the CA without it"
+    )]
+    Base {
+        /// Subject of the CA.
+        ca: String,
+    },
+    /// The certificate's own names cannot be read, so nobody can say what they are.
+    #[error("{what} cannot be read, so it cannot be held against name constraints; {cure}")]
+    Unreadable {
+        /// Where the names are.
+        what: &'static str,
+        /// What would be right.
+        cure: &'static str,
+    },
     /// There is more to compare than any verifier would.
     #[error(
         "there are more than {COMPARISONS_MAX} pairs of a name and a name constraint of CA {ca:?}; ask for fewer names"
@@ -93,15 +112,23 @@ pub(crate) struct Names {
     emails: Vec<String>,
     uris: Vec<String>,
     ips: Vec<Vec<u8>>,
-    directories: Vec<Vec<Attributes>>,
+    directories: Vec<Directory>,
 }
-
-/// One relative name.
-type Attributes = SetOfVec<AttributeTypeAndValue>;
 
 /// `emailAddress` (RFC 2985 §5.2.1), an attribute of old subjects.
 const EMAIL_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
-const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+
+const ALTERNATIVE_NAMES: NotPermitted = NotPermitted::Unreadable {
+    what: "a subject alternative name",
+    cure: "ask for names as RFC 5280 §4.2.1.6 writes them",
+};
+const SUBJECT: NotPermitted = NotPermitted::Unreadable {
+    what: "the subject name",
+    cure: "ask for a subject as RFC 5280 §4.1.2.4 writes it",
+};
+
+/// What stands for a name that is no text: no constraint of its kind lets it pass.
+const UNCLEAR: String = String::new();
 
 /// Tags of GeneralName (RFC 5280 §4.2.1.6).
 const RFC822_NAME: u32 = 1;
@@ -112,49 +139,60 @@ const IP_ADDRESS: u32 = 7;
 
 impl Names {
     /// What a certificate for this request would be called.
-    pub(crate) fn of_request(request: &Request, is_ca: bool) -> Self {
+    ///
+    /// # Errors
+    /// When its names cannot be read.
+    pub(crate) fn of_request(request: &Request, is_ca: bool) -> Result<Self, NotPermitted> {
         Self::of(request.subject_name(), request.extensions(), is_ca)
     }
 
     /// What a certificate is called.
-    pub(crate) fn of_certificate(certificate: &Certificate) -> Self {
+    ///
+    /// # Errors
+    /// When its names cannot be read.
+    pub(crate) fn of_certificate(certificate: &Certificate) -> Result<Self, NotPermitted> {
         Self::of(certificate.subject_name(), &certificate.extensions(), certificate.is_ca())
     }
 
-    fn of(subject: &Any, extensions: &Extensions, is_ca: bool) -> Self {
+    fn of(subject: &Any, extensions: &Extensions, is_ca: bool) -> Result<Self, NotPermitted> {
         let mut names = Self::default();
-        let alternative = extensions.raw(SUBJECT_ALT_NAME).ok().flatten();
-        let alternative = alternative.and_then(|raw| Vec::<Any>::from_der(raw.extn_value.as_bytes()).ok());
-        for name in alternative.unwrap_or_default() {
-            names.add(&name);
+        let raw = extensions.raw(SUBJECT_ALT_NAME).map_err(|_| ALTERNATIVE_NAMES)?;
+        let alternative = raw.map(|raw| Vec::<Any>::from_der(raw.extn_value.as_bytes())).transpose();
+        for name in alternative.map_err(|_| ALTERNATIVE_NAMES)?.unwrap_or_default() {
+            names.add(&name)?;
         }
-        let subject_names = relative_names(subject);
-        for attribute in subject_names.iter().flat_map(SetOfVec::iter) {
-            if attribute.oid == EMAIL_ADDRESS {
-                names.emails.push(String::from_utf8_lossy(attribute.value.value()).into_owned());
-            }
+        let attributes = name::attributes(subject).map_err(|_| SUBJECT)?;
+        let texts = |oid: ObjectIdentifier| {
+            let values = attributes.iter().filter(move |attribute| attribute.oid == oid);
+            values.map(|attribute| name::text(&attribute.value))
+        };
+        names.emails.extend(texts(EMAIL_ADDRESS).map(|address| address.unwrap_or(UNCLEAR)));
+        if !is_ca && names.dns.is_empty() {
+            names.dns.extend(texts(name::COMMON_NAME).filter_map(host_of_common_name));
         }
-        if !subject_names.is_empty() {
-            names.directories.push(subject_names);
+        if !attributes.is_empty() {
+            names.directories.push(Directory::read(subject).ok_or(SUBJECT)?);
         }
-        let common_name = name::common_name(subject).filter(|_| !is_ca && names.dns.is_empty());
-        names.dns.extend(common_name.filter(|name| looks_like_dns(name)));
-        names
+        Ok(names)
     }
 
-    fn add(&mut self, name: &Any) {
+    fn add(&mut self, name: &Any) -> Result<(), NotPermitted> {
         let Tag::ContextSpecific { number, .. } = name.tag() else {
-            return;
+            return Err(ALTERNATIVE_NAMES);
         };
-        let text = || String::from_utf8_lossy(name.value()).into_owned();
+        let text = || String::from_utf8(name.value().to_vec()).map_err(|_| ALTERNATIVE_NAMES);
         match number.value() {
-            RFC822_NAME => self.emails.push(text()),
-            DNS_NAME => self.dns.push(text()),
-            URI => self.uris.push(text()),
+            RFC822_NAME => self.emails.push(text()?),
+            DNS_NAME => self.dns.push(text()?),
+            URI => self.uris.push(text()?),
             IP_ADDRESS => self.ips.push(name.value().to_vec()),
-            DIRECTORY_NAME => self.directories.extend(Vec::from_der(name.value())),
+            DIRECTORY_NAME => {
+                let directory = Directory::inside(name.value());
+                self.directories.push(directory.ok_or(ALTERNATIVE_NAMES)?);
+            }
             _ => {}
         }
+        Ok(())
     }
 
     fn count(&self) -> usize {
@@ -202,14 +240,22 @@ pub(crate) fn check(ca: &str, constraints: &NameConstraints, names: &Names) -> R
         let form = Form { ca, shown, permitted: &permitted.ip_ranges, excluded: &excluded.ip_ranges };
         form.judge(address, |ip, range| holds_address(range, *ip), |ip, range| holds_address(range, *ip))?;
     }
-    let (permitted, excluded) = (directories(permitted), directories(excluded));
+    let directories =
+        |subtrees| directories(subtrees).ok_or_else(|| NotPermitted::Base { ca: ca.to_owned() });
+    let (permitted, excluded) = (directories(permitted)?, directories(excluded)?);
     for directory in &names.directories {
-        let shown = format!("directory name {:?}", Directory(directory.clone()).to_string());
-        let form = Form { ca, shown, permitted: &permitted, excluded: &excluded };
+        let form = Form {
+            ca,
+            shown: format!("directory name {:?}", directory.to_string()),
+            permitted: &permitted,
+            excluded: &excluded,
+        };
+        // Bytes can be compared with permitted names whatever they mean.
+        let readable = excluded.is_empty() || directory.is_text();
         form.judge(
-            Ok(directory),
-            |name, base| name.starts_with(&base.0),
-            |name, base| begins(name, &base.0),
+            readable.then_some(directory).ok_or("a value in it is no text"),
+            |name, base| name.raw.starts_with(&base.raw),
+            |name, base| name.plain.starts_with(&base.plain),
         )?;
     }
     Ok(())
@@ -250,14 +296,60 @@ impl<Base: ToString> Form<'_, Base> {
     }
 }
 
-/// A permitted or excluded directory name.
-struct Directory(Vec<Attributes>);
+/// A directory name in the two forms in which it is compared.
+#[derive(Debug, Clone)]
+struct Directory {
+    name: Any,
+    /// Its relative names as they are.
+    raw: Vec<Any>,
+    /// Its relative names for the eye: whatever the string types, the case, the spaces and the order in a set.
+    plain: Vec<Vec<Plain>>,
+}
+
+/// Type and value of an attribute for the eye; `None` when the value is no text.
+type Plain = (ObjectIdentifier, Option<String>);
+
+impl Directory {
+    /// `None` when it is no Name.
+    fn read(name: &Any) -> Option<Self> {
+        if name.tag() != Tag::Sequence {
+            return None;
+        }
+        let raw = asn1::elements(name.value()).ok()?;
+        let plain = raw.iter().map(plain).collect::<Option<_>>()?;
+        Some(Self { name: name.clone(), raw, plain })
+    }
+
+    /// The one inside the explicit tag of a general name.
+    fn inside(content: &[u8]) -> Option<Self> {
+        Self::read(&Any::from_der(content).ok()?)
+    }
+
+    fn is_text(&self) -> bool {
+        self.plain.iter().flatten().all(|(_, text)| text.is_some())
+    }
+}
 
 impl std::fmt::Display for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let name = Any::encode_from(&self.0);
-        f.write_str(&name.map(|name| name::display(&name)).unwrap_or_default())
+        f.write_str(&name::display(&self.name))
     }
+}
+
+fn plain(relative_name: &Any) -> Option<Vec<Plain>> {
+    if relative_name.tag() != Tag::Set {
+        return None;
+    }
+    let folded = |text: String| text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut plain = Vec::new();
+    let attributes =
+        asn1::elements(relative_name.value()).ok().filter(|attributes| !attributes.is_empty())?;
+    for attribute in attributes {
+        let attribute = attribute.decode_as::<AttributeTypeAndValue>().ok()?;
+        plain.push((attribute.oid, name::text(&attribute.value).map(folded)));
+    }
+    plain.sort();
+    Some(plain)
 }
 
 fn size(subtrees: &Subtrees) -> usize {
@@ -265,19 +357,17 @@ fn size(subtrees: &Subtrees) -> usize {
     dns_domains.len() + ip_ranges.len() + email_addresses.len() + uri_domains.len() + others.len()
 }
 
-fn directories(subtrees: &Subtrees) -> Vec<Directory> {
+/// The subtrees of directory names; `None` when one of them is no Name.
+fn directories(subtrees: &Subtrees) -> Option<Vec<Directory>> {
     let directories = subtrees.others.iter().filter(|other| other.tag_number() == DIRECTORY_NAME);
-    directories.filter_map(|other| Vec::from_der(other.value()).ok()).map(Directory).collect()
-}
-
-fn relative_names(name: &Any) -> Vec<Attributes> {
-    name.to_der().and_then(|der| Vec::from_der(&der)).unwrap_or_default()
+    directories.map(|other| Directory::inside(other.value())).collect()
 }
 
 /// A DNS name in the form in which it is compared: an absolute one is the same without its dot.
 fn dns(name: &str) -> Result<&str, &'static str> {
     let name = name.strip_suffix('.').unwrap_or(name);
-    let sound = !name.is_empty() && name.is_ascii() && name.split('.').all(|label| !label.is_empty());
+    let sound =
+        name.bytes().all(|byte| byte.is_ascii_graphic()) && name.split('.').all(|label| !label.is_empty());
     sound.then_some(name).ok_or("it is not a DNS name")
 }
 
@@ -366,19 +456,14 @@ fn holds_address(range: &IpRange, address: IpAddr) -> bool {
         && IpRange::new(address, range.prefix_len()).is_ok_and(|cut| cut == *range)
 }
 
-/// Whether `name` begins with `base` for the eye: whatever the string types, the case and the spaces.
-fn begins(name: &[Attributes], base: &[Attributes]) -> bool {
-    let plain = |attributes: &Attributes| -> Vec<(ObjectIdentifier, String)> {
-        let mut plain: Vec<_> = attributes.iter().map(|one| (one.oid, plain_text(&one.value))).collect();
-        plain.sort();
-        plain
+/// What a common name is held against constraints as, if OpenSSL would take it for a DNS name. It passes over NUL
+/// characters at the end, and refuses a name with others, or one that is no text.
+fn host_of_common_name(name: Option<String>) -> Option<String> {
+    let Some(name) = name else {
+        return Some(UNCLEAR);
     };
-    name.len() >= base.len() && name.iter().zip(base).all(|(name, base)| plain(name) == plain(base))
-}
-
-fn plain_text(value: &Any) -> String {
-    let text = String::from_utf8_lossy(value.value()).to_lowercase();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let host = name.trim_end_matches('\0');
+    (host.contains('\0') || looks_like_dns(host)).then(|| host.to_owned())
 }
 
 /// Whether OpenSSL would take a common name for a DNS name: at least two labels of letters, digits, `-`, `_`.

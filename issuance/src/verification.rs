@@ -356,7 +356,10 @@ fn not_permitted(line: &[&Certificate]) -> Vec<Warning> {
     let Some((leaf, above)) = line.split_first() else {
         return Vec::new();
     };
-    let names = Names::of_certificate(leaf);
+    let names = match Names::of_certificate(leaf) {
+        Ok(names) => names,
+        Err(unreadable) => return vec![Warning::NotPermitted(unreadable)],
+    };
     let judge = |ca: &&Certificate| match ca.name_constraints() {
         Ok(constraints) => {
             permitted::check(&ca.subject(), &constraints?, &names).err().map(Warning::NotPermitted)

@@ -131,6 +131,9 @@ pub enum AuthorityError {
     /// A name cannot be encoded.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A URL of the issuer's own cannot be written into a certificate.
+    #[error("the issuer's URLs of revocation lists, OCSP responders or its certificate cannot be written")]
+    IssuerUrls(#[source] ExtensionError),
     /// An extension cannot be read or written.
     #[error(transparent)]
     Extension(#[from] ExtensionError),
@@ -143,7 +146,7 @@ pub enum AuthorityError {
 }
 
 impl AuthorityError {
-    /// What has to change before it works: the CA, or the request.
+    /// What has to change before it works: the CA or its issuer, the request, or nothing.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Certificate(_)
@@ -154,7 +157,9 @@ impl AuthorityError {
             | Self::ChainTooLong { .. }
             | Self::Constraints { .. }
             | Self::NotValid { .. }
-            | Self::ExpiresTooSoon { .. } => Fault::Authority,
+            | Self::ExpiresTooSoon { .. }
+            | Self::IssuerUrls(_)
+            | Self::NotPermitted(NotPermitted::Kind { .. } | NotPermitted::Base { .. }) => Fault::Authority,
             Self::PathLength { .. }
             | Self::NotPermitted(_)
             | Self::Nameless
@@ -165,8 +170,8 @@ impl AuthorityError {
             | Self::NotSubject
             | Self::Name(_)
             | Self::Extension(_)
-            | Self::Sign(_)
             | Self::Encoding(_) => Fault::Request,
+            Self::Sign(_) => Fault::Passing,
         }
     }
 }

@@ -107,11 +107,10 @@ pub(super) fn requested_extensions(
     add_key_identifiers(&mut extensions, &extension::key_identifier(request.public_key()), authority)?;
     extensions.0.extend(alternative_names(request)?);
     extensions.0.extend(name_constraints(request, terms, notes)?);
-    extensions.add_issuer_urls(
-        &terms.crl_distribution_points,
-        &terms.ocsp_servers,
-        &terms.issuing_certificate_urls,
-    )?;
+    let Terms { crl_distribution_points, ocsp_servers, issuing_certificate_urls, .. } = terms;
+    extensions
+        .add_issuer_urls(crl_distribution_points, ocsp_servers, issuing_certificate_urls)
+        .map_err(AuthorityError::IssuerUrls)?;
     Ok(extensions)
 }
 

@@ -10,6 +10,7 @@ use crate::constraint::{NameConstraints, Subtrees};
 use crate::credential::Credential;
 use crate::key::{Curve, KeyAlgorithm, KeyEncoding, RsaSize};
 use crate::name::SubjectAltName;
+use crate::outcome::Fault;
 use crate::request::RequestSpec;
 use crate::testing::{Maker, authority, extension, foreign_request, hours_later, key, now, raw_constraints};
 
@@ -197,6 +198,34 @@ fn name_constraints_that_cannot_be_read_refuse_the_ca() {
 }
 
 // Lifetimes.
+
+#[test]
+fn what_is_wrong_with_the_ca_or_its_issuer_is_not_the_requests_fault() {
+    let fault = |root: &Authority, terms: &Terms| root.sign(&request(), terms, now()).unwrap_err().fault();
+    let plain = authority(|maker| maker);
+    let url = || vec!["http://bücher.test/".to_owned()];
+    for terms in [
+        Terms { crl_distribution_points: url(), ..terms() },
+        Terms { ocsp_servers: url(), ..terms() },
+        Terms { issuing_certificate_urls: url(), ..terms() },
+    ] {
+        assert_eq!(fault(&plain, &terms), Fault::Authority);
+    }
+    // GeneralSubtrees with one base: a registeredID, and a directoryName that is none.
+    for base in [[0x88, 2, 0x2a, 3], [0xa4, 2, 0x31, 0]] {
+        let subtree = [&[0x30, 8, 0xa0, 6, 0x30, 4], base.as_slice()].concat();
+        let constraints = x509_cert::ext::Extension {
+            extn_id: der::asn1::ObjectIdentifier::new_unwrap("2.5.29.30"),
+            critical: true,
+            extn_value: der::asn1::OctetString::new(subtree).unwrap(),
+        };
+        let root = authority(|maker| Maker { more: vec![constraints], ..maker });
+        assert_eq!(fault(&root, &terms()), Fault::Authority);
+    }
+    let other = Terms { is_ca: true, ..terms() };
+    let error = plain.sign(&asking_for(false, None), &other, now()).unwrap_err();
+    assert_eq!(error.fault(), Fault::Request);
+}
 
 #[test]
 fn a_duration_that_no_certificate_can_have_is_refused() {

@@ -1,3 +1,5 @@
+use der::Encode as _;
+
 use super::*;
 
 /// A kind of name, a name of it, and whether it passes under these permitted and excluded subtrees.
@@ -144,12 +146,15 @@ fn an_address_is_held_by_ranges_of_its_own_family() {
     assert!(judge_ip(&mapped, &["::ffff:0:0/96"], &[]));
 }
 
-fn directory(attributes: &[(&str, Any)]) -> Vec<Attributes> {
+/// A Name with one attribute in each relative name.
+fn directory(attributes: &[(&str, Any)]) -> Any {
     let relative = |(oid, value): &(&str, Any)| {
         let oid = ObjectIdentifier::new_unwrap(oid);
-        SetOfVec::from_iter([AttributeTypeAndValue { oid, value: value.clone() }]).unwrap()
+        let attribute = AttributeTypeAndValue { oid, value: value.clone() };
+        Any::new(Tag::Set, attribute.to_der().unwrap()).unwrap().to_der().unwrap()
     };
-    attributes.iter().map(relative).collect()
+    let relative_names: Vec<u8> = attributes.iter().flat_map(relative).collect();
+    Any::new(Tag::Sequence, relative_names).unwrap()
 }
 
 fn constraints_on_directories(critical: bool, permitted: &[u8], excluded: &[u8]) -> NameConstraints {
@@ -168,10 +173,15 @@ fn constraints_on_directories(critical: bool, permitted: &[u8], excluded: &[u8])
 fn directory_names_begin_with_permitted_ones_and_look_like_excluded_ones() {
     let utf8 = |text: &str| Any::new(Tag::Utf8String, text.as_bytes()).unwrap();
     let printable = |text: &str| Any::new(Tag::PrintableString, text.as_bytes()).unwrap();
+    let bmp = |text: &str| {
+        let octets: Vec<u8> = text.encode_utf16().flat_map(u16::to_be_bytes).collect();
+        Any::new(Tag::BmpString, octets).unwrap()
+    };
     let base = directory(&[("2.5.4.10", utf8("Example Ltd"))]).to_der().unwrap();
     let base = [&[0xa4, u8::try_from(base.len()).unwrap()], base.as_slice()].concat();
     let begins = |attributes: &[(&str, Any)], permitted: bool, excluded: bool| {
-        let names = Names { directories: vec![directory(attributes)], ..Names::default() };
+        let directory = Directory::read(&directory(attributes)).unwrap();
+        let names = Names { directories: vec![directory], ..Names::default() };
         let judged = |permitted: &[u8], excluded: &[u8]| {
             check("CN=ca", &constraints_on_directories(true, permitted, excluded), &names)
         };
@@ -184,6 +194,15 @@ fn directory_names_begin_with_permitted_ones_and_look_like_excluded_ones() {
     begins(&[("2.5.4.11", utf8("Example Ltd")), name()], false, false);
     begins(&[("2.5.4.10", utf8("example  LTD")), name()], false, true);
     begins(&[("2.5.4.10", printable("Example Ltd")), name()], false, true);
+    begins(&[("2.5.4.10", bmp("Example Ltd")), name()], false, true);
+    begins(&[("2.5.4.10", Any::new(Tag::TeletexString, *b"Example Ltd").unwrap()), name()], false, true);
+    // What is no text might look like anything, so nothing is excluded with certainty.
+    begins(&[("2.5.4.11", Any::new(Tag::OctetString, *b"x").unwrap()), name()], false, true);
+    begins(
+        &[("2.5.4.10", utf8("Example Ltd")), ("2.5.4.45", Any::new(Tag::BitString, *b"\0x").unwrap())],
+        true,
+        true,
+    );
     begins(&[("2.5.4.10", utf8("Example Ltd")), name()], true, true);
     begins(&[("2.5.4.10", utf8("Example Ltd"))], true, true);
 }
@@ -219,7 +238,7 @@ fn a_common_name_is_a_dns_name_where_there_is_no_other() {
     let dns_of = |common_name: &str, names: Vec<SubjectAltName>, is_ca: bool| {
         let subject = Subject::common_name(common_name).into();
         let spec = RequestSpec { subject, names, ..RequestSpec::default() };
-        Names::of_request(&Request::build(&spec, &crate::testing::key(1)).unwrap(), is_ca).dns
+        Names::of_request(&Request::build(&spec, &crate::testing::key(1)).unwrap(), is_ca).unwrap().dns
     };
     let email = || vec![SubjectAltName::Email("u@a.test".to_owned())];
     for no_dns_name in ["leaf", "a b.test", "-a.test", "a..test", "u@a.test"] {
@@ -228,6 +247,87 @@ fn a_common_name_is_a_dns_name_where_there_is_no_other() {
     assert!(dns_of("a.test", email(), true).is_empty(), "a CA's common name is no host");
     assert_eq!(dns_of("a.test", vec![SubjectAltName::Dns("b.test".to_owned())], false), ["b.test"]);
     assert_eq!(dns_of("*.a.test", email(), false), ["*.a.test"]);
+}
+
+/// The names of a subject without alternative names.
+fn names_of(subject: &Any) -> Result<Names, NotPermitted> {
+    Names::of(subject, &Extensions::default(), false)
+}
+
+#[test]
+fn every_common_name_that_looks_like_a_dns_name_is_one() {
+    let check = |values: &[Any], expected: &[&str]| {
+        let attributes: Vec<_> = values.iter().map(|value| ("2.5.4.3", value.clone())).collect();
+        assert_eq!(names_of(&directory(&attributes)).unwrap().dns, expected, "{values:?}");
+    };
+    let utf8 = |text: &str| Any::new(Tag::Utf8String, text.as_bytes()).unwrap();
+    check(&[utf8("ok.a.test"), utf8("evil.test")], &["ok.a.test", "evil.test"]);
+    check(&[utf8("leaf"), utf8("evil.test")], &["evil.test"]);
+    check(&[Any::new(Tag::BmpString, *b"\0e\0.\0t").unwrap()], &["e.t"]);
+    check(&[utf8("leaf"), utf8("")], &[]);
+    check(&[utf8("evil.test\0\0")], &["evil.test"]);
+    check(&[utf8("evil.test\0.a.test")], &["evil.test\0.a.test"]);
+    check(&[Any::new(Tag::OctetString, *b"evil.test").unwrap()], &[""]);
+    for unclear in ["", "evil.test\0.a.test"] {
+        let judged = judge(Kind::Dns, unclear, &["a.test"], &[]);
+        assert!(matches!(judged, Err(NotPermitted::Unclear { .. })), "{judged:?}");
+    }
+}
+
+#[test]
+fn an_email_address_of_the_subject_is_read_in_its_string_type() {
+    let emails = |value: Any| names_of(&directory(&[("1.2.840.113549.1.9.1", value)])).unwrap().emails;
+    assert_eq!(emails(Any::new(Tag::BmpString, *b"\0u\0@\0t").unwrap()), ["u@t"]);
+    assert_eq!(emails(Any::new(Tag::OctetString, *b"u@a.test").unwrap()), [""]);
+    assert!(judge(Kind::Email, "", &[], &["a.test"]).is_err());
+}
+
+#[test]
+fn names_that_cannot_be_read_are_an_error() {
+    let sound = directory(&[]);
+    let with = |values: &[&[u8]]| {
+        let raw = |value: &&[u8]| x509_cert::ext::Extension {
+            extn_id: SUBJECT_ALT_NAME,
+            critical: false,
+            extn_value: der::asn1::OctetString::new(*value).unwrap(),
+        };
+        Names::of(&sound, &Extensions(values.iter().map(raw).collect()), false).map(|_| ())
+    };
+    assert_eq!(with(&[&[0x30, 0], &[0x30, 0]]), Err(ALTERNATIVE_NAMES), "twice");
+    assert_eq!(with(&[&[0x30, 1]]), Err(ALTERNATIVE_NAMES));
+    assert_eq!(with(&[&[0x30, 2, 0x05, 0]]), Err(ALTERNATIVE_NAMES));
+    assert_eq!(with(&[&[0x30, 3, 0x82, 1, 0xff]]), Err(ALTERNATIVE_NAMES));
+    assert_eq!(with(&[&[0x30, 4, 0xa4, 2, 0x31, 0]]), Err(ALTERNATIVE_NAMES));
+    assert_eq!(with(&[&[0x30, 2, 0x88, 0]]), Ok(()), "no kind that is held against anything");
+    for subject in [&[0x30, 2, 0x31, 0][..], &[0x31, 0], &[0x30, 1, 0x31]] {
+        assert_eq!(names_of(&Any::from_der(subject).unwrap()).map(|_| ()), Err(SUBJECT), "{subject:02x?}");
+    }
+}
+
+#[test]
+fn a_relative_name_that_is_not_sorted_is_a_name_all_the_same() {
+    // SET { OU=b, O=a }: sorted by DER, O comes first.
+    let (ou, o) = ([0x30, 8, 6, 3, 0x55, 4, 11, 12, 1, b'b'], [0x30, 8, 6, 3, 0x55, 4, 10, 12, 1, b'a']);
+    let subject = [[0x30, 22, 0x31, 20].as_slice(), &ou, &o].concat();
+    let names = names_of(&Any::from_der(&subject).unwrap()).unwrap();
+    let base = [[0xa4, 24, 0x30, 22, 0x31, 20].as_slice(), &o, &ou].concat();
+    let judged = check("CN=ca", &constraints_on_directories(true, &[], &base), &names);
+    assert!(matches!(judged, Err(NotPermitted::Excluded { .. })), "{judged:?}");
+}
+
+#[test]
+fn a_subtree_of_directory_names_that_cannot_be_read_refuses_everything() {
+    for base in
+        [&[0xa4, 2, 0x31, 0][..], &[0xa4, 4, 0x30, 2, 0x31, 0], &[0xa4, 0], &[0xa4, 4, 0x30, 0, 0x30, 0]]
+    {
+        for critical in [true, false] {
+            for (permitted, excluded) in [(base, &[][..]), (&[], base)] {
+                let constraints = constraints_on_directories(critical, permitted, excluded);
+                let judged = check("CN=ca", &constraints, &Names::default());
+                assert_eq!(judged, Err(NotPermitted::Base { ca: "CN=ca".to_owned() }), "{base:02x?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -250,8 +350,8 @@ fn every_kind_of_alternative_name_and_the_subject_are_seen() {
         extn_value: der::asn1::OctetString::new(value).unwrap(),
     };
     let email = Any::new(Tag::Ia5String, *b"s@a.test").unwrap();
-    let subject = Any::encode_from(&directory(&[("1.2.840.113549.1.9.1", email)])).unwrap();
-    let names = Names::of(&subject, &Extensions(vec![raw]), false);
+    let subject = directory(&[("1.2.840.113549.1.9.1", email)]);
+    let names = Names::of(&subject, &Extensions(vec![raw]), false).unwrap();
     assert_eq!(names.emails, ["e", "s@a.test"]);
     assert_eq!((names.dns, names.uris), (vec!["d".to_owned()], vec!["u".to_owned()]));
     assert_eq!((names.ips, names.directories.len()), (vec![vec![192, 0, 2, 1]], 2));
