@@ -47,7 +47,8 @@ impl Credential<Pending> {
         let request = Request::build(spec, &key)?;
         let asked = Asked {
             public_key: key.public_key().clone(),
-            names: spec.names.clone(),
+            // As the request holds them: building it wrote some in another form.
+            names: request.names().to_vec(),
             usages: spec.usages.clone(),
             is_ca: spec.is_ca,
             duration: None,

@@ -14,6 +14,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use der::Decode as _;
 use der::asn1::Uint;
 use jiff::{SignedDuration, Timestamp};
@@ -204,7 +206,7 @@ pub fn verify(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Vec<Warn
     if *leaf.public_key() != asked.public_key {
         return Err(VerifyError::Key);
     }
-    let (line, anchor) = line(issued)?;
+    let (line, anchor) = line(issued, now)?;
     verify_links(&line)?;
     for certificate in &line {
         verify_validity(certificate, now)?;
@@ -223,8 +225,9 @@ pub fn verify(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Vec<Warn
 }
 
 /// The chain, continued by the CA above it if there is one among those that were given; or the warning that there is
-/// none.
-fn line(issued: &Issued) -> Result<(Vec<&Certificate>, Option<Warning>), VerifyError> {
+/// none. Of several that signed its top, such as a root and its renewal with the same key, one that is valid now is
+/// taken, as clients do.
+fn line(issued: &Issued, now: Timestamp) -> Result<(Vec<&Certificate>, Option<Warning>), VerifyError> {
     let mut line: Vec<&Certificate> = issued.chain.certificates().iter().collect();
     let Some(top) = line.last().copied() else {
         return Ok((line, None));
@@ -232,21 +235,26 @@ fn line(issued: &Issued) -> Result<(Vec<&Certificate>, Option<Warning>), VerifyE
     if issued.ca.is_empty() || issued.ca.contains(top) {
         return Ok((line, None));
     }
-    let mut refused = None;
+    let (mut anchor, mut refused) = (None, None);
     for ca in issued.ca.certificates().iter().filter(|ca| top.names_issuer(ca)) {
         match top.verify_issued_by(ca) {
-            Ok(()) => {
-                line.push(ca);
-                return Ok((line, None));
+            Ok(()) if ca.is_valid_at(now) => {
+                anchor = Some(ca);
+                break;
             }
+            Ok(()) => anchor = anchor.or(Some(ca)),
             Err(source) => {
                 refused = Some(VerifyError::Link { subject: top.subject(), issuer: ca.subject(), source });
             }
         }
     }
-    match refused {
-        Some(refused) => Err(refused),
-        None => Ok((line, Some(Warning::NoAnchor { top: top.subject() }))),
+    match (anchor, refused) {
+        (Some(anchor), _) => {
+            line.push(anchor);
+            Ok((line, None))
+        }
+        (None, Some(refused)) => Err(refused),
+        (None, None) => Ok((line, Some(Warning::NoAnchor { top: top.subject() }))),
     }
 }
 
@@ -285,25 +293,24 @@ fn verify_validity(certificate: &Certificate, now: Timestamp) -> Result<(), Veri
 }
 
 fn verify_names(asked: &Asked, leaf: &Certificate) -> Result<(), VerifyError> {
-    let present = |name: &&SubjectAltName| leaf.names().iter().any(|present| same_name(name, present));
-    let missing: Vec<String> =
-        asked.names.iter().filter(|name| !present(name)).map(SubjectAltName::to_string).collect();
+    // A request has room for thousands of names, too many to hold each against each.
+    let present: HashSet<SubjectAltName> = leaf.names().iter().map(folded).collect();
+    let missing = asked.names.iter().filter(|name| !present.contains(&folded(name)));
+    let missing: Vec<String> = missing.map(SubjectAltName::to_string).collect();
     if missing.is_empty() { Ok(()) } else { Err(VerifyError::Names { missing: missing.join(", ") }) }
 }
 
-/// Whether two names are one: the case of domains has no meaning (RFC 5280 §7.2, §7.5), and CAs may change it.
-fn same_name(one: &SubjectAltName, other: &SubjectAltName) -> bool {
-    match (one, other) {
-        (SubjectAltName::Dns(one), SubjectAltName::Dns(other)) => one.eq_ignore_ascii_case(other),
-        (SubjectAltName::Email(one), SubjectAltName::Email(other)) => {
-            match (one.rsplit_once('@'), other.rsplit_once('@')) {
-                (Some((local, host)), Some((other_local, other_host))) => {
-                    local == other_local && host.eq_ignore_ascii_case(other_host)
-                }
-                _ => one == other,
-            }
-        }
-        _ => one == other,
+/// The form that is the same for two names exactly when they are one: the case of domains has no meaning (RFC 5280
+/// §7.2, §7.5), and CAs may change it; IPv6 addresses that stand for IPv4 ones may be written as those.
+fn folded(name: &SubjectAltName) -> SubjectAltName {
+    match name {
+        SubjectAltName::Dns(name) => SubjectAltName::Dns(name.to_ascii_lowercase()),
+        SubjectAltName::Email(address) => SubjectAltName::Email(match address.rsplit_once('@') {
+            Some((local, host)) => format!("{local}@{}", host.to_ascii_lowercase()),
+            None => address.clone(),
+        }),
+        SubjectAltName::Ip(address) => SubjectAltName::Ip(address.to_canonical()),
+        other => other.clone(),
     }
 }
 

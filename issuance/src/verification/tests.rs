@@ -95,6 +95,22 @@ fn check_2_one_of_several_cas_of_the_same_name_is_enough() {
 }
 
 #[test]
+fn check_2_a_renewed_root_is_enough_beside_the_expired_one_of_the_same_key() {
+    let mut issued = case().issued();
+    let own = key(3);
+    let expired = Maker { hours: (-9, -1), ..Maker::ca("root", &own, None) }.make();
+    let renewed = issued.ca.certificates().to_vec();
+    for roots in
+        [[vec![expired.clone()], renewed.clone()].concat(), [renewed, vec![expired.clone()]].concat()]
+    {
+        issued.ca = Bundle::of(roots);
+        assert_eq!(verify(&issued, &case().asked, now()), Ok(Vec::new()));
+    }
+    issued.ca = Bundle::of(vec![expired]);
+    assert!(matches!(verify(&issued, &case().asked, now()), Err(VerifyError::NotValid { .. })));
+}
+
+#[test]
 fn check_2_an_upper_certificate_that_is_no_ca_is_refused() {
     let no_ca = |constraints| {
         Box::new(move |maker: Maker<'_>| Maker { constraints, ..maker }.make())
@@ -185,6 +201,35 @@ fn check_4_a_missing_name_is_refused_and_an_added_one_is_not() {
     assert_eq!(asking(vec![dns("A.TEST")]).verify(), Ok(Vec::new()), "CAs may write domains in lower case");
     assert_eq!(asking(vec![SubjectAltName::Email("U@A.test".to_owned())]).verify(), Ok(Vec::new()));
     assert_eq!(asking(Vec::new()).verify(), Ok(Vec::new()));
+}
+
+#[test]
+fn check_4_an_address_is_present_in_either_of_its_forms() {
+    let ip = |text: &str| SubjectAltName::Ip(text.parse().unwrap());
+    let leaf = |maker: Maker<'_>| {
+        let names = vec![SubjectAltName::Ip("192.0.2.1".parse().unwrap())];
+        Maker { names, hours: (-1, 24), ..maker }.make()
+    };
+    let asking =
+        |name| Case { leaf: Box::new(leaf), asked: Asked { names: vec![name], ..case().asked }, ..case() };
+    asking(ip("192.0.2.2")).refused("the certificate lacks names that were asked for: IP:192.0.2.2");
+    asking(ip("::ffff:192.0.2.2"))
+        .refused("the certificate lacks names that were asked for: IP:::ffff:192.0.2.2");
+    assert_eq!(asking(ip("::ffff:192.0.2.1")).verify(), Ok(Vec::new()));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is tested is how long it takes")]
+fn check_4_thousands_of_names_are_compared_in_no_time() {
+    let names = |prefix: &str| -> Vec<SubjectAltName> {
+        (0..20_000).map(|number| SubjectAltName::Dns(format!("{prefix}{number}.test"))).collect()
+    };
+    let leaf = Maker { names: names("n"), ..Maker::leaf("leaf", &key(1), ("ca", &key(2))) }.make();
+    let asked = Asked { names: names("N"), ..case().asked };
+    let start = std::time::Instant::now();
+    assert_eq!(verify_names(&asked, &leaf), Ok(()));
+    // Each against each would be two hundred million comparisons: many seconds in a build without optimisation.
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
 #[test]
