@@ -28,6 +28,10 @@ pub const CLUSTER: [Package; 9] = [
 /// What building static programs needs.
 pub const IMAGES: [Package; 1] = [("musl-tools", "/usr/bin/musl-gcc")];
 
+/// What the tests of the issuance core ask for a second opinion, and what their fuzzer is built with.
+pub const PEERS: [Package; 3] =
+    [("openssl", "/usr/bin/openssl"), ("default-jre-headless", "/usr/bin/keytool"), ("g++", "/usr/bin/g++")];
+
 /// Installs those of `packages` whose file is missing.
 ///
 /// # Errors

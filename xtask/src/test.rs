@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use e2e::cargo::Program;
 use e2e::cluster::{Cluster, Config, Name, Placement, SHARED};
-use e2e::{cargo, install, paths, progress};
+use e2e::{cargo, install, packages, paths, progress};
 
 /// The cluster of a test run. It has a name of its own, so that a developer's cluster is left alone.
 const CLUSTER: &str = "signet-test";
@@ -74,6 +74,7 @@ fn pure(stages: &mut Stages) -> anyhow::Result<()> {
     })?;
     stages.run("generated files", crate::golden::check)?;
     stages.run("dependencies", dependencies)?;
+    packages::ensure(&packages::PEERS)?;
     let programs = stages.run("building the tests", || test_programs(false))?;
     stages.run("unit tests", || {
         run_all(programs.iter().filter(|program| !needs_cluster(program)).map(|program| test(program, &[])))
