@@ -1,7 +1,7 @@
 //! Keystores that we write, read by Java's keytool, by OpenSSL and by Go's libraries, and theirs read by us.
 //!
-//! keytool, openssl and Go must be installed. `SIGNET_SKIP_KEYSTORE_PEERS=1` leaves these tests out where they are not.
-//! The Go program `e2e/interop` is built here unless `SIGNET_INTEROP` names it.
+//! keytool, openssl and Go must be installed. The Go program `e2e/interop` is built here unless `SIGNET_INTEROP` names
+//! it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic, and its helpers are tests too")]
 #![allow(clippy::disallowed_methods, reason = "the peers read files; only the crate itself does no IO")]
@@ -116,10 +116,9 @@ fn password() -> Password {
     Password::new(PASSWORD.as_bytes()).unwrap()
 }
 
-/// A folder for the files of one test; `None` when the peers are left out by the variable.
-fn folder() -> Option<TempDir> {
-    let skipped = std::env::var_os("SIGNET_SKIP_KEYSTORE_PEERS").is_some_and(|value| value == "1");
-    (!skipped).then(|| TempDir::new().unwrap())
+/// A folder for the files of one test.
+fn folder() -> TempDir {
+    TempDir::new().unwrap()
 }
 
 fn write(folder: &TempDir, name: &str, content: &SecretBytes) -> PathBuf {
@@ -131,12 +130,8 @@ fn write(folder: &TempDir, name: &str, content: &SecretBytes) -> PathBuf {
 /// What a program prints, when it succeeds.
 fn run(command: &mut Command, install: &str) -> String {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().unwrap_or_else(|error| {
-        panic!(
-            "starting {program}: {error}. Install {install}, or leave these tests out with \
-             SIGNET_SKIP_KEYSTORE_PEERS=1"
-        )
-    });
+    let output =
+        command.output().unwrap_or_else(|error| panic!("starting {program}: {error}. Install {install}"));
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} says\n{text}{errors}");
     // Programs write keys and certificates to the one stream and remarks to the other.
@@ -163,7 +158,7 @@ fn certificates(text: &str) -> Vec<Certificate> {
 
 /// keytool must list the key with its chain, and give the key out under its password.
 fn check_java_key_store(format: Format, kind: KeyAlgorithm) {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(kind);
     write(&folder, "store", &format.key_store(&parts));
     let store = ["-storetype", format.java(), "-keystore", "store", "-storepass", PASSWORD];
@@ -224,7 +219,7 @@ fn java_reads_jks_key_stores() {
 
 #[test]
 fn java_refuses_a_wrong_password() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(P256);
     for format in [LEGACY_RC2, MODERN_2023, Format::Jks] {
         write(&folder, "store", &format.trust_store(&parts));
@@ -241,7 +236,7 @@ fn java_refuses_a_wrong_password() {
 /// Both CAs must be listed as trusted, although they have one subject.
 #[test]
 fn java_reads_trust_stores() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(P256);
     for format in [LEGACY_RC2, LEGACY_DES, MODERN_2023, Format::Jks] {
         write(&folder, "store", &format.trust_store(&parts));
@@ -260,7 +255,7 @@ fn java_reads_trust_stores() {
 /// The CAs in a JKS key store are entries of their own, beside the key.
 #[test]
 fn java_finds_the_cas_beside_the_key_in_jks() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     write(&folder, "store", &Format::Jks.key_store(&Parts::new(P256)));
     let listed =
         keytool(&folder, &["-list", "-storetype", "JKS", "-keystore", "store", "-storepass", PASSWORD]);
@@ -271,7 +266,7 @@ fn java_finds_the_cas_beside_the_key_in_jks() {
 /// Java's passwords are characters, not octets: beyond ASCII a wrong encoding shows.
 #[test]
 fn java_reads_a_password_that_is_not_ascii() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(P256);
     let text = "pässwörd €";
     let password = Password::new(text.as_bytes()).unwrap();
@@ -293,7 +288,7 @@ fn java_reads_a_password_that_is_not_ascii() {
 
 /// OpenSSL names the algorithms that it meets, so this also proves that each profile is what it says.
 fn check_openssl(format: Format, kind: KeyAlgorithm, arguments: &[&str], lines: &[&str]) {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(kind);
     write(&folder, "store", &format.key_store(&parts));
     let pass = format!("pass:{PASSWORD}");
@@ -351,7 +346,7 @@ fn openssl_reads_modern_2026_but_for_its_check() {
 /// Go's libraries are those that the peer writes its keystores with, and they know PBMAC1.
 #[test]
 fn go_reads_all_formats() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(RSA);
     let formats = [LEGACY_RC2, LEGACY_DES, MODERN_2023, MODERN_2026, Format::Jks];
     for (number, format) in formats.into_iter().enumerate() {
@@ -391,7 +386,7 @@ fn go_program() -> PathBuf {
 
 /// A key store of keytool's with one key.
 fn check_from_java(arguments: &[&str], kind: &str) {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let make = [
         "-genkeypair",
         "-keyalg",
@@ -437,7 +432,7 @@ fn key_stores_of_java_are_read() {
 
 #[test]
 fn key_stores_of_openssl_are_read() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let parts = Parts::new(RSA);
     write(&folder, "key", &parts.key.to_pem(KeyEncoding::Pkcs8));
     fs::write(folder.path().join("chain"), parts.chain.to_pem()).unwrap();
