@@ -162,6 +162,15 @@ fn bound(text: &[u8], limit: Limit) -> Result<(), PemError> {
     Ok(())
 }
 
+/// Decodes into memory that is zeroed on failure too: what precedes the damage may be most of a key.
+fn decode(base64: &[u8]) -> Option<SecretBytes> {
+    let mut content = Zeroizing::new(vec![0; base64::decoded_len_estimate(base64.len())]);
+    let length = STANDARD.decode_slice(base64, &mut content).ok()?;
+    content.truncate(length);
+    // The vector itself changes hands; nothing is copied.
+    Some(SecretBytes::new(std::mem::take(&mut *content)))
+}
+
 /// Walks a text once, from block to block.
 struct Blocks<'a> {
     rest: &'a [u8],
@@ -209,9 +218,9 @@ impl<'a> Blocks<'a> {
         for _ in 0..lines {
             base64.extend_from_slice(self.line().unwrap_or_default());
         }
-        let content = STANDARD.decode(base64.as_slice()).map_err(|_| damaged("its content is not base64"))?;
+        let content = decode(&base64).ok_or_else(|| damaged("its content is not base64"))?;
         self.rest = ahead.rest;
-        Ok(Block { label: label.to_owned(), content: SecretBytes::new(content) })
+        Ok(Block { label: label.to_owned(), content })
     }
 }
 
