@@ -124,8 +124,8 @@ fn decide(
         }
     };
     applicable(&live.fields)?;
-    let fields: Vec<Field> =
-        live.fields.bundles().into_iter().map(|current| Field::new(current, &source, now)).collect();
+    let current = live.fields.bundles().into_iter();
+    let fields = current.map(|current| Field::new(current, &source, now)).collect::<Result<Vec<_>, _>>()?;
     let expires = fields.iter().filter_map(Field::expires).min();
     if fields.iter().all(|field| field.in_sync) {
         return Ok(Planned { plan: Plan::InSync, expires });
@@ -180,16 +180,16 @@ struct Field {
 }
 
 impl Field {
-    fn new(current: &[u8], source: &Bundle, now: Timestamp) -> Self {
+    fn new(current: &[u8], source: &Bundle, now: Timestamp) -> Result<Self, Refusal> {
         let present = Bundle::parse(current).ok();
         // Certificates are compared, not text: comments in a good bundle are no reason to write.
         let existing = match &present {
             Some(bundle) => bundle.clone(),
-            None => salvage(current),
+            None => salvage(current)?,
         };
         let bundle = Bundle::merge(&existing, source, now);
         let in_sync = present.is_some_and(|bundle_now| bundle_now.certificates() == bundle.certificates());
-        Self { bundle, in_sync }
+        Ok(Self { bundle, in_sync })
     }
 
     fn expires(&self) -> Option<Timestamp> {
@@ -199,25 +199,14 @@ impl Field {
 }
 
 /// The certificates of a damaged bundle that can still be read. The API server skips what it cannot read, so it may
-/// trust them today, and a server may depend on that.
-fn salvage(damaged: &[u8]) -> Bundle {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
-    let text = String::from_utf8_lossy(damaged);
-    let mut rest = text.as_ref();
-    let mut readable = Vec::new();
-    while let Some((_, after)) = rest.split_once(BEGIN) {
-        let Some((body, behind)) = after.split_once(END) else {
-            break;
-        };
-        rest = behind;
-        // A block that lacks its end swallows the beginning of the next one, which may be sound.
-        let body = body.rsplit(BEGIN).next().unwrap_or(body);
-        // One by one, so that a bundle above our limits loses nothing either.
-        let block = format!("{BEGIN}{body}{END}\n");
-        readable.extend(pem::certificates(block.as_bytes(), Limit::CERTIFICATE).into_iter().flatten());
-    }
-    Bundle::of(readable)
+/// trust them today, and a server may depend on that: all of them stay, or nothing is written.
+fn salvage(damaged: &[u8]) -> Result<Bundle, Refusal> {
+    let readable = pem::readable_certificates(damaged, Limit::OBJECT).map_err(|error| {
+        let text =
+            format!("a bundle of the target is too large to be read: {error}; remove what nobody needs");
+        Refusal::new(Reason::BundleTooLarge, text)
+    })?;
+    Ok(Bundle::of(readable.certificates))
 }
 
 #[cfg(test)]
@@ -408,6 +397,26 @@ mod tests {
         assert!(present.len() > Limit::BUNDLE.bytes, "{}", present.len());
         let refused = plan(&webhooks(&[&present]), &wanted(), &source(&pem(&[&root("ca", 1)])), now());
         assert!(shown(&refused).starts_with("BundleTooLarge: a bundle would have 801 "), "{refused:?}");
+    }
+
+    #[test]
+    fn a_damaged_bundle_above_every_bound_is_refused_rather_than_cut() {
+        let ca = source(&pem(&[&root("ca", 1)]));
+        let block = "-----BEGIN A-----\n";
+        let text = format!("{}{}", pem(&[&root("own", 1)]), block.repeat(Limit::OBJECT.blocks));
+        check(
+            &webhooks(&[&text]),
+            &wanted(),
+            &ca,
+            "BundleTooLarge: a bundle of the target is too large to be read: more than 5000 PEM blocks; remove what nobody needs",
+        );
+        let text = "x".repeat(Limit::OBJECT.bytes + 1);
+        check(
+            &webhooks(&[&text]),
+            &wanted(),
+            &ca,
+            "BundleTooLarge: a bundle of the target is too large to be read: 1572865 bytes of PEM are more than the 1572864 allowed; remove what nobody needs",
+        );
     }
 
     #[test]

@@ -25,6 +25,9 @@ impl Limit {
     pub const CHAIN: Self = Self { bytes: 95_000, blocks: 20 };
     /// A trust bundle.
     pub const BUNDLE: Self = Self { bytes: 330_000, blocks: 1_000 };
+    /// All that a field of a Kubernetes object can hold, for [`readable_certificates`]: etcd takes requests of at most
+    /// 1.5 MiB, in which so many certificates of the smallest kind (some 400 bytes of text) have no room.
+    pub const OBJECT: Self = Self { bytes: 1_572_864, blocks: 5_000 };
 }
 
 /// Why a text is not the PEM that was wanted.
@@ -116,6 +119,54 @@ pub fn certificates(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemEr
         found.push(certificate.map_err(|source| PemError::Certificate { position, source })?);
     }
     if found.is_empty() { Err(PemError::Empty) } else { Ok(found) }
+}
+
+/// What can be read of a text that may be damaged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Readable {
+    /// The certificates, in their order.
+    pub certificates: Vec<Certificate>,
+    /// How many blocks begin in the text and are no certificates that can be read, whatever else they may be.
+    pub skipped: usize,
+}
+
+/// Decodes the certificates that can be read and passes over everything else, for texts of which something must be
+/// kept although [`certificates`] refuses them. One block is bounded by [`Limit::CERTIFICATE`]; a larger one is passed
+/// over.
+///
+/// A block ends at its END line, wherever that stands in a line, or else where the next one begins: a missing or joined
+/// line costs no more than the block that it belongs to.
+///
+/// # Errors
+/// [`PemError::TooLong`] or [`PemError::TooMany`] when `limit` is exceeded, the skipped blocks counted: what is read is
+/// everything or nothing.
+pub fn readable_certificates(text: &[u8], limit: Limit) -> Result<Readable, PemError> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    const END: &[u8] = b"-----END CERTIFICATE-----";
+    bound(text, limit)?;
+    let mut found = Readable::default();
+    let (_, mut rest) = split(text, BEGIN, 0);
+    while !rest.is_empty() {
+        if found.certificates.len() + found.skipped == limit.blocks {
+            return Err(PemError::TooMany { limit: limit.blocks });
+        }
+        let (block, more) = split(rest, BEGIN, BEGIN.len());
+        rest = more;
+        let (inside, end) = split(block, END, 0);
+        let block = block.get(..inside.len() + END.len().min(end.len())).unwrap_or(block);
+        match certificates(block, Limit::CERTIFICATE) {
+            Ok(mut one) => found.certificates.append(&mut one),
+            Err(_) => found.skipped += 1,
+        }
+    }
+    Ok(found)
+}
+
+/// Splits before the first `mark` that stands at `from` or behind it; the second part is empty when there is none.
+fn split<'a>(text: &'a [u8], mark: &[u8], from: usize) -> (&'a [u8], &'a [u8]) {
+    let behind = text.get(from..).unwrap_or_default();
+    let at = behind.windows(mark.len()).position(|window| window == mark);
+    at.and_then(|at| text.split_at_checked(from + at)).unwrap_or((text, &[]))
 }
 
 /// Writes one block: lines of 64 characters, each ended by a newline.
@@ -294,6 +345,52 @@ mod tests {
                 assert_eq!(block.content.expose(), der);
             }
         }
+    }
+
+    /// What can be read of `text`, by name, and how many blocks were passed over.
+    fn check_readable(text: &str, names: &[&str], skipped: usize) {
+        let found = readable_certificates(text.as_bytes(), Limit::OBJECT).unwrap();
+        let read: Vec<_> = found.certificates.iter().filter_map(Certificate::common_name).collect();
+        assert_eq!(read, names, "{text}");
+        assert_eq!(found.skipped, skipped, "{text}");
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_damaged_text_is_read() {
+        let key = crate::testing::key(1);
+        let make = |name| crate::testing::Maker::ca(name, &key, None).make().to_pem();
+        let (a, b) = (make("a"), make("b"));
+        let unfinished = "-----BEGIN CERTIFICATE-----\nMIIB\n";
+        let foreign = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+        let not_base64 = "-----BEGIN CERTIFICATE-----\nMII!\n-----END CERTIFICATE-----\n";
+        let large = encode("CERTIFICATE", &vec![0; Limit::CERTIFICATE.bytes]);
+        check_readable("", &[], 0);
+        check_readable("words", &[], 0);
+        check_readable("-----BEGIN ", &[], 1);
+        check_readable("-----END CERTIFICATE-----", &[], 0);
+        check_readable(&format!("{unfinished}{unfinished}"), &[], 2);
+        check_readable(&format!("{foreign}{not_base64}{large}"), &[], 3);
+        check_readable(&format!("{a}{b}"), &["a", "b"], 0);
+        check_readable(&format!("{a}{unfinished}{b}{foreign}"), &["a", "b"], 2);
+        check_readable(&format!("{foreign}{not_base64}{a}note\n{large}{b}{unfinished}"), &["a", "b"], 4);
+        check_readable(&format!("{a}{}", b.replace('\n', "\r\n")), &["a", "b"], 0);
+        // Files that were joined although the first one lacks its last newline.
+        check_readable(&format!("{}{b}", a.trim_end()), &["a", "b"], 0);
+        check_readable(&format!("{} and more\n{b}", a.trim_end()), &["a", "b"], 0);
+    }
+
+    #[test]
+    fn damaged_texts_above_the_bound_are_refused_rather_than_cut() {
+        let certificate = crate::testing::authority(|maker| maker).certificate().to_pem();
+        let text = format!("{certificate}-----BEGIN A-----\n{certificate}");
+        let check = |bytes, blocks| {
+            let found = readable_certificates(text.as_bytes(), Limit { bytes, blocks });
+            found.map(|found| (found.certificates.len(), found.skipped))
+        };
+        assert_eq!(check(text.len(), 3), Ok((2, 1)));
+        assert_eq!(check(text.len(), 2), Err(PemError::TooMany { limit: 2 }));
+        let limit = text.len() - 1;
+        assert_eq!(check(limit, 3), Err(PemError::TooLong { bytes: text.len(), limit }));
     }
 
     #[test]
