@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use issuance::jitter::Jitter;
 use issuance::renewal::renewal_time;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -131,12 +132,12 @@ pub fn plan(
     not_before: Timestamp,
     not_after: Timestamp,
 ) -> Validity {
-    let latest = renewal_time(issued_at, not_before, not_after, spec.attributes.renew_before);
-    let remaining = not_after.duration_since(issued_at);
-    let earlier = jitter(&spec.id, not_after.duration_since(not_before));
-    // As without jitter, never in the first third of what remains.
-    let earliest = issued_at.saturating_add(remaining / 3).unwrap_or(latest);
-    let renew_at = latest.saturating_sub(earlier).unwrap_or(latest).max(earliest).min(latest);
+    let renewal = |renew_before| renewal_time(issued_at, not_before, not_after, renew_before);
+    let margin = not_after.duration_since(renewal(spec.attributes.renew_before));
+    // Always the same for a volume.
+    let jitter = Jitter::of(&[spec.id.as_str().as_bytes()]);
+    let earlier = jitter.within(not_after.duration_since(not_before) / JITTER_DIVISOR);
+    let renew_at = renewal(Some(margin.saturating_add(earlier)));
     Validity { issued_at, not_before, not_after, renew_at }
 }
 
@@ -144,20 +145,6 @@ pub fn plan(
 pub fn backoff(failures: u32) -> SignedDuration {
     let doublings = failures.saturating_sub(1).min(16);
     BACKOFF_MIN.saturating_mul(1 << doublings).min(BACKOFF_MAX)
-}
-
-/// From nothing to a tenth of the lifetime, always the same for a volume.
-fn jitter(id: &VolumeId, lifetime: SignedDuration) -> SignedDuration {
-    // FNV-1a with the last steps of MurmurHash3, which carry every bit everywhere: ids may differ in one character.
-    let mut hash = id
-        .as_str()
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^= hash >> 16;
-    let part = f64::from(hash) / f64::from(u32::MAX);
-    (lifetime / JITTER_DIVISOR).mul_f64(part)
 }
 
 #[cfg(test)]
@@ -193,6 +180,24 @@ mod tests {
         let spec = testing::spec("csi-1", "/pods/a/mount");
         let renew_at = plan(&spec, at(0), at(-60), at(9)).renew_at;
         assert!(renew_at >= at(3), "{renew_at}");
+    }
+
+    #[test]
+    fn any_life_is_renewed_between_its_first_third_and_the_moment_without_jitter() {
+        for lifetime in (1..200).chain([3_600, 86_400, 7_776_000]) {
+            let margins = [0, 1, lifetime / 2, lifetime * 19 / 20, lifetime, lifetime * 2];
+            let margins = margins.map(|margin| Some(SignedDuration::from_secs(margin)));
+            for renew_before in margins.into_iter().chain([None]) {
+                let mut spec = testing::spec("csi-1", "/pods/a/mount");
+                spec.attributes.renew_before = renew_before;
+                let renew_at = plan(&spec, at(0), at(0), at(lifetime)).renew_at;
+                let latest = renewal_time(at(0), at(0), at(lifetime), renew_before);
+                assert!(
+                    at(lifetime / 3) <= renew_at && renew_at <= latest,
+                    "{lifetime} s, {renew_before:?}: {renew_at}, {latest} at the latest"
+                );
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
