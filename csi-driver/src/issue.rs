@@ -88,7 +88,7 @@ impl Issuance {
             Some(key) => key,
             None => self.keys.new_key(attributes.key).await?,
         };
-        let pending = build(key, request_spec(attributes)).await?;
+        let pending = build(key, request_spec(attributes)).await?.asking_for(attributes.duration);
         drop(timer);
 
         let _timer = self.metrics.phase(Phase::Sign);
