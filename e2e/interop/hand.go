@@ -112,6 +112,11 @@ func frameRequests() []draft {
 	}
 }
 
+// paddedName has a common name under an identifier with a superfluous octet.
+func paddedName() []byte {
+	return seq(set(seq(tlv(tagOID, []byte{0x55, 0x80, 0x04, 0x03}), utf8("x"))))
+}
+
 // paddedR puts a zero octet in front of r, whether or not there is one.
 func paddedR(signature []byte) []byte {
 	var parts []asn1.RawValue
@@ -132,6 +137,11 @@ func fieldRequests() []draft {
 	}
 	key := func(name, about string, change func(spki []byte) []byte) draft {
 		return changedRequest("key-"+name, about, func(r *request) { r.key = change(r.key) })
+	}
+	form := func(name, kind, about string, change func(spki []byte) []byte) draft {
+		return byHand("request", "key-"+name, about, func() []byte {
+			return newRequest(goKey(kind)).with(func(r *request) { r.key = change(r.key) }).der()
+		}).refused("the key would be copied into a certificate that Go cannot read")
 	}
 	point := func(change func([]byte) []byte) func([]byte) []byte {
 		return func(spki []byte) []byte {
@@ -183,7 +193,7 @@ func fieldRequests() []draft {
 		subject("huge-oid", "an attribute type of two thousand octets",
 			seq(set(seq(tlv(tagOID, bytes.Repeat([]byte{0x81}, 1999), []byte{1}), utf8("x"))))).refused("no identifier is that long"),
 		subject("padded-oid", "an identifier with a superfluous octet",
-			seq(set(seq(tlv(tagOID, []byte{0x55, 0x80, 0x04, 0x03}), utf8("x"))))).refused(notDER),
+			paddedName()).refused(notDER),
 		subject("cut-oid", "an identifier that ends inside a number",
 			seq(set(seq(tlv(tagOID, []byte{0x55, 0x04, 0x83}), utf8("x"))))).refused("truncated"),
 		subject("empty-oid", "an identifier without octets", seq(set(seq(tlv(tagOID), utf8("x"))))).refused("truncated"),
@@ -202,6 +212,21 @@ func fieldRequests() []draft {
 		key("unknown", "a key of an unknown kind", func(spki []byte) []byte {
 			return seq(seq(oid("1.2.3.4")), elements(content(spki))[1])
 		}).refused("not a key that we know"),
+		form("compressed", "p256", "a point of which one coordinate and a sign are written", func(spki []byte) []byte {
+			parts := elements(content(spki))
+			point := content(parts[1])[1:]
+			return seq(parts[0], bits(join([]byte{2 + point[64]&1}, point[1:33])))
+		}),
+		form("nested-p256", "p256", "the whole key inside the BIT STRING of the key", nestedKey),
+		form("nested-p521", "p521", "the whole key inside the BIT STRING of the key", nestedKey),
+		form("nested-ed25519", "ed25519", "the whole key inside the BIT STRING of the key", nestedKey),
+		form("nested-rsa", "rsa-2048", "the whole key inside the BIT STRING of the key", nestedKey),
+		form("rsa-no-null", "rsa-2048", "an RSA key without the NULL parameters", func(spki []byte) []byte {
+			return seq(seq(oid(oidRSA)), elements(content(spki))[1])
+		}),
+		form("ed25519-null", "ed25519", "an Ed25519 key with NULL parameters", func(spki []byte) []byte {
+			return seq(seq(oid(oidEd25519), null()), elements(content(spki))[1])
+		}),
 		key("trailing", "an element behind the key", func(spki []byte) []byte { return seq(content(spki), null()) }).refused(notDER),
 		attributes("missing", "no attributes, which RFC 2986 wants even when empty", nil).
 			refused("RFC 2986 §4.1: the attributes are not optional"),
@@ -224,6 +249,9 @@ func fieldRequests() []draft {
 			context(0, seq(oid("1.3.6.1.4.1.311.2.1.14"), set(seq(altName(dnsName("a.test"))))))),
 	}
 }
+
+// nestedKey puts a whole SubjectPublicKeyInfo where its own bits were.
+func nestedKey(spki []byte) []byte { return seq(elements(content(spki))[0], bits(spki)) }
 
 // elements splits concatenated elements.
 func elements(der []byte) [][]byte {
@@ -254,6 +282,7 @@ func brokenExtensions() []struct {
 	raw := func(identifier string, value []byte) []byte { return extension(identifier, false, value) }
 	names := altName(dnsName("a.test"))
 	const malformed = "an extension that we read must be whole"
+	const minimal = "X.690 §8.19.2: an identifier has one encoding, and another one would pass by the rules on it"
 	return []broken{
 		bad("repeated-names", "two extensions of alternative names", "RFC 5280 §4.2: each extension once", names, altName(dnsName("b.test"))),
 		bad("repeated-same", "the same extension twice", "RFC 5280 §4.2: each extension once", names, names),
@@ -266,6 +295,13 @@ func brokenExtensions() []struct {
 		bad("names-email-not-ascii", "an e-mail address in UTF-8", "RFC 5280 §4.2.1.6: IA5String", altName(primitive(1, []byte("bü@a.test")))),
 		bad("names-uri-not-ascii", "a URI in UTF-8", "RFC 5280 §4.2.1.6: IA5String", altName(primitive(6, []byte("https://bücher.test")))),
 		bad("names-trailing", "octets behind the alternative names", malformed, raw(oidAltName, join(seq(dnsName("a.test")), null()))),
+		bad("names-registered-padded", "a registered identifier with a superfluous octet", minimal, altName(primitive(8, []byte{0x2a, 0x80, 0x03}))),
+		bad("names-directory-padded", "a directory name with a superfluous octet in an identifier", minimal,
+			altName(context(4, paddedName()))),
+		bad("padded", "alternative names under an identifier with a superfluous octet", minimal,
+			seq(tlv(tagOID, []byte{0x55, 0x1d, 0x80, 0x11}), octets(seq(dnsName("a.test"))))),
+		bad("purposes-padded", "a purpose with a superfluous octet", minimal,
+			raw(oidPurposes, seq(tlv(tagOID, []byte{0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x80, 0x01})))),
 		bad("names-truncated", "alternative names that are cut", malformed, raw(oidAltName, seq(dnsName("a.test"))[:6])),
 		bad("names-long-length", "alternative names with a length of more octets than needed", malformed, raw(oidAltName, longLength(tagSequence, dnsName("a.test")))),
 		bad("names-indefinite", "alternative names of indefinite length", malformed, raw(oidAltName, indefinite(tagSequence, dnsName("a.test")))),
@@ -285,6 +321,14 @@ func brokenExtensions() []struct {
 			seq(oid(oidAltName), tlv(tagBoolean, []byte{1}), octets(seq(dnsName("a.test"))))),
 		bad("name-constraints-junk", "name constraints that are text", malformed, raw(oidNameConstraints, utf8("x"))),
 	}
+}
+
+// takenFromIssuers are the broken extensions that are refused in a request, for they would be copied, and taken in a
+// certificate that somebody else made; with the reason why.
+var takenFromIssuers = map[string]string{
+	"names-empty":           "it names nobody, and other readers take it",
+	"purposes-empty":        "it restricts nothing, and other readers take it",
+	"name-constraints-junk": "a CA with them signs nothing and is warned about; a bundle may hold it",
 }
 
 // oddExtensions are unusual, yet whole.
@@ -363,7 +407,8 @@ func handCertificates() []draft {
 			c.body = func(parts ...[]byte) []byte { return indefinite(tagSequence, join(parts...)) }
 		}).refused("certificates are DER (RFC 5280 §4.1)"),
 		changed("version-1", "version 1, without extensions", func(c *certificate) { c.version, c.extensions = nil, nil }),
-		changed("version-1-extensions", "version 1 with extensions", func(c *certificate) { c.version = nil }).refused("RFC 5280 §4.1.2.9: version 3 alone has extensions"),
+		changed("version-1-extensions", "version 1 with extensions", func(c *certificate) { c.version = nil }).
+			refused("RFC 5280 §4.1.2.9: version 3 alone has extensions; Go passes over them"),
 		changed("version-4", "version 4", func(c *certificate) { c.version = context(0, integer(3)) }).refused("RFC 5280 §4.1 has versions 1 to 3"),
 		changed("serial-negative", "a negative serial number", func(c *certificate) { c.serial = integer(0x80, 1) }).refused(positive),
 		changed("serial-padded", "a serial number with a superfluous zero octet", func(c *certificate) { c.serial = integer(0, 1) }).refused("certificates are DER (RFC 5280 §4.1)"),
@@ -372,8 +417,7 @@ func handCertificates() []draft {
 		changed("unique-ids", "unique identifiers of issuer and subject", func(c *certificate) {
 			c.ids = join(tlv(0x81, []byte{0, 1}), tlv(0x82, []byte{0, 2}))
 		}),
-		changed("empty-extensions", "a list of extensions without any", func(c *certificate) { c.extensions = context(3, seq()) }).
-			refused("RFC 5280 §4.1: at least one extension"),
+		changed("empty-extensions", "a list of extensions without any", func(c *certificate) { c.extensions = context(3, seq()) }),
 		changed("empty-issuer", "no issuer", func(c *certificate) { c.issuer, c.subject = seq(), seq() }).
 			accepted("parsed; RFC 5280 §4.1.2.4 forbids it, and SelfSigned users get it with a note"),
 		changed("key-identifier-empty", "a key identifier without octets", func(c *certificate) {
@@ -395,9 +439,13 @@ func handCertificates() []draft {
 		dates("missing-end", "no end", from, nil).refused("RFC 5280 §4.1.2.5: two instants"),
 	}
 	for _, broken := range brokenExtensions() {
-		drafts = append(drafts, changed("ext-"+broken.name, broken.about, func(c *certificate) {
+		draft := changed("ext-"+broken.name, broken.about, func(c *certificate) {
 			c.extensions = context(3, seq(broken.extensions))
-		}).refused(broken.because))
+		}).refused(broken.because)
+		if because, taken := takenFromIssuers[broken.name]; taken {
+			draft = draft.accepted(because)
+		}
+		drafts = append(drafts, draft)
 	}
 	for _, odd := range oddExtensions() {
 		drafts = append(drafts, changed("ext-"+odd.name, odd.about, func(c *certificate) {

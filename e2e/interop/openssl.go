@@ -267,6 +267,32 @@ func opensslCertificates() []draft {
 		certificate("sha1", "signed over SHA-1", recipe{key: "rsa-2048", arguments: []string{"-sha1"}}),
 		certificate("text", "a dump for people in front of the block", recipe{arguments: []string{"-text"}}),
 	}
+	pss := func(digest, salt string) []string {
+		return []string{"-" + digest, "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:" + salt}
+	}
+	const ca = "basicConstraints = critical,CA:TRUE\nsubjectKeyIdentifier = hash"
+	for _, digest := range []string{"sha1", "sha256", "sha384", "sha512"} {
+		drafts = append(drafts, certificate("pss-"+digest, "a root that signed itself with RSA-PSS",
+			recipe{key: "rsa-2048", extensions: ca, arguments: pss(digest, "digest")}))
+	}
+	drafts = append(drafts,
+		certificate("pss-long-salt", "a root that signed itself with RSA-PSS and the longest salt",
+			recipe{key: "rsa-2048", extensions: ca, arguments: pss("sha256", "max")}),
+		draft{
+			Case: Case{Name: "openssl-pss-leaf", Kind: "certificate", Maker: "openssl",
+				About: "a leaf that openssl-pss-issuer signed with RSA-PSS"},
+			make: func(scratch string) ([]byte, error) {
+				if _, err := pssIssuer(scratch); err != nil {
+					return nil, err
+				}
+				return recipe{subject: "CN = leaf", extensions: "subjectAltName = DNS:a.test",
+					arguments: append(pss("sha256", "digest"), "-CA", "pss-issuer.pem", "-CAkey", "rsa-2048.key")}.selfSigned(scratch)
+			},
+		},
+		draft{
+			Case: Case{Name: "openssl-pss-issuer", Kind: "certificate", Maker: "openssl", About: "the root of openssl-pss-leaf"},
+			make: pssIssuer,
+		})
 	for _, kind := range []string{
 		"rsa-2048", "rsa-3072", "rsa-4096", "p256", "p384", "p521", "ed25519", "rsa-1024", "secp256k1", "p224", "ed448",
 		"p256-explicit", "rsa-pss",
@@ -277,4 +303,19 @@ func opensslCertificates() []draft {
 			accepted("a bundle may hold roots with keys that we cannot use"))
 	}
 	return drafts
+}
+
+// pssIssuer makes the root of a chain, once in a scratch folder.
+func pssIssuer(scratch string) ([]byte, error) {
+	file := filepath.Join(scratch, "pss-issuer.pem")
+	if text, err := os.ReadFile(file); err == nil {
+		return text, nil
+	}
+	text, err := recipe{key: "rsa-2048", subject: "CN = PSS issuer",
+		extensions: "basicConstraints = critical,CA:TRUE\nsubjectKeyIdentifier = hash",
+		arguments:  []string{"-sha256", "-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:digest"}}.selfSigned(scratch)
+	if err != nil {
+		return nil, err
+	}
+	return text, os.WriteFile(file, text, 0o600)
 }

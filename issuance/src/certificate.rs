@@ -7,7 +7,7 @@ use std::sync::Arc;
 use der::Decode as _;
 use der::asn1::{Any, Int, ObjectIdentifier};
 use jiff::Timestamp;
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
 use x509_cert::time::Time;
 
 use crate::asn1::{Signed, TbsCertificate};
@@ -64,13 +64,14 @@ impl Certificate {
         let body = signed.body_der().map_err(malformed)?;
         let tbs = TbsCertificate::from_der(&body).map_err(malformed)?;
         // RFC 5280 §4.1.1.2: otherwise a signature could be passed off as one of another algorithm.
-        if tbs.signature != signed.algorithm {
+        if tbs.signature != signed.algorithm || !tbs.is_plausible() {
             return Err(CertificateError::Malformed);
         }
         let extensions = Extensions(tbs.extensions.unwrap_or_default());
+        extensions.check_distinct()?;
         let constraints = extensions.get::<BasicConstraints>()?;
-        let bits = extensions.get::<KeyUsage>()?;
-        let purposes = extensions.get::<ExtendedKeyUsage>()?;
+        let bits = extensions.key_usage()?;
+        let purposes = extensions.extended_key_usage()?;
         let key_identifier = extensions.get::<SubjectKeyIdentifier>()?;
         let parsed = Parsed {
             der: der.to_vec(),

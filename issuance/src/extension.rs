@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 
+use crate::asn1;
 use crate::constraint::{ConstraintError, NameConstraints};
 use crate::key::PublicKey;
 use crate::name::{self, NameError, SubjectAltName as Name};
@@ -131,14 +132,30 @@ impl Extensions {
     /// (§4.2.1.12).
     pub(crate) fn check_usages(&self) -> Result<(), ExtensionError> {
         self.key_usage()?;
-        if self.get::<ExtendedKeyUsage>()?.is_some_and(|usage| usage.0.is_empty()) {
-            return Err(ExtensionError::Malformed { oid: ExtendedKeyUsage::OID.to_string() });
+        match self.extended_key_usage()? {
+            Some(usage) if usage.0.is_empty() => {
+                Err(ExtensionError::Malformed { oid: ExtendedKeyUsage::OID.to_string() })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Checks that no extension is there twice (§4.2).
+    /// The purposes, each under the one encoding of its identifier.
+    pub(crate) fn extended_key_usage(&self) -> Result<Option<ExtendedKeyUsage>, ExtensionError> {
+        let usage = self.get::<ExtendedKeyUsage>()?;
+        match usage {
+            Some(usage) if !usage.0.iter().all(asn1::is_canonical) => {
+                Err(ExtensionError::Malformed { oid: ExtendedKeyUsage::OID.to_string() })
+            }
+            usage => Ok(usage),
+        }
+    }
+
+    /// Checks that no extension is there twice (§4.2), under one encoding of its identifier or another.
     pub(crate) fn check_distinct(&self) -> Result<(), ExtensionError> {
+        if let Some(padded) = self.0.iter().find(|extension| !asn1::is_canonical(&extension.extn_id)) {
+            return Err(ExtensionError::Malformed { oid: padded.extn_id.to_string() });
+        }
         let mut seen = HashSet::new();
         match self.0.iter().find(|extension| !seen.insert(extension.extn_id)) {
             Some(extension) => Err(ExtensionError::Repeated { oid: extension.extn_id.to_string() }),

@@ -100,7 +100,11 @@ pub(crate) fn attributes(name: &Any) -> Result<Vec<AttributeTypeAndValue>, NameE
         }
         for attribute in attributes {
             let read = attribute.to_der().and_then(|der| AttributeTypeAndValue::from_der(&der));
-            found.push(read.map_err(|_| NameError::Subject("an attribute is not a type and a value"))?);
+            let read = read.map_err(|_| NameError::Subject("an attribute is not a type and a value"))?;
+            if !asn1::is_canonical(&read.oid) {
+                return Err(NameError::Subject("the type of an attribute is not in the encoding of DER"));
+            }
+            found.push(read);
         }
     }
     Ok(found)
@@ -199,6 +203,8 @@ mod tests {
         check(&[0x30, 2, 0x31, 0], "a relative name is not a set of attributes");
         check(&[0x30, 4, 0x31, 2, 0x30, 0], "an attribute is not a type and a value");
         check(&[0x30, 4, 0x31, 2, 5, 0], "an attribute is not a type and a value");
+        let padded = [0x30, 13, 0x31, 11, 0x30, 9, 6, 4, 0x55, 0x80, 4, 3, 12, 1, b'x'];
+        check(&padded, "the type of an attribute is not in the encoding of DER");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::extension::{self, ExtensionError, Extensions};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{self, NameError, RequestedSubject, SubjectAltName};
 use crate::pem::{self, Limit, PemError};
-use crate::signature::{self, SignatureAlgorithm, SignatureError};
+use crate::signature::{self, FormError, SignatureAlgorithm, SignatureError, form};
 use crate::usage::Usages;
 
 /// The PEM label of a request (RFC 7468 §7).
@@ -82,6 +82,9 @@ pub enum RequestError {
     /// The request was not signed by the key in it.
     #[error("the certificate request is not signed by its own key")]
     Signature(#[from] SignatureError),
+    /// The key could not be copied into a certificate that other programs read.
+    #[error("the public key in the certificate request cannot be certified as it is")]
+    Form(#[from] FormError),
 }
 
 /// A request whose own signature was verified.
@@ -164,9 +167,11 @@ impl Request {
         if info.version != 0 {
             return Err(RequestError::Version(info.version));
         }
-        signature::verify(&signed, &info.public_key)?;
+        // An algorithm that certificates may be signed with is not always one that a request may.
         let signature_algorithm = SignatureAlgorithm::from_oid(signed.algorithm.oid)
             .ok_or_else(|| SignatureError::Algorithm(signed.algorithm.oid.to_string()))?;
+        signature::verify(&signed, &info.public_key)?;
+        form::check(&info.public_key)?;
         name::check(&info.subject)?;
         let extensions = extensions_of(&info)?;
         let names = extensions.names()?;
@@ -346,7 +351,7 @@ fn extensions_of(info: &RequestInfo) -> Result<Extensions, RequestError> {
     for attribute in asn1::elements(info.attributes.value()).map_err(malformed)? {
         let der = attribute.to_der().map_err(malformed)?;
         let attribute = Attribute::from_der(&der).map_err(malformed)?;
-        if attribute.values.tag() != Tag::Set {
+        if attribute.values.tag() != Tag::Set || !asn1::is_canonical(&attribute.oid) {
             return Err(RequestError::Malformed);
         }
         if attribute.oid == extension::EXTENSION_REQUEST {

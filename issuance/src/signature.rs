@@ -12,8 +12,14 @@ use spki::{AlgorithmIdentifierOwned, ObjectIdentifier, SubjectPublicKeyInfoOwned
 use crate::asn1::Signed;
 use crate::key::{Curve, KeyAlgorithm, RsaSize};
 
-/// The signature algorithms that we make and check, by the names of the API (`spec.signatureAlgorithm`). All RSA
-/// signatures are PKCS#1 v1.5; SHA-1 and MD5 are not here, and so nothing that they signed verifies.
+pub(crate) mod form;
+mod pss;
+
+pub use form::FormError;
+
+/// The signature algorithms that we make, by the names of the API (`spec.signatureAlgorithm`). All RSA signatures are
+/// PKCS#1 v1.5; those of RSA-PSS are checked in the certificates of others, but not made. SHA-1 and MD5 are not here,
+/// and so nothing that they signed verifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
     /// `SHA256WithRSA`.
@@ -167,16 +173,10 @@ pub enum SignatureError {
 
 /// Checks that `signed` was signed by the holder of `key`.
 pub(crate) fn verify(signed: &Signed, key: &SubjectPublicKeyInfoOwned) -> Result<(), SignatureError> {
-    let oid = signed.algorithm.oid;
-    let algorithm =
-        SignatureAlgorithm::from_oid(oid).ok_or_else(|| SignatureError::Algorithm(oid.to_string()))?;
-    let mismatch =
-        || SignatureError::Mismatch { algorithm: oid.to_string(), key: key.algorithm.oid.to_string() };
-    let verifier = verifier(algorithm, key).ok_or_else(mismatch)?;
-    let absent = signed.algorithm.parameters.as_ref().is_none_or(|parameters| *parameters == null());
-    if !absent || (algorithm == SignatureAlgorithm::Ed25519 && signed.algorithm.parameters.is_some()) {
-        return Err(SignatureError::Parameters(oid.to_string()));
-    }
+    let verifier = match signed.algorithm.oid {
+        pss::RSA_PSS => pss::verifier(&signed.algorithm, key)?,
+        _ => plain_verifier(&signed.algorithm, key)?,
+    };
     let bytes = |bits: &BitString| bits.as_bytes().map(<[u8]>::to_vec).ok_or(SignatureError::Invalid);
     let public = bytes(&key.subject_public_key)?;
     if key.algorithm.oid == RSA_KEY {
@@ -225,6 +225,24 @@ impl RsaPublicKey {
         let leading_zeros = octets.first().map_or(0, |octet| octet.leading_zeros());
         octets.len().saturating_mul(8).saturating_sub(usize::try_from(leading_zeros).unwrap_or(0))
     }
+}
+
+/// The check for an algorithm that its identifier names in full.
+fn plain_verifier(
+    identifier: &AlgorithmIdentifierOwned,
+    key: &SubjectPublicKeyInfoOwned,
+) -> Result<&'static dyn lc::VerificationAlgorithm, SignatureError> {
+    let oid = identifier.oid;
+    let algorithm =
+        SignatureAlgorithm::from_oid(oid).ok_or_else(|| SignatureError::Algorithm(oid.to_string()))?;
+    let mismatch =
+        || SignatureError::Mismatch { algorithm: oid.to_string(), key: key.algorithm.oid.to_string() };
+    let verifier = verifier(algorithm, key).ok_or_else(mismatch)?;
+    let absent = identifier.parameters.as_ref().is_none_or(|parameters| *parameters == null());
+    if !absent || (algorithm == SignatureAlgorithm::Ed25519 && identifier.parameters.is_some()) {
+        return Err(SignatureError::Parameters(oid.to_string()));
+    }
+    Ok(verifier)
 }
 
 fn verifier(

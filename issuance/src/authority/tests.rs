@@ -214,7 +214,7 @@ fn what_is_wrong_with_the_ca_or_its_issuer_is_not_the_requests_fault() {
     // GeneralSubtrees with one base: a registeredID, and a directoryName that is none.
     for base in [[0x88, 2, 0x2a, 3], [0xa4, 2, 0x31, 0]] {
         let subtree = [&[0x30, 8, 0xa0, 6, 0x30, 4], base.as_slice()].concat();
-        let constraints = x509_cert::ext::Extension {
+        let constraints = Extension {
             extn_id: der::asn1::ObjectIdentifier::new_unwrap("2.5.29.30"),
             critical: true,
             extn_value: der::asn1::OctetString::new(subtree).unwrap(),

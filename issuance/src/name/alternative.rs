@@ -122,7 +122,9 @@ impl SubjectAltName {
                 .ok_or(NameError::Alternative("an IP address has neither 4 nor 16 bytes")),
             (8, false) => {
                 ObjectIdentifier::from_bytes(name.value())
-                    .map_err(|_| NameError::Alternative("a registeredID is not an object identifier"))?;
+                    .ok()
+                    .filter(asn1::is_canonical)
+                    .ok_or(NameError::Alternative("a registeredID is not an object identifier"))?;
                 other(OtherKind::RegisteredId)
             }
             _ => Err(NameError::Alternative("its tag is not one of a general name")),
@@ -199,7 +201,8 @@ fn read_other_name(content: &[u8]) -> Result<Option<(String, String)>, NameError
     let [type_id, explicit] = elements.as_slice() else {
         return Err(malformed());
     };
-    let type_id = type_id.decode_as::<ObjectIdentifier>().map_err(|_| malformed())?;
+    let type_id = type_id.decode_as::<ObjectIdentifier>().ok().filter(asn1::is_canonical);
+    let type_id = type_id.ok_or_else(malformed)?;
     if explicit.tag() != (Tag::ContextSpecific { number: TagNumber(0), constructed: true }) {
         return Err(malformed());
     }
@@ -267,6 +270,9 @@ mod tests {
         check(&tlv(0x82, &[0xff]), "a DNS name, e-mail address or URI is not ASCII text");
         check(&tlv(0x87, &[0; 5]), "an IP address has neither 4 nor 16 bytes");
         check(&tlv(0x88, &[0x80]), "a registeredID is not an object identifier");
+        check(&tlv(0x88, &[0x2a, 0x80, 3]), "a registeredID is not an object identifier");
+        let padded = [0x30, 13, 0x31, 11, 0x30, 9, 6, 4, 0x55, 0x80, 4, 3, 12, 1, b'x'];
+        check(&tlv(0xa4, &padded), "the type of an attribute is not in the encoding of DER");
         check(&tlv(0xa4, &[]), "a directoryName holds not one name");
         check(&tlv(0xa4, &[0x31, 0]), "it is not a sequence of relative names");
         let other = "an otherName is not an object identifier and a value";
@@ -274,6 +280,7 @@ mod tests {
         check(&tlv(0xa0, &tlv(6, &[0x2a, 3])), other);
         check(&tlv(0xa0, &[6, 1, 0x2a, 12, 1, b'a']), other);
         check(&tlv(0xa0, &[6, 1, 0x2a, 0xa0, 0]), other);
+        check(&tlv(0xa0, &[6, 3, 0x2a, 0x80, 3, 0xa0, 3, 12, 1, b'a']), other);
     }
 
     #[test]
