@@ -14,11 +14,16 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use issuance::authority::{Authority, Issued, Terms, self_sign};
+use issuance::certificate::Certificate;
+use issuance::chain::Chain;
 use issuance::constraint::{IpRange, NameConstraints, Subtrees};
 use issuance::credential::{Credential, Pending};
 use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey, RsaSize};
-use issuance::name::{Subject, SubjectAltName};
+use issuance::name::{LiteralSubject, Subject, SubjectAltName};
 use issuance::request::{Request, RequestSpec};
+use issuance::secret::SecretBytes;
+use issuance::signature::SignatureAlgorithm;
+use issuance::temporary::Temporary;
 use issuance::usage::Usages;
 use jiff::{SignedDuration, Timestamp};
 use rustls::RootCertStore;
@@ -27,11 +32,11 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use serde::{Deserialize, Serialize};
 
-/// All kinds but RSA 8192, which takes half a minute to make and differs from 4096 in nothing but its length.
-const KINDS: [KeyAlgorithm; 7] = [
+const KINDS: [KeyAlgorithm; 8] = [
     KeyAlgorithm::Rsa(RsaSize::Bits2048),
     KeyAlgorithm::Rsa(RsaSize::Bits3072),
     KeyAlgorithm::Rsa(RsaSize::Bits4096),
+    KeyAlgorithm::Rsa(RsaSize::Bits8192),
     KeyAlgorithm::Ecdsa(Curve::P256),
     KeyAlgorithm::Ecdsa(Curve::P384),
     KeyAlgorithm::Ecdsa(Curve::P521),
@@ -89,18 +94,42 @@ fn now() -> Timestamp {
     Timestamp::from_second(NOW).unwrap()
 }
 
-/// One key of each kind in PEM: generating RSA 4096 takes seconds, reading it none.
+/// RSA keys that take up to a minute to make, for CAs and for leaves.
+const RECORDED: [(RsaSize, [&str; 2]); 2] = [
+    (
+        RsaSize::Bits4096,
+        [include_str!("data/keys/ca-rsa-4096.pem"), include_str!("data/keys/leaf-rsa-4096.pem")],
+    ),
+    (
+        RsaSize::Bits8192,
+        [include_str!("data/keys/ca-rsa-8192.pem"), include_str!("data/keys/leaf-rsa-8192.pem")],
+    ),
+];
+
+/// One key of each kind in PEM.
 struct Keys(BTreeMap<String, Vec<u8>>);
 
 impl Keys {
-    fn generate() -> Self {
-        let key = |kind| PrivateKey::generate(kind).unwrap().to_pem(KeyEncoding::Pkcs8).expose().to_vec();
-        Self(KINDS.iter().map(|kind| (kind.to_string(), key(*kind))).collect())
+    /// For CAs and for leaves.
+    fn pair() -> [Self; 2] {
+        [0, 1].map(|number| {
+            let key = |kind: &KeyAlgorithm| {
+                let recorded = RECORDED.iter().find(|(size, _)| *kind == KeyAlgorithm::Rsa(*size));
+                recorded.map_or_else(|| generate(*kind), |(_, keys)| keys[number].as_bytes().to_vec())
+            };
+            Self(KINDS.iter().map(|kind| (kind.to_string(), key(kind))).collect())
+        })
     }
 
     fn get(&self, kind: KeyAlgorithm) -> PrivateKey {
-        PrivateKey::from_pem(self.0.get(&kind.to_string()).unwrap()).unwrap()
+        let key = PrivateKey::from_pem(self.0.get(&kind.to_string()).unwrap()).unwrap();
+        assert_eq!(key.algorithm(), kind);
+        key
     }
+}
+
+fn generate(kind: KeyAlgorithm) -> Vec<u8> {
+    PrivateKey::generate(kind).unwrap().to_pem(KeyEncoding::Pkcs8).expose().to_vec()
 }
 
 fn spec(common_name: Option<&str>, names: &[SubjectAltName]) -> RequestSpec {
@@ -151,6 +180,7 @@ fn shapes() -> Vec<Shape> {
         serial_number: Some("7".to_owned()),
         ..Subject::common_name("a.test")
     };
+    let literal: LiteralSubject = "CN=a.test,OU=Shop+OU=Web,O=M\\C3\\BCller,DC=a,DC=test".parse().unwrap();
     let mutual = Usages::parse(["digital signature", "server auth", "client auth"]).unwrap();
     let shape = |name, spec, terms| Shape { name, spec, terms };
     vec![
@@ -162,6 +192,13 @@ fn shapes() -> Vec<Shape> {
         ),
         shape("empty subject", spec(None, &[dns("a.test")]), hour()),
         shape("every name", spec(None, &every_name), hour()),
+        shape("other name", spec(None, &[dns("a.test"), user_principal_name()]), hour()),
+        shape("other name alone", spec(Some("a"), &[user_principal_name()]), hour()),
+        shape(
+            "literal subject",
+            RequestSpec { subject: literal.into(), ..spec(None, &[dns("a.test")]) },
+            hour(),
+        ),
         shape(
             "every attribute",
             RequestSpec { subject: subject.into(), ..spec(None, &[dns("a.test")]) },
@@ -191,6 +228,11 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
+/// A user principal name, as Active Directory has it.
+fn user_principal_name() -> SubjectAltName {
+    SubjectAltName::OtherName { type_id: "1.3.6.1.4.1.311.20.2.3".to_owned(), value: "a@a.test".to_owned() }
+}
+
 fn many_names() -> Vec<SubjectAltName> {
     (0..200).map(|number| dns(&format!("host-{number}.a.test"))).chain([dns("a.test")]).collect()
 }
@@ -209,32 +251,26 @@ impl Docket {
     /// Adds a chain with what it is to be trusted by, after webpki has had its say.
     fn add(&mut self, name: String, issued: &Issued, roots: &str) {
         let leaf = issued.chain.leaf();
-        let text = |names: &[&SubjectAltName]| names.iter().map(|name| plain(name)).collect::<Vec<_>>();
-        let (mut hosts, mut ips) = (Vec::new(), Vec::new());
-        for name in leaf.names() {
-            match name {
-                // A pattern is not a name that anybody dials.
-                SubjectAltName::Dns(host) if host.starts_with('*') => {}
-                // The first few of many are enough.
-                SubjectAltName::Dns(_) if hosts.len() < 2 => hosts.push(name),
-                SubjectAltName::Ip(_) => ips.push(name),
-                _ => {}
-            }
-        }
-        let (hosts, ips) = (text(&hosts), text(&ips));
         if !leaf.is_ca() {
+            let (hosts, ips) = asked(leaf);
             ask_webpki(&name, issued, roots, hosts.iter().chain(&ips).map(String::as_str));
         }
+        self.record(name, &issued.chain, roots);
+    }
+
+    /// Adds a chain with what it is to be trusted by.
+    fn record(&mut self, name: String, chain: &Chain, roots: &str) {
+        let (dns_names, ips) = asked(chain.leaf());
         let number = self.manifest.len();
-        let (chain, trusted) = (format!("{number}-chain.pem"), format!("{number}-roots.pem"));
-        fs::write(self.folder.path().join(&chain), issued.chain.to_pem()).unwrap();
+        let (presented, trusted) = (format!("{number}-chain.pem"), format!("{number}-roots.pem"));
+        fs::write(self.folder.path().join(&presented), chain.to_pem()).unwrap();
         fs::write(self.folder.path().join(&trusted), roots).unwrap();
         self.manifest.push(Manifest {
             name,
-            chain,
+            chain: presented,
             roots: trusted,
             at: NOW + 1,
-            dns_names: hosts,
+            dns_names,
             ips,
             not_names: vec!["stranger.test".to_owned()],
         });
@@ -251,6 +287,16 @@ impl Docket {
     }
 }
 
+/// The names that the judges ask for: DNS names, of which the first few of many are enough, and addresses.
+fn asked(leaf: &Certificate) -> (Vec<String>, Vec<String>) {
+    // A pattern is not a name that anybody dials.
+    let is_host =
+        |name: &&SubjectAltName| matches!(name, SubjectAltName::Dns(host) if !host.starts_with('*'));
+    let is_address = |name: &&SubjectAltName| matches!(name, SubjectAltName::Ip(_));
+    let hosts = leaf.names().iter().filter(is_host).take(2).map(plain).collect();
+    (hosts, leaf.names().iter().filter(is_address).map(plain).collect())
+}
+
 fn plain(name: &SubjectAltName) -> String {
     match name {
         SubjectAltName::Dns(name) => name.clone(),
@@ -260,8 +306,7 @@ fn plain(name: &SubjectAltName) -> String {
 }
 
 fn ask_webpki<'a>(title: &str, issued: &Issued, roots: &str, names: impl Iterator<Item = &'a str>) {
-    let der =
-        |certificate: &issuance::certificate::Certificate| CertificateDer::from(certificate.der().to_vec());
+    let der = |certificate: &Certificate| CertificateDer::from(certificate.der().to_vec());
     let mut store = RootCertStore::empty();
     for root in issuance::pem::certificates(roots.as_bytes(), issuance::pem::Limit::CHAIN).unwrap() {
         store.add(der(&root)).unwrap();
@@ -311,7 +356,7 @@ fn build_interop() -> PathBuf {
 
 /// Issues the whole matrix.
 fn docket() -> Docket {
-    let (leaf_keys, ca_keys) = (Keys::generate(), Keys::generate());
+    let [ca_keys, leaf_keys] = Keys::pair();
     let mut docket = Docket::new();
     for ca_kind in KINDS {
         let day = SignedDuration::from_hours(24);
@@ -329,10 +374,62 @@ fn docket() -> Docket {
         add_intermediates(&mut docket, &root, &ca_keys, &leaf_keys, ca_kind);
     }
     add_self_signed(&mut docket, &leaf_keys);
+    add_other_digest(&mut docket, &leaf_keys);
     docket
 }
 
-/// CAs below the root, without and with name constraints, and a leaf below each.
+/// A CA of OpenSSL's and a request, both with a digest that is not the usual one of their P-521 keys.
+fn add_other_digest(docket: &mut Docket, leaf_keys: &Keys) {
+    let kind = KeyAlgorithm::Ecdsa(Curve::P521);
+    let trusted = include_str!("data/keys/ca-p521-sha256.crt.pem");
+    let key = include_bytes!("data/keys/ca-p521.pem");
+    let root = Authority::from_pem(trusted.as_bytes(), key, None).unwrap();
+    let signature_algorithm = Some(SignatureAlgorithm::EcdsaSha256);
+    let asked = RequestSpec { signature_algorithm, ..spec(None, &[dns("a.test")]) };
+    let request = Request::build(&asked, &leaf_keys.get(kind)).unwrap();
+    assert_eq!(request.signature_algorithm(), SignatureAlgorithm::EcdsaSha256);
+    let issued = root.sign(&request, &hour(), now()).unwrap();
+    docket.add(format!("other digest, {kind}"), &issued, trusted);
+}
+
+/// What `openssl req -new` makes with this key, in PEM.
+fn openssl_req(key: &SecretBytes, arguments: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    fs::write(&path, key.expose()).unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["req", "-new", "-batch", "-key"]).arg(&path).args(arguments);
+    let made = command.output().expect("OpenSSL 3 is needed (Debian: openssl)");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).unwrap()
+}
+
+/// Nobody can trust temporary certificates, whoever else is trusted; their form is as good as that of others.
+#[test]
+fn temporary_certificates_are_trusted_by_nobody_and_linted() {
+    let mut docket = Docket::new();
+    let [_, keys] = Keys::pair();
+    for kind in KINDS {
+        let trusted = Authority::self_signed(
+            "cert-manager.local",
+            PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap(),
+            SignedDuration::from_hours(1),
+            now(),
+        )
+        .unwrap();
+        let request = Request::build(&spec(Some("a.test"), &[dns("a.test")]), &keys.get(kind)).unwrap();
+        let chain = Temporary::sign(&request, &hour(), now()).unwrap().chain().clone();
+        docket.record(format!("temporary, {kind}"), &chain, &trusted.certificate().to_pem());
+    }
+    for judgement in docket.judge() {
+        let Judgement { name, go, openssl, lints } = judgement;
+        assert!(go.contains("unknown authority"), "{name}: Go: {go:?}");
+        assert!(openssl.contains("unable to get local issuer certificate"), "{name}: OpenSSL: {openssl:?}");
+        assert_eq!(lints, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// CAs below the root, without and with name constraints and a path length, and a leaf below each.
 fn add_intermediates(
     docket: &mut Docket,
     root: &Authority,
@@ -359,21 +456,43 @@ fn add_intermediates(
             name_constraints,
             ..spec(None, &[])
         };
-        let terms =
-            Terms { is_ca: true, duration: SignedDuration::from_hours(12), usages: ca(), ..Terms::default() };
         let pending = Credential::<Pending>::new(ca_keys.get(kind), &asked).unwrap();
-        let issued = root.sign(pending.request(), &terms, now()).unwrap();
-        docket.add(format!("{title}, {kind}"), &issued, &trusted);
+        let issued = root.sign(pending.request(), &ca_terms(), now()).unwrap();
         let key = pending.key().to_pem(KeyEncoding::Pkcs8);
-        let chain = issued.chain.to_pem();
-        let authority =
-            Authority::from_pem(chain.as_bytes(), key.expose(), Some(trusted.as_bytes())).unwrap();
-        let names = [dns("a.test"), SubjectAltName::Ip("192.0.2.1".parse().unwrap())];
-        let request = Request::build(&spec(None, &names), &leaf_keys.get(kind)).unwrap();
-        let issued = authority.sign(&request, &hour(), now()).unwrap();
-        assert_eq!(issued.chain.certificates().len(), 2);
-        docket.add(format!("below {title}, {kind}"), &issued, &trusted);
+        add_with_leaf(docket, title, &issued, &key, &trusted, &leaf_keys.get(kind));
     }
+    // Only foreign requests ask for a path length.
+    let key = ca_keys.get(kind).to_pem(KeyEncoding::Pkcs8);
+    let path_len = "basicConstraints=critical,CA:TRUE,pathlen:0";
+    let text = openssl_req(&key, &["-subj", "/CN=short", "-addext", path_len]);
+    let request = Request::from_pem(text.as_bytes()).unwrap();
+    let issued = root.sign(&request, &ca_terms(), now()).unwrap();
+    assert_eq!(issued.chain.leaf().path_len(), Some(0));
+    add_with_leaf(docket, "path length", &issued, &key, &trusted, &leaf_keys.get(kind));
+}
+
+/// A CA below the root, and a leaf below it.
+fn add_with_leaf(
+    docket: &mut Docket,
+    title: &str,
+    issued: &Issued,
+    key: &SecretBytes,
+    trusted: &str,
+    leaf_key: &PrivateKey,
+) {
+    let kind = leaf_key.algorithm();
+    docket.add(format!("{title}, {kind}"), issued, trusted);
+    let chain = issued.chain.to_pem();
+    let authority = Authority::from_pem(chain.as_bytes(), key.expose(), Some(trusted.as_bytes())).unwrap();
+    let names = [dns("a.test"), SubjectAltName::Ip("192.0.2.1".parse().unwrap())];
+    let request = Request::build(&spec(None, &names), leaf_key).unwrap();
+    let issued = authority.sign(&request, &hour(), now()).unwrap();
+    assert_eq!(issued.chain.certificates().len(), 2);
+    docket.add(format!("below {title}, {kind}"), &issued, trusted);
+}
+
+fn ca_terms() -> Terms {
+    Terms { is_ca: true, duration: SignedDuration::from_hours(12), usages: ca(), ..Terms::default() }
 }
 
 fn add_self_signed(docket: &mut Docket, keys: &Keys) {
