@@ -43,9 +43,10 @@ fn a_bundle_takes_no_more_memory_than_twice_its_text() {
         let text = bundle(count);
         let parse = || Bundle::parse(text.as_bytes()).unwrap();
         let parsed = parse();
-        // In all: each block's base64, its DER twice, and its fields, one block after the other.
-        check("reading", &text, 2.0, 6.0, || drop(parse()));
-        check("reading what can be read of", &text, 2.0, 6.0, || {
+        // In all: copies of single blocks that are gone before the next one, about six. Their number is no promise; that it
+        // does not grow with the bundle is.
+        check("reading", &text, 2.0, 8.0, || drop(parse()));
+        check("reading what can be read of", &text, 2.0, 8.0, || {
             drop(readable_certificates(text.as_bytes(), Limit::OBJECT).unwrap());
         });
         check("merging", &text, 0.1, 0.2, || drop(Bundle::merge(&parsed, &parsed, now())));
