@@ -100,6 +100,9 @@ pub(crate) struct Arguments {
     /// How long each target runs
     #[arg(long, default_value_t = 10)]
     seconds: u32,
+    /// Start from the seeds alone, with this seed of the random numbers: the same inputs again
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u32>,
     /// Only these targets
     #[arg(value_name = "TARGET")]
     only: Vec<Target>,
@@ -116,7 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for some in wanted.chunks(at_once) {
         let mut running = Vec::new();
         for target in some {
-            running.push((*target, start(*target, &programs, arguments.seconds)?));
+            running.push((*target, start(*target, &programs, arguments)?));
         }
         for (target, run) in running {
             run.finish(target)?;
@@ -125,12 +128,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs every target for so many seconds.
+/// Runs every target for so many seconds. With a `seed` the inputs are the same in each run, but for those that are
+/// made of fresh keys.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn all(seconds: u32) -> anyhow::Result<()> {
-    run(&Arguments { seconds, only: Vec::new() })
+pub(crate) fn all(seconds: u32, seed: Option<u32>) -> anyhow::Result<()> {
+    run(&Arguments { seconds, seed, only: Vec::new() })
 }
 
 /// A folder of its own, so that the flags do not rebuild everything else.
@@ -166,14 +170,16 @@ struct Running {
     log: PathBuf,
 }
 
-fn start(target: Target, programs: &Path, seconds: u32) -> anyhow::Result<Running> {
+fn start(target: Target, programs: &Path, arguments: &Arguments) -> anyhow::Result<Running> {
     let name = target.name();
     let seeds = folder().join("seeds").join(name);
-    // Other seeds than those of this run would make a finding hard to repeat; what the engine itself found, it keeps.
-    if seeds.exists() {
-        fs::remove_dir_all(&seeds).with_context(|| format!("failed to empty {}", seeds.display()))?;
-    }
     let kept = folder().join("corpus").join(name);
+    // Other seeds than those of this run would make a finding hard to repeat; what the engine itself found, it keeps,
+    // unless the run is to be the same as another.
+    empty(&seeds)?;
+    if arguments.seed.is_some() {
+        empty(&kept)?;
+    }
     let findings = folder().join("findings").join(name);
     for folder in [&seeds, &kept, &findings] {
         fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
@@ -185,7 +191,9 @@ fn start(target: Target, programs: &Path, seconds: u32) -> anyhow::Result<Runnin
     let log = folder().join(format!("{name}.log"));
     let output = fs::File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
     let child = Command::new(programs.join(name))
-        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_total_time={}", arguments.seconds))
+        // To the engine 0 is "choose one".
+        .arg(format!("-seed={}", arguments.seed.unwrap_or_default()))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"))
         .arg(format!("-max_len={INPUT_BYTES_MAX}"))
@@ -198,6 +206,13 @@ fn start(target: Target, programs: &Path, seconds: u32) -> anyhow::Result<Runnin
         .spawn()
         .with_context(|| format!("failed to start the fuzz target {name}"))?;
     Ok(Running { child, log })
+}
+
+fn empty(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("failed to empty {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 impl Running {

@@ -8,7 +8,7 @@ use der::{Decode as _, Encode as _};
 use x509_cert::attr::AttributeTypeAndValue;
 
 use super::subject::{directory_string, set_of};
-use super::{NameError, SHORT_NAMES, common_name};
+use super::{COMMON_NAME, NameError, SHORT_NAMES, common_name};
 
 /// The most bytes of a literal subject: far more than any directory holds, and well below what a request may have.
 const BYTES_MAX: usize = 8_192;
@@ -147,6 +147,10 @@ fn attribute(text: &str, start: usize) -> Result<AttributeTypeAndValue, Fault> {
             directory_string(&value).map_err(|_| Fault(value_start, "the value cannot be encoded"))?
         }
     };
+    // Rules about common names would not see it, so no reader of requests takes it.
+    if oid == COMMON_NAME && super::text(&value).is_none() {
+        return Err(Fault(value_start, "a common name is text; the DER after the # is of another type"));
+    }
     Ok(AttributeTypeAndValue { oid, value })
 }
 
@@ -239,6 +243,7 @@ mod tests {
         check("CN=#0402486900", 4, der);
         check("CN=#04024x69", 4, der);
         check("CN= #zz", 5, der);
+        check("O=a,CN=#0A0178", 8, "a common name is text");
         let long = format!("CN={}", "a".repeat(BYTES_MAX));
         assert!(long.parse::<LiteralSubject>().unwrap_err().to_string().contains("more than 8192 bytes"));
     }
