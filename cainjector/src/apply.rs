@@ -1,7 +1,7 @@
 //! Carries plans out: the one place that writes to targets.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
 use runtime::held::Held;
+use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
 use runtime::watch::{Failure, NamedObjects, ObjectName, State};
@@ -245,10 +246,6 @@ impl Injector {
     fn state(&self, secret: &ObjectName) -> State<SourceSecret> {
         if self.serves(secret) { self.secrets.state(secret) } else { State::Absent }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long to wait for a certificate to have expired, which it has a second after its last one.

@@ -1,7 +1,7 @@
 //! Carries plans out: the one place that writes to issuers.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::conditions;
@@ -11,6 +11,7 @@ use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use runtime::held::Held;
+use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
 use runtime::watch::{Failure, NamedObjects, ObjectName, State};
@@ -192,10 +193,6 @@ impl Judge {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -203,13 +203,18 @@ impl PublicKey {
                 let parameters = self.spki.algorithm.parameters.as_ref()?;
                 Curve::from_oid(parameters.decode_as().ok()?).map(KeyAlgorithm::Ecdsa)
             }
-            RSA_KEY => {
-                let key = self.spki.subject_public_key.as_bytes()?;
-                let bits = RsaPublicKey::from_der(key).ok()?.bits();
-                RsaSize::try_from(u32::try_from(bits).ok()?).ok().map(KeyAlgorithm::Rsa)
-            }
+            RSA_KEY => RsaSize::try_from(u32::try_from(self.rsa_bits()?).ok()?).ok().map(KeyAlgorithm::Rsa),
             _ => None,
         }
+    }
+
+    /// Length of an RSA key's modulus in bits; `None` for keys that are not RSA.
+    pub(crate) fn rsa_bits(&self) -> Option<usize> {
+        if self.spki.algorithm.oid != RSA_KEY {
+            return None;
+        }
+        let key = self.spki.subject_public_key.as_bytes()?;
+        Some(RsaPublicKey::from_der(key).ok()?.bits())
     }
 
     pub(crate) fn from_spki(spki: SubjectPublicKeyInfoOwned) -> der::Result<Self> {

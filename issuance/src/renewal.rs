@@ -111,15 +111,10 @@ impl Settings {
     fn margin(&self, life: Life) -> SignedDuration {
         let lifetime = life.not_after.duration_since(life.not_before);
         let usable = |margin: &SignedDuration| SignedDuration::ZERO < *margin && *margin < lifetime;
-        let share = |percentage: i32| {
-            // Whole seconds first, so that the product cannot overflow.
-            let seconds = i128::from(lifetime.as_secs()) * i128::from(percentage) / 100;
-            i64::try_from(seconds).map_or(SignedDuration::ZERO, SignedDuration::from_secs)
-        };
         let percentage = self.renew_before_percentage.filter(|percentage| (1..100).contains(percentage));
         self.renew_before
             .filter(usable)
-            .or_else(|| percentage.map(share).filter(usable))
+            .or_else(|| percentage.map(|percentage| share(lifetime, percentage)).filter(usable))
             .unwrap_or(lifetime / MARGIN_SHARE)
     }
 
@@ -155,6 +150,12 @@ pub fn renewal_time(
 ) -> Timestamp {
     let settings = Settings { renew_before, ..Settings::default() };
     settings.desired(Life { issued_at, not_before, not_after }, Jitter::NONE)
+}
+
+/// So many per cent of a duration, from 0 to 100, in whole seconds; no intermediate result overflows.
+pub(crate) fn share(duration: SignedDuration, percent: i32) -> SignedDuration {
+    let seconds = i128::from(duration.as_secs()) * i128::from(percent) / 100;
+    i64::try_from(seconds).map_or(duration, SignedDuration::from_secs)
 }
 
 fn earliest(life: Life) -> Timestamp {

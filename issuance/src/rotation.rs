@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::bundle::Bundle;
 use crate::certificate::Certificate;
 use crate::jitter::Jitter;
+use crate::renewal::share;
 
 /// Previous CAs that are kept. An honest rotation has one; a clock that jumps back and forth could pile up more.
 const PREVIOUS_MAX: usize = 4;
@@ -151,11 +152,11 @@ impl Policy {
             }
         }
         let rotate_after =
-            share(lifetime, rotate_after_percent).saturating_sub(lifetime / 100 * JITTER_PERCENT);
+            share(lifetime, rotate_after_percent.into()).saturating_sub(lifetime / 100 * JITTER_PERCENT);
         if rotate_after <= publish_for {
             return Err(PolicyError::Publication { rotate_after, publish_for });
         }
-        let left = lifetime.saturating_sub(share(lifetime, rotate_after_percent));
+        let left = lifetime.saturating_sub(share(lifetime, rotate_after_percent.into()));
         if left < leaf_lifetime {
             return Err(PolicyError::LeafLifetime { left, leaf_lifetime });
         }
@@ -171,7 +172,7 @@ impl Policy {
     fn rotate_at(&self, current: &Certificate, jitter: Jitter) -> Timestamp {
         let lifetime = current.not_after().duration_since(current.not_before());
         let early = jitter.within(lifetime / 100 * JITTER_PERCENT);
-        let age = share(lifetime, self.rotate_after_percent).saturating_sub(early);
+        let age = share(lifetime, self.rotate_after_percent.into()).saturating_sub(early);
         current.not_before().saturating_add(age).unwrap_or(current.not_after())
     }
 }
@@ -287,10 +288,4 @@ impl Previous {
 /// The first second after a certificate's life.
 fn after(certificate: &Certificate) -> Timestamp {
     certificate.not_after().saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX)
-}
-
-/// So many per cent of a duration, without an intermediate result that could overflow.
-fn share(duration: SignedDuration, percent: u8) -> SignedDuration {
-    let seconds = i128::from(duration.as_secs()) * i128::from(percent) / 100;
-    i64::try_from(seconds).map_or(duration, SignedDuration::from_secs)
 }

@@ -16,8 +16,6 @@ mod tests;
 
 use std::collections::HashSet;
 
-use der::Decode as _;
-use der::asn1::Uint;
 use jiff::{SignedDuration, Timestamp};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
@@ -28,7 +26,7 @@ use crate::key::PublicKey;
 use crate::name::SubjectAltName;
 use crate::permitted::{self, Names, NotPermitted};
 use crate::request::Request;
-use crate::signature::{RSA_KEY, SignatureError};
+use crate::signature::SignatureError;
 use crate::usage::Usages;
 
 /// How much later than asked for a certificate may end without a word: the clocks of the issuer and ours differ, and
@@ -341,22 +339,10 @@ fn weakness(certificate: &Certificate) -> Vec<Warning> {
     if WEAK_SIGNATURES.contains(&algorithm.as_str()) && !certificate.is_root() {
         warnings.push(Warning::WeakSignature { subject: certificate.subject(), algorithm });
     }
-    if let Some(bits) = rsa_bits(certificate.public_key()).filter(|bits| *bits < RSA_BITS_MIN) {
+    if let Some(bits) = certificate.public_key().rsa_bits().filter(|bits| *bits < RSA_BITS_MIN) {
         warnings.push(Warning::WeakKey { subject: certificate.subject(), bits });
     }
     warnings
-}
-
-/// Length of the modulus; `None` for keys that are not RSA. `RSAPublicKey` is a sequence of two integers, of which the
-/// modulus is the first (RFC 8017 §A.1.1).
-fn rsa_bits(key: &PublicKey) -> Option<usize> {
-    if key.spki().algorithm.oid != RSA_KEY {
-        return None;
-    }
-    let numbers = Vec::<Uint>::from_der(key.bits()).ok()?;
-    let modulus = numbers.first()?.as_bytes();
-    let zeros = modulus.first().map_or(0, |first| first.leading_zeros());
-    (modulus.len() * 8).checked_sub(usize::try_from(zeros).ok()?)
 }
 
 fn not_permitted(line: &[&Certificate]) -> Vec<Warning> {

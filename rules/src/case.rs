@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,52 @@ pub struct Case<'a, S: Judged> {
     pub subresource: Option<&'a str>,
     /// Who asks. None where nobody does, as in a linter: rules about identity then have nothing to judge.
     pub requester: Option<&'a Requester>,
+    /// What rules go by besides the objects.
+    pub context: Context<'a>,
+}
+
+/// What rules go by besides the objects.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// What the operator set.
+    pub settings: &'a Settings,
+    /// The time. None where nobody knows it: rules about expiry then have nothing to judge.
+    pub now: Option<Timestamp>,
+}
+
+impl Default for Context<'_> {
+    fn default() -> Self {
+        Self { settings: &Settings::DEFAULT, now: None }
+    }
+}
+
+/// What the operator set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Gate `LiteralCertificateSubject`: a Certificate may have a `literalSubject` (C05).
+    pub literal_certificate_subject: bool,
+    /// Gate `NameConstraints`: a Certificate may have `nameConstraints` (C37).
+    pub name_constraints: bool,
+    /// Gate `OtherNames`: a Certificate may have `otherNames` (C16).
+    pub other_names: bool,
+    /// Longest signing request, in bytes of PEM (R05).
+    pub request_bytes_max: usize,
+}
+
+impl Settings {
+    /// What cert-manager goes by unless told otherwise.
+    pub const DEFAULT: Self = Self {
+        literal_certificate_subject: true,
+        name_constraints: true,
+        other_names: true,
+        request_bytes_max: 36_500,
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 // Written out because a derive would ask `S: Clone` for a bundle of references.
@@ -48,7 +95,7 @@ impl<S: Judged> Copy for Case<'_, S> {}
 impl<'a, S: Judged> Case<'a, S> {
     /// The creation of `object`, by nobody in particular.
     pub fn create(object: &'a Object<S>) -> Self {
-        Self { object, old: None, subresource: None, requester: None }
+        Self { object, old: None, subresource: None, requester: None, context: Context::default() }
     }
 
     /// The replacement of `old` by `object`, by nobody in particular.
@@ -71,7 +118,7 @@ pub struct Object<S: Judged> {
     pub api_version: String,
     /// The kind as written.
     pub kind: String,
-    /// Name and annotations.
+    /// Names and annotations.
     pub metadata: Metadata,
     /// What is wanted.
     pub spec: S,
@@ -85,6 +132,8 @@ pub struct Object<S: Judged> {
 pub struct Metadata {
     /// Name; empty while the API server has yet to generate it.
     pub name: String,
+    /// Namespace; empty for cluster-scoped objects.
+    pub namespace: String,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// When deletion was asked for. Present: the object waits for its finalizers.

@@ -22,7 +22,7 @@ mod review;
 mod rule;
 mod verdict;
 
-pub use case::{Case, Judged, Metadata, Object, Requester};
+pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
 pub use finding::{Fault, Finding, join};
 pub use review::{
     APPROVAL_UNAUTHORISED, APPROVAL_UNRESOLVED, KIND_MISMATCH, RESOURCE_MISSING, SPEC_UNREADABLE,

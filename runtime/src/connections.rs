@@ -5,7 +5,7 @@ use std::future::{Future, Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
+
+use crate::lock::lock;
 
 /// Pause between two looks for a connection that could give way to a new one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -114,10 +116,6 @@ impl Drop for Request {
         usage.requests = usage.requests.saturating_sub(1);
         usage.at = Instant::now();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives each new connection its place and its copy of the router. Its readiness is what the server waits for before

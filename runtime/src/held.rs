@@ -1,10 +1,11 @@
 //! Watched objects that stay watched for as long as something refers to them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
+use crate::lock::lock;
 use crate::watch::{Failure, NamedObjects, ObjectName, State};
 
 /// Objects of one kind, each watched from [`Self::state`] on until [`Self::release`]. Whoever counts the references says
@@ -52,6 +53,6 @@ impl<T: Send + Sync + 'static> Held<T> {
     }
 
     fn receivers(&self) -> MutexGuard<'_, HashMap<ObjectName, watch::Receiver<State<T>>>> {
-        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.receivers)
     }
 }

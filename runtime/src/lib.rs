@@ -29,6 +29,7 @@ pub mod events;
 pub mod follow;
 pub mod held;
 pub mod listen;
+pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod queue;

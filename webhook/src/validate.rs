@@ -1,6 +1,6 @@
 //! From a review to a verdict: which kind, which objects, which rules. Pure.
 
-use rules::{Case, Judged, Kind, Object, Verdict};
+use rules::{Case, Context, Judged, Kind, Object, Verdict};
 use serde_json::value::RawValue;
 
 use crate::approval::{self, Decision};
@@ -60,6 +60,7 @@ fn judge<'a, S: Judged>(
         old: old.as_ref(),
         subresource: request.subresource(),
         requester: Some(&request.user_info),
+        context: Context::default(),
     };
     Ok(Judgement {
         about: About { name: &request.name, group: kind.group(), kind: kind.as_str() },

@@ -45,7 +45,12 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stages = Stages::default();
     if !arguments.e2e {
-        pure(&mut stages)?;
+        checks(&mut stages)?;
+    }
+    let programs = stages.run("building the tests", || test_programs(arguments.soak))?;
+    if !arguments.e2e {
+        let unit = programs.iter().filter(|program| !needs_cluster(program));
+        stages.run("unit tests", || run_all(unit.map(|program| test(program, &[]))))?;
         // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
         let (seconds, seed) =
             if arguments.soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
@@ -59,11 +64,11 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         nix::unistd::geteuid().is_root(),
         "the end-to-end suite makes namespaces and mounts, so it needs root; `cargo xtask test --no-e2e` leaves it out"
     );
-    end_to_end(arguments, &mut stages).await
+    end_to_end(arguments, &programs, &mut stages).await
 }
 
-/// All that needs no cluster.
-fn pure(stages: &mut Stages) -> anyhow::Result<()> {
+/// All that runs nothing of ours, and what the tests need beside our programs.
+fn checks(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
     stages.run("lints", || {
         cargo::run(&[
@@ -79,15 +84,10 @@ fn pure(stages: &mut Stages) -> anyhow::Result<()> {
     })?;
     stages.run("generated files", crate::golden::check)?;
     stages.run("dependencies", dependencies)?;
-    packages::ensure(&packages::PEERS)?;
-    let programs = stages.run("building the tests", || test_programs(false))?;
-    stages.run("unit tests", || {
-        run_all(programs.iter().filter(|program| !needs_cluster(program)).map(|program| test(program, &[])))
-    })
+    packages::ensure(&packages::PEERS)
 }
 
-async fn end_to_end(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
-    let programs = stages.run("building the end-to-end tests", || test_programs(arguments.soak))?;
+async fn end_to_end(arguments: &Arguments, programs: &[Program], stages: &mut Stages) -> anyhow::Result<()> {
     let images = stages.run("images", e2e::image::build_all)?;
     let name: Name = CLUSTER.parse()?;
     let began = Instant::now();

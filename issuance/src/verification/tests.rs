@@ -1,10 +1,12 @@
-use der::asn1::{BitString, ObjectIdentifier};
+use der::Decode as _;
+use der::asn1::{BitString, ObjectIdentifier, Uint};
 
 use super::*;
 use crate::bundle::Bundle;
 use crate::chain::Chain;
 use crate::constraint::{NameConstraints, Subtrees};
 use crate::key::PrivateKey;
+use crate::signature::RSA_KEY;
 use crate::testing::{Maker, hours_later, key, now};
 
 /// Leaf, CA and root, to be bent by each test.
@@ -295,9 +297,9 @@ fn check_7_a_short_rsa_key_is_warned_about() {
         PublicKey::from_spki(spki).unwrap()
     };
     for bits in [512, 1_024, 2_047, 2_048, 4_096] {
-        assert_eq!(rsa_bits(&rsa(bits)), Some(bits));
+        assert_eq!(rsa(bits).rsa_bits(), Some(bits));
     }
-    assert_eq!(rsa_bits(key(1).public_key()), None);
+    assert_eq!(key(1).public_key().rsa_bits(), None);
     let (own, public) = (key(2), rsa(1_024));
     let template = crate::authority::Template {
         issuer: crate::name::Subject::common_name("ca").to_name().unwrap(),

@@ -1,9 +1,8 @@
 //! `cargo xtask bench issuance`: what the issuance core costs one processor, without a cluster.
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use e2e::progress;
 use issuance::authority::{Authority, Terms};
 use issuance::bundle::Bundle;
@@ -14,8 +13,8 @@ use issuance::request::RequestSpec;
 use issuance::usage::Usages;
 use jiff::{SignedDuration, Timestamp};
 
-use super::figures::{Latencies, count, milliseconds, ratio};
-use super::keys::{self, KeyRate};
+use super::figures::{Work, milliseconds};
+use super::keys;
 
 /// How long each kind of work is repeated.
 const EACH_FOR: Duration = Duration::from_secs(3);
@@ -35,14 +34,7 @@ const KEYS: [KeyAlgorithm; 5] = [
 /// What was found out about the core.
 pub(crate) struct Core {
     pub(crate) work: Vec<Work>,
-    pub(crate) keys: Vec<KeyRate>,
-}
-
-/// One kind of work, done again and again by one thread.
-pub(crate) struct Work {
-    pub(crate) name: String,
-    pub(crate) latencies: Latencies,
-    pub(crate) per_second: f64,
+    pub(crate) keys: Vec<Work>,
 }
 
 /// Measures the core on one processor.
@@ -70,18 +62,10 @@ pub(crate) fn run() -> anyhow::Result<Core> {
     Ok(Core { work, keys: keys.into_iter().collect::<anyhow::Result<_>>()? })
 }
 
-fn repeat(name: &str, mut work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Work> {
-    let began = Instant::now();
-    let mut durations = Vec::new();
-    while began.elapsed() < EACH_FOR {
-        let start = Instant::now();
-        work().with_context(|| name.to_owned())?;
-        durations.push(start.elapsed());
-    }
-    let per_second = ratio(count(durations.len()), began.elapsed().as_secs_f64());
-    let latencies = Latencies::of(durations);
-    progress::note(&format!("{name}: p50 {} ms", milliseconds(latencies.percentile(50))));
-    Ok(Work { name: name.to_owned(), latencies, per_second })
+fn repeat(name: &str, work: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<Work> {
+    let work = Work::repeat(name, EACH_FOR, work)?;
+    progress::note(&format!("{name}: p50 {} ms", milliseconds(work.latencies.percentile(50))));
+    Ok(work)
 }
 
 /// All that a mount asks of the core, up to the texts of its files.

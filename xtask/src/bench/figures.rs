@@ -1,7 +1,8 @@
 //! Figures: from single measurements to what a reader compares.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use e2e::progress;
 
 use super::process::Cpu;
@@ -24,6 +25,37 @@ impl Latencies {
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.0.len() * percent).div_ceil(100).max(1);
         self.0.get(rank - 1).or(self.0.last()).copied().unwrap_or_default()
+    }
+}
+
+/// One kind of work, done again and again by one thread of this program.
+pub(crate) struct Work {
+    /// What was done.
+    pub(crate) name: String,
+    /// How long each took.
+    pub(crate) latencies: Latencies,
+    pub(crate) per_second: f64,
+}
+
+impl Work {
+    /// Repeats `work` for `time`. Blocks.
+    ///
+    /// # Errors
+    /// The first failure, with the name of the work.
+    pub(crate) fn repeat(
+        name: &str,
+        time: Duration,
+        mut work: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let mut durations = Vec::new();
+        while began.elapsed() < time {
+            let start = Instant::now();
+            work().with_context(|| name.to_owned())?;
+            durations.push(start.elapsed());
+        }
+        let per_second = ratio(count(durations.len()), began.elapsed().as_secs_f64());
+        Ok(Self { name: name.to_owned(), latencies: Latencies::of(durations), per_second })
     }
 }
 

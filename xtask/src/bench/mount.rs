@@ -6,8 +6,8 @@ use e2e::cluster::Cluster;
 use e2e::progress;
 use issuance::key::{Curve, KeyAlgorithm, RsaSize};
 
-use super::figures::Series;
-use super::keys::{self, KeyRate};
+use super::figures::{Series, Work};
+use super::keys;
 use super::load::{self, Operation};
 use super::node::Node;
 use super::process::Memory;
@@ -35,7 +35,7 @@ pub(crate) struct Mounts {
     pub(crate) publish: Vec<Series>,
     pub(crate) unpublish: Vec<Series>,
     pub(crate) memory: Vec<(String, Memory)>,
-    pub(crate) keys: Vec<KeyRate>,
+    pub(crate) keys: Vec<Work>,
 }
 
 /// Measures on a cluster on which the chart is installed.

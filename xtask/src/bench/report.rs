@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use super::core::Core;
-use super::figures::{Series, count, digits, milliseconds, ratio};
-use super::keys::KeyRate;
+use super::figures::{Series, Work, count, digits, milliseconds, ratio};
 use super::machine::Machine;
 use super::mount::{self, Mounts};
 use super::process::Memory;
@@ -16,6 +15,9 @@ const QUIET_MAX: f64 = 0.25;
 
 /// Share of the processors from which on they count as what holds a series up.
 const FULL_MIN: f64 = 0.9;
+
+/// The head of a table of key generation.
+const KEYS: &str = "keys made by one processor";
 
 /// What begins `BENCHMARKS.md`.
 const HEADER: &str = "# Benchmarks
@@ -64,7 +66,11 @@ impl Report {
         let mut parts = vec![format!("{}\n\n{}", self.heading(), self.circumstances())];
         let cores = self.machine.cores;
         if let Some(core) = &self.core {
-            parts.push(format!("### The issuance core\n\n{}\n{}", work_table(core), key_table(&core.keys)));
+            parts.push(format!(
+                "### The issuance core\n\n{}\n{}",
+                work_table("by one processor", &core.work),
+                work_table(KEYS, &core.keys)
+            ));
         }
         if let Some(mounts) = &self.mounts {
             parts.push(mount_tables(mounts));
@@ -118,8 +124,8 @@ impl Report {
 }
 
 fn rsa_bound(mounts: &Mounts, cores: usize) -> String {
-    let made =
-        mounts.keys.iter().find(|rate| rate.algorithm == mount::RSA).map_or(0.0, |rate| rate.per_second);
+    let rsa = mount::RSA.to_string();
+    let made = mounts.keys.iter().find(|work| work.name == rsa).map_or(0.0, |work| work.per_second);
     let fastest = mounts.publish.iter().filter(|series| series.name.contains(mount::EXHAUSTED));
     let fastest = fastest.map(Series::per_second).fold(0.0, f64::max);
     let most = made * count(cores);
@@ -146,7 +152,7 @@ fn bound(series: &Series, cores: usize) -> Vec<String> {
 fn mount_tables(mounts: &Mounts) -> String {
     let publish = series_table("NodePublishVolume", &mounts.publish);
     let unpublish = series_table("NodeUnpublishVolume", &mounts.unpublish);
-    let keys = key_table(&mounts.keys);
+    let keys = work_table(KEYS, &mounts.keys);
     let memory = memory_table("driver", &mounts.memory);
     format!("### Mounts\n\n{publish}\n{unpublish}\n{keys}\n{memory}")
 }
@@ -165,8 +171,8 @@ fn series_table(what: &str, series: &[Series]) -> String {
     table(&[what, "measured", "p50 ms", "p99 ms", "a second", "CPU ms each"], rows)
 }
 
-fn work_table(core: &Core) -> String {
-    let rows = core.work.iter().map(|work| {
+fn work_table(what: &str, work: &[Work]) -> String {
+    let rows = work.iter().map(|work| {
         vec![
             work.name.clone(),
             work.latencies.count().to_string(),
@@ -175,20 +181,7 @@ fn work_table(core: &Core) -> String {
             digits(work.per_second),
         ]
     });
-    table(&["by one processor", "measured", "p50 ms", "p99 ms", "a second"], rows)
-}
-
-fn key_table(keys: &[KeyRate]) -> String {
-    let rows = keys.iter().map(|rate| {
-        vec![
-            rate.algorithm.to_string(),
-            rate.latencies.count().to_string(),
-            milliseconds(rate.latencies.percentile(50)),
-            milliseconds(rate.latencies.percentile(99)),
-            digits(rate.per_second),
-        ]
-    });
-    table(&["keys made by one processor", "measured", "p50 ms", "p99 ms", "a second"], rows)
+    table(&[what, "measured", "p50 ms", "p99 ms", "a second"], rows)
 }
 
 fn memory_table(program: &str, memory: &[(String, Memory)]) -> String {

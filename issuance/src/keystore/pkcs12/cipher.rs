@@ -71,8 +71,7 @@ impl Cipher {
         key_octets: usize,
         password: &Password,
     ) -> Result<Vec<u8>, WriteError> {
-        let key = stretch.pkcs12(Purpose::Encryption, password, key_octets);
-        let iv = stretch.pkcs12(Purpose::InitialVector, password, OLD_IV_OCTETS);
+        let (key, iv) = old_key_and_iv(stretch, key_octets, password);
         match self {
             Self::Rc2 => cbc_encrypt::<cbc::Encryptor<Rc2>>(&key, &iv, plain),
             _ => cbc_encrypt::<cbc::Encryptor<TdesEde3>>(&key, &iv, plain),
@@ -87,13 +86,22 @@ impl Cipher {
         key_octets: usize,
         password: &Password,
     ) -> Option<Zeroizing<Vec<u8>>> {
-        let key = stretch.pkcs12(Purpose::Encryption, password, key_octets);
-        let iv = stretch.pkcs12(Purpose::InitialVector, password, OLD_IV_OCTETS);
+        let (key, iv) = old_key_and_iv(stretch, key_octets, password);
         match self {
             Self::Rc2 => cbc_decrypt::<cbc::Decryptor<Rc2>>(&key, &iv, ciphertext),
             _ => cbc_decrypt::<cbc::Decryptor<TdesEde3>>(&key, &iv, ciphertext),
         }
     }
+}
+
+/// Key and initial vector of an old cipher.
+fn old_key_and_iv(
+    stretch: &Stretch<'_>,
+    key_octets: usize,
+    password: &Password,
+) -> (Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>) {
+    let key = stretch.pkcs12(Purpose::Encryption, password, key_octets);
+    (key, stretch.pkcs12(Purpose::InitialVector, password, OLD_IV_OCTETS))
 }
 
 /// Decrypts what is encrypted in one of our three ways; `part` names it in errors.
