@@ -45,6 +45,8 @@ pub enum Outcome {
 pub enum Fault {
     /// The CA's: a renewed or corrected CA signs the same request.
     Authority,
+    /// The issuer's: its spec asks for what no certificate can hold, and a corrected one signs the same request.
+    Issuer,
     /// The request's: no CA like this one will ever sign it.
     Request,
     /// Nobody's: the same CA may sign the same request in a moment, as after a failure of the random generator.
@@ -53,7 +55,7 @@ pub enum Fault {
 
 impl Outcome {
     /// What `who` (an issuer, for people) answered: a CA that cannot be used as it is means waiting for its Secret to
-    /// change, a request that must not be signed is refused for good (§6), and what failed in passing is tried again.
+    /// change, an issuer's spec that no certificate can hold for a change of that, a request that must not be signed is refused for good (§6), and what failed in passing is tried again.
     pub fn of_signing(who: &impl fmt::Display, signed: Result<Issued, AuthorityError>) -> Self {
         let error = match signed {
             Ok(issued) => return Self::Issued(issued),
@@ -62,6 +64,9 @@ impl Outcome {
         match error.fault() {
             Fault::Authority => {
                 Self::Wait { reason: "SecretInvalidData", message: format!("{who}: {}", causes(&error)) }
+            }
+            Fault::Issuer => {
+                Self::Wait { reason: "IssuerInvalid", message: format!("{who}: {}", causes(&error)) }
             }
             Fault::Request => Self::Terminal {
                 reason: "SigningError",
@@ -141,6 +146,17 @@ mod tests {
         let outcome = Outcome::of_signing(&"Issuer a/ca", Err(failed));
         assert!(matches!(outcome, Outcome::Retry { after: RETRY_AFTER, .. }), "{outcome:?}");
         assert!(outcome.message().unwrap().starts_with("Issuer a/ca could not sign now: "), "{outcome:?}");
+    }
+
+    #[test]
+    fn an_issuer_with_urls_that_no_certificate_can_hold_means_waiting_for_its_spec() {
+        let malformed = crate::extension::ExtensionError::Malformed { oid: "2.5.29.31".to_owned() };
+        check(
+            AuthorityError::IssuerUrls(malformed),
+            "IssuerInvalid",
+            "Issuer a/ca: the issuer's URLs of revocation lists, OCSP responders or its certificate cannot be written: \
+             extension 2.5.29.31 is malformed",
+        );
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub const LIFETIME_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// The shortest RSA key that clients accept, in bits.
 const RSA_BITS_MIN: usize = 2048;
 
+/// Missing names that an error tells; it ends in events and statuses, which are short.
+const NAMES_TOLD_MAX: usize = 10;
+
 /// Signatures that clients no longer accept: MD2, MD4, MD5 and SHA-1 with RSA, SHA-1 with DSA and ECDSA.
 const WEAK_SIGNATURES: [&str; 6] = [
     "1.2.840.113549.1.1.2",
@@ -127,7 +130,7 @@ pub enum VerifyError {
     /// Names that were asked for are missing; a CA may add names but never drop them.
     #[error("the certificate lacks names that were asked for: {missing}")]
     Names {
-        /// The missing names.
+        /// The missing names; of many, the first ten and how many more there are.
         missing: String,
     },
     /// The certificate is a CA's although that was not asked for.
@@ -293,9 +296,17 @@ fn verify_validity(certificate: &Certificate, now: Timestamp) -> Result<(), Veri
 fn verify_names(asked: &Asked, leaf: &Certificate) -> Result<(), VerifyError> {
     // A request has room for thousands of names, too many to hold each against each.
     let present: HashSet<SubjectAltName> = leaf.names().iter().map(folded).collect();
-    let missing = asked.names.iter().filter(|name| !present.contains(&folded(name)));
-    let missing: Vec<String> = missing.map(SubjectAltName::to_string).collect();
-    if missing.is_empty() { Ok(()) } else { Err(VerifyError::Names { missing: missing.join(", ") }) }
+    let mut missing = asked.names.iter().filter(|name| !present.contains(&folded(name)));
+    let told: Vec<String> = missing.by_ref().take(NAMES_TOLD_MAX).map(SubjectAltName::to_string).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let mut text = told.join(", ");
+    let untold = missing.count();
+    if untold > 0 {
+        text = format!("{text} and {untold} more");
+    }
+    Err(VerifyError::Names { missing: text })
 }
 
 /// The form that is the same for two names exactly when they are one: the case of domains has no meaning (RFC 5280

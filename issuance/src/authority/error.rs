@@ -158,8 +158,8 @@ impl AuthorityError {
             | Self::Constraints { .. }
             | Self::NotValid { .. }
             | Self::ExpiresTooSoon { .. }
-            | Self::IssuerUrls(_)
             | Self::NotPermitted(NotPermitted::Kind { .. } | NotPermitted::Base { .. }) => Fault::Authority,
+            Self::IssuerUrls(_) => Fault::Issuer,
             Self::PathLength { .. }
             | Self::NotPermitted(_)
             | Self::Nameless

@@ -209,7 +209,7 @@ fn what_is_wrong_with_the_ca_or_its_issuer_is_not_the_requests_fault() {
         Terms { ocsp_servers: url(), ..terms() },
         Terms { issuing_certificate_urls: url(), ..terms() },
     ] {
-        assert_eq!(fault(&plain, &terms), Fault::Authority);
+        assert_eq!(fault(&plain, &terms), Fault::Issuer);
     }
     // GeneralSubtrees with one base: a registeredID, and a directoryName that is none.
     for base in [[0x88, 2, 0x2a, 3], [0xa4, 2, 0x31, 0]] {

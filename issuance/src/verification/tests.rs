@@ -200,6 +200,12 @@ fn check_4_a_missing_name_is_refused_and_an_added_one_is_not() {
         .refused("the certificate lacks names that were asked for: DNS:b.test, URI:a.test");
     asking(vec![SubjectAltName::Email("u@a.test".to_owned())])
         .refused("the certificate lacks names that were asked for: email:u@a.test");
+    let many = (0..5_000).map(|number| dns(&format!("{number}.test"))).collect();
+    let told: Vec<String> = (0..10).map(|number| format!("DNS:{number}.test")).collect();
+    asking(many).refused(&format!(
+        "the certificate lacks names that were asked for: {} and 4990 more",
+        told.join(", ")
+    ));
     assert_eq!(asking(vec![dns("A.TEST")]).verify(), Ok(Vec::new()), "CAs may write domains in lower case");
     assert_eq!(asking(vec![SubjectAltName::Email("U@A.test".to_owned())]).verify(), Ok(Vec::new()));
     assert_eq!(asking(Vec::new()).verify(), Ok(Vec::new()));
