@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::issuer::HostRange;
 use crate::rule::Check;
 
 /// A spec that has rules; the object around it follows from it. Issuer and ClusterIssuer share one.
@@ -48,9 +49,11 @@ pub struct Context<'a> {
     pub now: Option<Timestamp>,
 }
 
+static DEFAULT: Settings = Settings::DEFAULT;
+
 impl Default for Context<'_> {
     fn default() -> Self {
-        Self { settings: &Settings::DEFAULT, now: None }
+        Self { settings: &DEFAULT, now: None }
     }
 }
 
@@ -65,6 +68,10 @@ pub struct Settings {
     pub other_names: bool,
     /// Longest signing request, in bytes of PEM (R05).
     pub request_bytes_max: usize,
+    /// Whether issuers may send their secrets to servers over plain HTTP (B16).
+    pub plaintext_servers: bool,
+    /// Hosts that no issuer may name as its server, such as those of the cluster itself (B16). None unless set.
+    pub denied_servers: Vec<HostRange>,
 }
 
 impl Settings {
@@ -74,6 +81,8 @@ impl Settings {
         name_constraints: true,
         other_names: true,
         request_bytes_max: 36_500,
+        plaintext_servers: false,
+        denied_servers: Vec::new(),
     };
 }
 

@@ -1,7 +1,20 @@
 //! Rules of Issuer and ClusterIssuer, which share one spec.
+//!
+//! An issuer of several types is refused, and only the first of them is looked into.
 
+mod host_range;
+mod server;
+mod solver;
+#[cfg(test)]
+mod testing;
+
+use api::acme::issuer::AcmeIssuer;
+use api::issuer::{CaIssuer, SelfSignedIssuer};
+use api::vault::VaultIssuer;
+use api::venafi::VenafiIssuer;
 use api::{IssuerSpec, IssuerStatus, IssuerType};
 
+pub use self::host_range::{HostRange, HostRangeError};
 use crate::case::{Case, Judged};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings, Kind};
@@ -16,15 +29,66 @@ impl Judged for IssuerSpec {
     }
 }
 
-static TABLES: &[&[Check<IssuerSpec>]] = &[RULES];
+static TABLES: &[&[Check<IssuerSpec>]] = &[RULES, server::RULES];
+
+/// A row about the spec that cert-manager has too.
+const fn spec(
+    id: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    evaluate: fn(&Case<'_, IssuerSpec>, &mut Findings),
+) -> Check<IssuerSpec> {
+    Check::new(id, ISSUERS, path, Class::Spec, summary, evaluate)
+}
+
+/// `path` with an index instead of each `[*]`.
+fn indexed(path: &str, indexes: &[usize]) -> String {
+    let mut parts = path.split("[*]");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (part, index) in parts.zip(indexes) {
+        text.push_str(&format!("[{index}]"));
+        text.push_str(part);
+    }
+    text
+}
+
+/// The issuer's own type, where that is ACME.
+fn acme<'a>(case: &Case<'a, IssuerSpec>) -> Option<&'a AcmeIssuer> {
+    case.object.spec.acme.as_ref()
+}
+
+/// The issuer's own type, where that is CA.
+fn ca<'a>(case: &Case<'a, IssuerSpec>) -> Option<&'a CaIssuer> {
+    case.object.spec.ca.as_ref().filter(|_| acme(case).is_none())
+}
+
+/// The issuer's own type, where that is SelfSigned.
+fn self_signed<'a>(case: &Case<'a, IssuerSpec>) -> Option<&'a SelfSignedIssuer> {
+    let spec = &case.object.spec;
+    spec.self_signed.as_ref().filter(|_| acme(case).is_none() && spec.ca.is_none())
+}
+
+/// The issuer's own type, where that is Vault.
+fn vault<'a>(case: &Case<'a, IssuerSpec>) -> Option<&'a VaultIssuer> {
+    let spec = &case.object.spec;
+    spec.vault.as_ref().filter(|_| acme(case).is_none() && spec.ca.is_none() && spec.self_signed.is_none())
+}
+
+/// The issuer's own type, where that is Venafi.
+fn venafi<'a>(case: &Case<'a, IssuerSpec>) -> Option<&'a VenafiIssuer> {
+    let spec = &case.object.spec;
+    let first =
+        acme(case).is_none() && spec.ca.is_none() && spec.self_signed.is_none() && spec.vault.is_none();
+    spec.venafi.as_ref().filter(|_| first)
+}
 
 static RULES: &[Check<IssuerSpec>] = &[
-    Check::new("I01", ISSUERS, "spec", Class::Spec, "The issuer has a type", |case, findings| {
+    spec("I01", "spec", "The issuer has a type", |case, findings| {
         if case.object.spec.types().is_empty() {
             findings.here(Fault::Required).advice(format!("set one of {}", fields()));
         }
     }),
-    Check::new("I02", ISSUERS, "spec", Class::Spec, "The issuer has one type only", one_type),
+    spec("I02", "spec", "The issuer has one type only", one_type),
     Check::new(
         "I-W1",
         ISSUERS,
@@ -39,22 +103,13 @@ static RULES: &[Check<IssuerSpec>] = &[
             }
         },
     ),
-    Check::new(
-        "I58",
-        ISSUERS,
-        "spec.ca.secretName",
-        Class::Spec,
-        "The Secret with the CA is named",
-        |case, findings| {
-            let first = case.object.spec.types().first() == Some(&IssuerType::Ca);
-            let unnamed = case.object.spec.ca.as_ref().is_some_and(|ca| ca.secret_name.is_empty());
-            if first && unnamed {
-                findings
-                    .here(Fault::Required)
-                    .advice("name the Secret that holds the CA under tls.crt and tls.key");
-            }
-        },
-    ),
+    spec("I58", "spec.ca.secretName", "The Secret with the CA is named", |case, findings| {
+        if ca(case).is_some_and(|ca| ca.secret_name.is_empty()) {
+            findings
+                .here(Fault::Required)
+                .advice("name the Secret that holds the CA under tls.crt and tls.key");
+        }
+    }),
 ];
 
 /// The first type counts; each further one is refused and not looked into.
@@ -78,22 +133,9 @@ fn fields() -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    use super::*;
-    use crate::case::Object;
-    use crate::finding::Finding;
-    use crate::judge;
-
-    fn check(spec: &Value, denials: &[&str], warnings: &[&str]) {
-        let object: Object<IssuerSpec> = serde_json::from_value(json!({"spec": spec})).unwrap();
-        let verdict = judge(&Case::create(&object));
-        let told = |findings: &[Finding]| -> Vec<String> {
-            findings.iter().map(|finding| format!("{} {finding}", finding.rule.id)).collect()
-        };
-        assert_eq!(told(&verdict.denials), denials, "denials for {spec}");
-        assert_eq!(told(&verdict.warnings), warnings, "warnings for {spec}");
-    }
+    use super::testing::check;
 
     #[test]
     fn an_issuer_without_a_type_is_refused() {

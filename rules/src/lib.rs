@@ -20,10 +20,12 @@ mod name;
 mod order;
 mod review;
 mod rule;
+mod uri;
 mod verdict;
 
 pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
 pub use finding::{Fault, Finding, join};
+pub use issuer::{HostRange, HostRangeError};
 pub use review::{
     APPROVAL_UNAUTHORISED, APPROVAL_UNRESOLVED, KIND_MISMATCH, RESOURCE_MISSING, SPEC_UNREADABLE,
 };
