@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::Cluster;
 use crate::issuer::HostRange;
 use crate::rule::Check;
 
@@ -47,13 +48,15 @@ pub struct Context<'a> {
     pub settings: &'a Settings,
     /// The time. None where nobody knows it: rules about expiry then have nothing to judge.
     pub now: Option<Timestamp>,
+    /// What else is in the cluster. None where there is none, as in a linter: rules about it have nothing to judge.
+    pub cluster: Option<&'a dyn Cluster>,
 }
 
 static DEFAULT: Settings = Settings::DEFAULT;
 
 impl Default for Context<'_> {
     fn default() -> Self {
-        Self { settings: &DEFAULT, now: None }
+        Self { settings: &DEFAULT, now: None, cluster: None }
     }
 }
 

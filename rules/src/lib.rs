@@ -11,6 +11,8 @@ mod case;
 mod certificate;
 mod certificate_request;
 mod challenge;
+mod cluster;
+mod dns;
 mod finding;
 mod identity;
 mod issuer;
@@ -24,6 +26,7 @@ mod uri;
 mod verdict;
 
 pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
+pub use cluster::{AcmeFacts, Cluster, IssuerFacts, Lookup, Snapshot};
 pub use finding::{Fault, Finding, join};
 pub use issuer::{HostRange, HostRangeError};
 pub use review::{

@@ -123,7 +123,8 @@ fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
 fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Known {
     let mut findings = Vec::new();
     if let (Some(old), Class::Field, Mode::SpecChanges) = (case.old, check.rule().class, mode) {
-        check.evaluate(&Case { requester: case.requester, ..Case::create(old) }, &mut findings);
+        let before = Case { requester: case.requester, context: case.context, ..Case::create(old) };
+        check.evaluate(&before, &mut findings);
     }
     let mut known = Known::default();
     for finding in findings {
