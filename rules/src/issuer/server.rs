@@ -207,7 +207,7 @@ mod tests {
     }
 
     fn check_with(settings: &Settings, server: &str, wanted: &[&str]) {
-        check_in(Context { settings, now: None }, &vault(server), wanted, &[]);
+        check_in(Context { settings, ..Context::default() }, &vault(server), wanted, &[]);
     }
 
     #[test]
