@@ -60,8 +60,9 @@ impl Default for Context<'_> {
     }
 }
 
-/// What the operator set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the operator set. Examples of rules give it by member.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Gate `LiteralCertificateSubject`: a Certificate may have a `literalSubject` (C05).
     pub literal_certificate_subject: bool,

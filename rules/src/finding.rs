@@ -13,12 +13,12 @@ const VALUE_CHARS_MAX: usize = 120;
 /// One breach of one rule.
 ///
 /// `Display` gives `<path>: <Fault>[: <value>][: <detail>[; <advice>]]`, the form in which Kubernetes itself tells of
-/// field errors.
+/// field errors. Without a path, which says that the review as a whole is wrong, it gives detail and advice alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
     /// The rule.
     pub rule: &'static Rule,
-    /// The field in JSON notation, such as `spec.dnsNames[1]`.
+    /// The field in JSON notation, such as `spec.dnsNames[1]`; empty where no field is at fault.
     pub path: Cow<'static, str>,
     /// In which way the field is wrong.
     pub fault: Fault,
@@ -71,10 +71,14 @@ impl Finding {
         if let Some(value) = &self.value {
             write!(f, ": {}", Clipped(value))?;
         }
+        self.write_words(": ", f)
+    }
+
+    fn write_words(&self, before: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, text) in
             [&self.detail, &self.advice].into_iter().filter(|text| !text.is_empty()).enumerate()
         {
-            f.write_str(if index == 0 { ": " } else { "; " })?;
+            f.write_str(if index == 0 { before } else { "; " })?;
             f.write_str(text)?;
         }
         Ok(())
@@ -83,6 +87,9 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return self.write_words("", f);
+        }
         write!(f, "{}: ", self.path)?;
         self.write_body(f)
     }

@@ -13,6 +13,7 @@ mod certificate_request;
 mod challenge;
 mod cluster;
 mod dns;
+mod example;
 mod finding;
 mod identity;
 mod issuer;
@@ -27,10 +28,12 @@ mod verdict;
 
 pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
 pub use cluster::{AcmeFacts, Cluster, IssuerFacts, Lookup, Snapshot};
+pub use example::{Approval, Example, ExampleError, Resource};
 pub use finding::{Fault, Finding, join};
 pub use issuer::{HostRange, HostRangeError};
 pub use review::{
     APPROVAL_UNAUTHORISED, APPROVAL_UNRESOLVED, KIND_MISMATCH, RESOURCE_MISSING, SPEC_UNREADABLE,
+    approval_unauthorised, approval_unresolved, check_kind, check_stampable, kind_of_resource,
 };
 pub use rule::{Check, Class, Kind, Rule};
 pub use verdict::{Verdict, judge};

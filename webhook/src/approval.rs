@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::discovery::Scope;
 use kube::{Api, Client};
-use rules::{Case, Fault, Finding, Requester};
+use rules::{Case, Finding, Requester};
 
 /// Kinds of issuer that are remembered; each is a type of resource in the cluster, of which there are few.
 const REMEMBERED_KINDS_MAX: usize = 256;
@@ -96,12 +96,7 @@ pub async fn check(
 ) -> Result<Option<Finding>, ApprovalError> {
     let (group, kind) = (decision.issuer.group_or_default(), decision.issuer.kind_or_default());
     let Some(resource) = authorizer.resolve(group, kind).await? else {
-        let mut finding =
-            Finding::new(&rules::APPROVAL_UNRESOLVED, rules::APPROVAL_UNRESOLVED.path, Fault::Forbidden);
-        finding.detail(format!("the cluster serves no kind {kind} in the group {group}")).advice(
-            "install the issuer's CustomResourceDefinitions, or create the request with another issuerRef",
-        );
-        return Ok(Some(finding));
+        return Ok(Some(rules::approval_unresolved(&decision.issuer)));
     };
     let candidates = signers(&resource, group, decision);
     for signer in &candidates {
@@ -109,7 +104,7 @@ pub async fn check(
             return Ok(None);
         }
     }
-    Ok(Some(unauthorised(decision, requester, &candidates)))
+    Ok(Some(rules::approval_unauthorised(&requester.username, &decision.issuer, &candidates)))
 }
 
 /// The names under which the issuer may be granted: all of its kind, and itself.
@@ -121,26 +116,6 @@ fn signers(resource: &IssuerResource, group: &str, decision: &Decision) -> [Stri
         format!("{plural}.{group}/{name}")
     };
     [format!("{plural}.{group}/*"), own]
-}
-
-fn unauthorised(decision: &Decision, requester: &Requester, candidates: &[String; 2]) -> Finding {
-    let rule = &rules::APPROVAL_UNAUTHORISED;
-    let mut finding = Finding::new(rule, rule.path, Fault::Forbidden);
-    finding
-        .detail(format!(
-            "user {:?} may not approve or deny requests to {} {:?}",
-            requester.username,
-            decision.issuer.kind_or_default(),
-            decision.issuer.name,
-        ))
-        .advice(format!(
-            "bind a ClusterRole with verb \"approve\" on resource \"signers\" of group \"{}\" and one of the \
-             resourceNames \"{}\" and \"{}\" to them by a ClusterRoleBinding",
-            api::GROUP,
-            candidates[0],
-            candidates[1],
-        ));
-    finding
 }
 
 /// Asks the API server.

@@ -13,12 +13,7 @@ use crate::review::{Answer, Denial, Operation, Request};
 /// A denial, when the review is broken in itself or the object cannot take the stamp.
 pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
     let resource = &request.resource;
-    if resource.is_missing() {
-        return Err(Denial::by_rule(
-            &rules::RESOURCE_MISSING,
-            "the review does not say which resource it is about",
-        ));
-    }
+    rules::kind_of_resource(&resource.group, &resource.version, &resource.resource)?;
     let is_stamped = resource.group == api::GROUP
         && resource.resource == "certificaterequests"
         && request.operation == Operation::Create;
@@ -31,17 +26,10 @@ pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
     let object: Stampable = serde_json::from_str(object.get()).map_err(|error| {
         Denial::malformed(format!("cannot read the object as CertificateRequest: {error}"))
     })?;
+    rules::check_stampable(object.spec.as_ref())?;
     let operations = match object.spec {
-        None | Some(Value::Null) => {
-            vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})]
-        }
         Some(Value::Object(spec)) => changes(&spec, &request.user_info),
-        Some(_) => {
-            return Err(Denial::by_rule(
-                &rules::SPEC_UNREADABLE,
-                "spec: Forbidden: the spec is not an object, so it cannot take the requester's identity",
-            ));
-        }
+        _ => vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})],
     };
     Ok(if operations.is_empty() {
         Answer::Allowed { warnings: Vec::new() }

@@ -68,13 +68,6 @@ pub struct Resource<'a> {
     pub resource: Cow<'a, str>,
 }
 
-impl Resource<'_> {
-    /// Whether nothing is named, which no API server sends.
-    pub fn is_missing(&self) -> bool {
-        self.group.is_empty() && self.version.is_empty() && self.resource.is_empty()
-    }
-}
-
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

@@ -22,17 +22,12 @@ pub struct Judgement<'a> {
 /// # Errors
 /// A denial, when the review is broken in itself.
 pub fn validate<'a>(request: &'a Request<'a>) -> Result<Option<Judgement<'a>>, Denial> {
-    if request.resource.is_missing() {
-        return Err(Denial::by_rule(
-            &rules::RESOURCE_MISSING,
-            "the review does not say which resource it is about",
-        ));
-    }
+    let resource = &request.resource;
+    let kind = rules::kind_of_resource(&resource.group, &resource.version, &resource.resource)?;
     if matches!(request.operation, Operation::Delete | Operation::Connect) {
         return Ok(None);
     }
-    let resource = &request.resource;
-    let Some(kind) = Kind::of_resource(&resource.group, &resource.version, &resource.resource) else {
+    let Some(kind) = kind else {
         return Ok(None);
     };
     match kind {
@@ -76,21 +71,8 @@ fn read<S: Judged>(json: Option<&RawValue>, member: &str, kind: Kind) -> Result<
     let object: Object<S> = serde_json::from_str(json.get()).map_err(|error| {
         Denial::malformed(format!("cannot read the {member} as {}: {error}", kind.as_str()))
     })?;
-    let group = object.api_version.split_once('/').map_or("", |(group, _)| group);
-    if object.kind == kind.as_str() && group == kind.group() {
-        return Ok(object);
-    }
-    Err(Denial::by_rule(
-        &rules::KIND_MISMATCH,
-        format!(
-            "the {member} is {:?} of {:?}, which is not what the resource holds: {} of {}/{}",
-            object.kind,
-            object.api_version,
-            kind.as_str(),
-            kind.group(),
-            api::VERSION
-        ),
-    ))
+    rules::check_kind(member, &object.api_version, &object.kind, kind)?;
+    Ok(object)
 }
 
 #[cfg(test)]

@@ -112,11 +112,13 @@ impl Denial {
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "InternalError", message)
     }
+}
 
-    /// A denial by one rule about the review as a whole.
-    pub fn by_rule(rule: &'static rules::Rule, message: impl Into<String>) -> Self {
-        let mut denial = Self::new(403, "Forbidden", message);
-        denial.findings.push(Finding::new(rule, rule.path, rules::Fault::Forbidden));
+/// A denial by one rule about the review, or the object, as a whole.
+impl From<Finding> for Denial {
+    fn from(finding: Finding) -> Self {
+        let mut denial = Self::new(403, "Forbidden", finding.to_string());
+        denial.findings.push(finding);
         denial
     }
 }
