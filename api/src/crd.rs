@@ -11,6 +11,7 @@ use crate::{
     IssuerStatus, Order, OrderSpec, OrderStatus, VERSION,
 };
 use k8s_openapi::Resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -27,6 +28,11 @@ pub fn all() -> Vec<Value> {
         definition::<Order, OrderSpec, OrderStatus>(&ORDER),
         definition::<Challenge, ChallengeSpec, ChallengeStatus>(&CHALLENGE),
     ]
+}
+
+/// The schema of `metadata`, which no definition tells because it is the same for every kind.
+pub fn metadata() -> Value {
+    type_schema::<ObjectMeta>()
 }
 
 /// What a definition says beyond the types.

@@ -1,0 +1,65 @@
+//! What the linter says about the manifests beside this file.
+
+use expect_test::expect_file;
+use lint::{Finding, Linter, Report};
+use rules::Settings;
+
+/// A line for each finding. What a rule says is its own affair; that it speaks, and of which place, is ours.
+fn told(name: &str, report: &Report) -> String {
+    let line = |finding: &Finding| {
+        let rule = finding.finding.rule.id;
+        let severity = finding.severity.as_str();
+        let text = if rule.starts_with('L') {
+            finding.to_string()
+        } else {
+            format!("{}: {severity} {rule}: {}", finding.at, finding.finding.path)
+        };
+        format!("{name}:{text} ({})", finding.object)
+    };
+    let mut lines: Vec<String> = report.findings.iter().map(line).collect();
+    lines.push(format!(
+        "{} of {} judged, {} passed over, {}",
+        report.objects,
+        report.objects + report.others,
+        report.others,
+        if report.is_unreadable { "unreadable" } else { "read" }
+    ));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn check(name: &str, text: &str) {
+    let report = Linter::new(Settings::default(), None).lint(text);
+    let golden = format!("{}/tests/manifests/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    expect_file![golden].assert_eq(&told(name, &report));
+}
+
+#[test]
+fn a_certificate_with_many_mistakes_is_told_of_each_at_its_line() {
+    check("certificate.yaml", include_str!("manifests/certificate.yaml"));
+}
+
+#[test]
+fn a_misspelt_api_is_answered_with_the_one_that_was_meant() {
+    check("names.yaml", include_str!("manifests/names.yaml"));
+}
+
+#[test]
+fn a_list_of_issuers_is_unpacked() {
+    check("issuer.yaml", include_str!("manifests/issuer.yaml"));
+}
+
+#[test]
+fn json_has_lines_too() {
+    check("request.json", include_str!("manifests/request.json"));
+}
+
+#[test]
+fn an_alias_is_told_of_where_its_value_stands() {
+    check("aliases.yaml", include_str!("manifests/aliases.yaml"));
+}
+
+#[test]
+fn what_stands_before_a_broken_line_is_told_of() {
+    check("broken.yaml", include_str!("manifests/broken.yaml"));
+}
