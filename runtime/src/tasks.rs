@@ -9,6 +9,11 @@ use tokio::task::JoinSet;
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
 
+/// Work in flight outlived the time that it was given.
+#[derive(Debug, thiserror::Error)]
+#[error("work in flight was not finished within {0:?} of shutdown")]
+pub struct Overdue(pub Duration);
+
 /// The long-running tasks of one process.
 #[derive(Debug)]
 pub struct Tasks {
@@ -56,8 +61,7 @@ impl Tasks {
         };
         self.shutdown.request();
         let rest = tokio::time::timeout(grace, self.drain()).await;
-        let rest = rest
-            .unwrap_or_else(|_| Err(anyhow!("work in flight was not finished within {grace:?} of shutdown")));
+        let rest = rest.unwrap_or_else(|_| Err(Overdue(grace).into()));
         first.and(rest)
     }
 

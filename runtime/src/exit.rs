@@ -1,0 +1,55 @@
+//! How a process ends: its last words and its exit status, which are the peers'.
+
+use std::process::ExitCode;
+
+use crate::tasks::Overdue;
+
+/// Work in flight was not finished in time, as timeout(1) has it.
+const DEADLINE: u8 = 124;
+
+/// Says on standard error what `outcome` came to, and gives the exit status: 0 for a clean end, 124 where work in
+/// flight outlived the shutdown, 1 for everything else. A second signal ends the process with 130
+/// ([`crate::shutdown`]). Flags that cannot be parsed are told by clap in its own words.
+pub fn code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    if let Some(error) = error.downcast_ref::<clap::Error>() {
+        // Nothing is left to be done where even that cannot be written.
+        let _ = error.print();
+        return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    eprintln!("{name}: {error:#}");
+    if error.chain().any(<dyn std::error::Error>::is::<Overdue>) {
+        return ExitCode::from(DEADLINE);
+    }
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use anyhow::anyhow;
+    use clap::Command;
+
+    use super::*;
+
+    fn check(outcome: anyhow::Result<()>, wanted: u8) {
+        let text = format!("{outcome:?}");
+        assert_eq!(
+            format!("{:?}", code("process", outcome)),
+            format!("{:?}", ExitCode::from(wanted)),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn each_end_has_its_status() {
+        check(Err(anyhow!("disk is gone")), 1);
+        check(Err(Overdue(Duration::from_secs(1)).into()), 124);
+        check(Err(anyhow::Error::from(Overdue(Duration::from_secs(1))).context("while ending")), 124);
+        let parsed = |flag| Command::new("process").version("1").try_get_matches_from(["process", flag]);
+        check(parsed("--nonsense").map(drop).map_err(Into::into), 1);
+        check(parsed("--version").map(drop).map_err(Into::into), 0);
+        check(Ok(()), 0);
+    }
+}
