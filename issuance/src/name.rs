@@ -14,7 +14,7 @@ mod subject;
 
 pub use alternative::{OtherKind, SubjectAltName};
 pub(crate) use alternative::{general_names, in_order};
-pub use literal::LiteralSubject;
+pub use literal::{LiteralFault, LiteralSubject};
 pub use subject::{RequestedSubject, Subject};
 
 /// Why a name cannot be put into a request, or read from one.
@@ -47,6 +47,8 @@ pub enum NameError {
         position: usize,
         /// What is wrong there.
         reason: &'static str,
+        /// Which kind of fault it is.
+        fault: LiteralFault,
     },
     /// A subject that was read is not a Name of RFC 5280 §4.1.2.4.
     #[error("the subject name is malformed: {0}")]
@@ -79,6 +81,21 @@ const SHORT_NAMES: [(&str, ObjectIdentifier); 11] = [
     ("UID", ObjectIdentifier::new_unwrap("0.9.2342.19200300.100.1.1")),
     ("postalCode", ObjectIdentifier::new_unwrap("2.5.4.17")),
 ];
+
+/// Whether `text` is an object identifier that can be encoded: dotted numbers without leading zeros, of which the first
+/// is at most 2 and the second at most 39. (X.660 sets no bound below 2; nobody names types there.)
+///
+/// # Errors
+/// [`NameError::ObjectIdentifier`], when it is not.
+pub fn check_object_identifier(text: &str) -> Result<(), NameError> {
+    object_identifier(text).map(drop)
+}
+
+pub(crate) fn object_identifier(text: &str) -> Result<ObjectIdentifier, NameError> {
+    let has_leading_zero = text.split('.').any(|arc| arc.len() > 1 && arc.starts_with('0'));
+    let read = ObjectIdentifier::new(text).ok().filter(|_| !has_leading_zero);
+    read.ok_or_else(|| NameError::ObjectIdentifier(text.to_owned()))
+}
 
 /// Whether a Name has no attributes at all.
 pub(crate) fn is_empty(name: &Any) -> bool {
@@ -205,6 +222,19 @@ mod tests {
         check(&[0x30, 4, 0x31, 2, 5, 0], "an attribute is not a type and a value");
         let padded = [0x30, 13, 0x31, 11, 0x30, 9, 6, 4, 0x55, 0x80, 4, 3, 12, 1, b'x'];
         check(&padded, "the type of an attribute is not in the encoding of DER");
+    }
+
+    #[test]
+    fn only_numbers_with_real_arcs_are_object_identifiers() {
+        for text in
+            ["", "1", "1.", ".1", "1..2", "3.1", "1.40", "0.40.1", "1.2.-3", "1.2.x", "1.02", "01.2", "1.2 "]
+        {
+            let refused = check_object_identifier(text).unwrap_err();
+            assert_eq!(refused, NameError::ObjectIdentifier(text.to_owned()));
+        }
+        for text in ["1.2", "0.39", "2.5.4.3", "1.3.6.1.4.1.311.20.2.3", "1.0"] {
+            assert_eq!(check_object_identifier(text), Ok(()), "{text}");
+        }
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! or of the last one before it when the next would open only after the end. Jitter spreads what was issued together,
 //! ahead of the desired instant and behind the start of a window.
 
+mod schedule;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use jiff::{SignedDuration, Timestamp};
 
-pub use self::window::{Window, WindowError};
+pub use self::window::{Window, WindowError, are_all_closed_for};
 use crate::jitter::Jitter;
 
 /// Jitter takes at most this share of the margin: 5 %.

@@ -185,8 +185,7 @@ fn inside(name: &Any) -> Result<Vec<Any>, NameError> {
 }
 
 fn other_name(type_id: &str, value: &str) -> Result<Any, NameError> {
-    let type_id =
-        ObjectIdentifier::new(type_id).map_err(|_| NameError::ObjectIdentifier(type_id.to_owned()))?;
+    let type_id = super::object_identifier(type_id)?;
     let encoding = |_| NameError::Encoding;
     let value = Utf8StringRef::new(value).and_then(|value| Any::encode_from(&value)).map_err(encoding)?;
     let sequence = Any::encode_from(&OtherName { type_id, value }).map_err(encoding)?;

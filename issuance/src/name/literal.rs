@@ -29,7 +29,44 @@ pub struct LiteralSubject {
     name: Any,
 }
 
+/// What kind of fault a text has that is no literal subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiteralFault {
+    /// It does not follow RFC 4514.
+    Syntax,
+    /// The type of an attribute is not known.
+    Type,
+    /// A common name is not text.
+    CommonName,
+}
+
 impl LiteralSubject {
+    /// The types of attributes in `text` that are not known, as they are written. Whether the text is a literal
+    /// subject in all other ways is not looked at.
+    pub fn unknown_types(text: &str) -> impl Iterator<Item = &str> {
+        let mut rest = Some(text);
+        let attributes = std::iter::from_fn(move || {
+            let text = rest?;
+            let (attribute, after) = text.split_at_checked(separator(text)).unwrap_or((text, ""));
+            // All separators are one byte long.
+            rest = after.get(1..);
+            Some(attribute)
+        });
+        let types = attributes.filter_map(|attribute| Some(attribute.split_once('=')?.0.trim()));
+        types.filter(|name| attribute_type(name).is_none())
+    }
+
+    /// All attributes, the least specific one first: the short name of the type or its dotted numbers, and the value,
+    /// or `None` where that is not text.
+    pub fn attributes(&self) -> Vec<(String, Option<String>)> {
+        // It was read once, so it can be read again.
+        let attributes = super::attributes(&self.name).unwrap_or_default();
+        attributes
+            .iter()
+            .map(|attribute| (super::short_name(attribute.oid), super::text(&attribute.value)))
+            .collect()
+    }
+
     /// The first common name in the order of DER, which is the last one in the text.
     pub fn common_name(&self) -> Option<String> {
         common_name(&self.name)
@@ -55,12 +92,18 @@ impl FromStr for LiteralSubject {
         if text.len() > BYTES_MAX {
             // Not the text: it would fill a log.
             let reason = "more than 8192 bytes";
-            return Err(NameError::Literal { text: String::new(), position: 1, reason });
+            let (text, fault) = (String::new(), LiteralFault::Syntax);
+            return Err(NameError::Literal { text, position: 1, reason, fault });
         }
         let refused = |Fault(offset, reason): Fault| NameError::Literal {
             text: text.to_owned(),
             position: text.get(..offset).map_or(0, |before| before.chars().count()) + 1,
             reason,
+            fault: match reason {
+                UNKNOWN_TYPE => LiteralFault::Type,
+                COMMON_NAME_IS_TEXT => LiteralFault::CommonName,
+                _ => LiteralFault::Syntax,
+            },
         };
         let mut relative_names = relative_names(text).map_err(refused)?;
         relative_names.reverse();
@@ -80,6 +123,10 @@ impl fmt::Debug for LiteralSubject {
         f.debug_tuple("LiteralSubject").field(&self.text).finish()
     }
 }
+
+const UNKNOWN_TYPE: &str =
+    "the type is none of C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC, UID or a dotted object identifier";
+const COMMON_NAME_IS_TEXT: &str = "a common name is text; the DER after the # is of another type";
 
 /// What is wrong, and at which byte.
 struct Fault(usize, &'static str);
@@ -127,16 +174,7 @@ fn attribute(text: &str, start: usize) -> Result<AttributeTypeAndValue, Fault> {
     };
     let value_start = start + kind.len() + 1;
     let value_start = value_start + (value.len() - value.trim_start().len());
-    let kind = kind.trim();
-    let known = SHORT_NAMES
-        .iter()
-        .find(|(name, _)| *name != "postalCode" && name.eq_ignore_ascii_case(kind))
-        .map(|(_, oid)| *oid);
-    let dotted = || ObjectIdentifier::new(kind).ok();
-    let oid = known.or_else(dotted).ok_or(Fault(
-        start,
-        "the type is none of C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC, UID or a dotted object identifier",
-    ))?;
+    let oid = attribute_type(kind.trim()).ok_or(Fault(start, UNKNOWN_TYPE))?;
     let value = trim_end(value.trim_start());
     let value = match value.strip_prefix('#') {
         Some(digits) => hexadecimal(digits)
@@ -149,9 +187,18 @@ fn attribute(text: &str, start: usize) -> Result<AttributeTypeAndValue, Fault> {
     };
     // Rules about common names would not see it, so no reader of requests takes it.
     if oid == COMMON_NAME && super::text(&value).is_none() {
-        return Err(Fault(value_start, "a common name is text; the DER after the # is of another type"));
+        return Err(Fault(value_start, COMMON_NAME_IS_TEXT));
     }
     Ok(AttributeTypeAndValue { oid, value })
+}
+
+/// A short name in any case, or a dotted object identifier.
+fn attribute_type(name: &str) -> Option<ObjectIdentifier> {
+    let known = SHORT_NAMES
+        .iter()
+        .find(|(known, _)| *known != "postalCode" && known.eq_ignore_ascii_case(name))
+        .map(|(_, oid)| *oid);
+    known.or_else(|| ObjectIdentifier::new(name).ok())
 }
 
 /// Without the white space at the end, but for one that a backslash stands before.
@@ -246,6 +293,32 @@ mod tests {
         check("O=a,CN=#0A0178", 8, "a common name is text");
         let long = format!("CN={}", "a".repeat(BYTES_MAX));
         assert!(long.parse::<LiteralSubject>().unwrap_err().to_string().contains("more than 8192 bytes"));
+    }
+
+    #[test]
+    fn a_fault_has_its_kind() {
+        let check = |text: &str, wanted: LiteralFault, unknown: &[&str]| {
+            let Err(NameError::Literal { fault, .. }) = text.parse::<LiteralSubject>() else {
+                panic!("{text}")
+            };
+            assert_eq!(fault, wanted, "{text}");
+            assert_eq!(LiteralSubject::unknown_types(text).collect::<Vec<_>>(), unknown, "{text}");
+        };
+        check("CN=web,O", LiteralFault::Syntax, &[]);
+        check("", LiteralFault::Syntax, &[]);
+        check("CN=#0A0178", LiteralFault::CommonName, &[]);
+        check("E=a\\,b=c,CN=web+ T =x;=y", LiteralFault::Type, &["E", "T", ""]);
+        assert_eq!(LiteralSubject::unknown_types("cn=web,O=a\\,X=b,1.2.3=x").next(), None);
+    }
+
+    #[test]
+    fn attributes_can_be_listed() {
+        let literal: LiteralSubject = "cn=web,1.2.3=#0402CaFe,O=Example".parse().unwrap();
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            literal.attributes(),
+            [("O".to_owned(), text("Example")), ("1.2.3".to_owned(), None), ("CN".to_owned(), text("web"))]
+        );
     }
 
     #[test]

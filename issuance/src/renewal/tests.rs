@@ -106,16 +106,7 @@ fn refused(cron: &str, duration: SignedDuration, zone: Option<&str>, message: &s
 
 #[test]
 fn text_that_is_no_cron_pattern_of_five_fields_is_refused() {
-    for pattern in [
-        "",
-        "   ",
-        "* * * *",
-        "0 * * * * *",
-        "0 0 * * * * 2026",
-        "@daily",
-        "@every 1h",
-        "CRON_TZ=UTC 0 0 * * *",
-    ] {
+    for pattern in ["", "   ", "* * * *", "0 * * * * *", "0 0 * * * * 2026"] {
         let message = format!("cron pattern {pattern:?} is not usable: it does not have five fields; write");
         refused(pattern, HOUR, None, &message);
     }
@@ -196,6 +187,64 @@ fn a_day_that_does_not_exist_is_refused_without_a_long_search() {
 }
 
 #[test]
+fn words_and_periods_are_read_or_refused() {
+    for (cron, zone, reason) in [
+        ("@fortnightly", None, "it does not have five fields"),
+        ("@Daily", None, "it does not have five fields"),
+        ("@every", None, "it does not have five fields"),
+        ("@every 1d", None, "after @every stands a duration"),
+        ("@every day", None, "after @every stands a duration"),
+        ("@every  1h", None, "after @every stands a duration"),
+        ("TZ=Europe/Berlin", None, "there is only a time zone"),
+        ("TZ=Europe/Berlin ", None, "it does not have five fields"),
+        ("TZ=Europe/Berlin 0 2 * * *", Some("UTC"), "the time zone is said twice"),
+    ] {
+        let told = Window::parse(cron, HOUR, zone).unwrap_err().to_string();
+        assert!(told.contains(reason), "{cron}: {told}");
+        assert_eq!(Window::check_cron(cron, zone).unwrap_err().to_string(), told);
+    }
+    let check = |cron: &str, from: &str, next: &str| {
+        let window = Window::parse(cron, HOUR, None).unwrap();
+        let from: Timestamp = from.parse().unwrap();
+        assert_eq!(window.next_start(from).unwrap().to_string(), next, "{cron}");
+        assert_eq!(Window::check_cron(cron, None), Ok(()));
+    };
+    check("@yearly", "2026-05-06T07:08:09Z", "2027-01-01T00:00:00Z");
+    check("@monthly", "2026-05-06T07:08:09Z", "2026-06-01T00:00:00Z");
+    check("@weekly", "2026-05-06T07:08:09Z", "2026-05-10T00:00:00Z");
+    check("@midnight", "2026-05-06T07:08:09Z", "2026-05-07T00:00:00Z");
+    check("@hourly", "2026-05-06T07:00:00Z", "2026-05-06T07:00:00Z");
+    check("@every 24h", "2026-05-06T07:08:09Z", "2026-05-07T00:00:00Z");
+    check("@every 1h30m", "1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z");
+    check("@every 1h30m", "1969-12-31T23:59:59.5Z", "1970-01-01T00:00:00Z");
+    check("@every 1ms", "1970-01-01T00:00:00.5Z", "1970-01-01T00:00:01Z");
+    check("TZ=Europe/Berlin 0 2 * * *", "2026-05-06T07:08:09Z", "2026-05-07T00:00:00Z");
+    check("CRON_TZ=Asia/Tokyo @daily", "2026-05-06T07:08:09Z", "2026-05-06T15:00:00Z");
+}
+
+#[test]
+fn a_stretch_without_an_open_window_is_found() {
+    let day = HOUR * 24;
+    let check = |crons: &[&str], span: SignedDuration, closed: bool| {
+        let windows: Vec<_> = crons.iter().map(|cron| Window::parse(cron, HOUR, None).unwrap()).collect();
+        assert_eq!(are_all_closed_for(&windows, span), closed, "{crons:?} for {span:#}");
+    };
+    check(&["@yearly"], day * 90, true);
+    check(&["0 0 29 2 *"], day * 365, true);
+    check(&["0 0 1 1,7 *"], day * 90, true);
+    check(&["@weekly"], day, true);
+    check(&["@daily"], HOUR * 22, true);
+    check(&["@every 48h"], day, true);
+    check(&[], HOUR, true);
+    check(&["@monthly"], day * 90, false);
+    check(&["@weekly"], day * 7, false);
+    check(&["@daily"], HOUR * 24, false);
+    check(&["* * * * *"], HOUR, false);
+    check(&["0 0 1 1,7 *", "0 0 1 4,10 *"], day * 93, false);
+    check(&["@every 48h"], HOUR * 48, false);
+}
+
+#[test]
 fn an_unknown_time_zone_and_a_window_of_no_length_are_refused() {
     for zone in ["Mars/Olympus", "Local", "../etc/passwd", "UTC+1"] {
         refused("0 0 * * *", HOUR, Some(zone), &format!("time zone {zone:?} is not in the IANA database"));
@@ -204,6 +253,8 @@ fn an_unknown_time_zone_and_a_window_of_no_length_are_refused() {
         refused("0 0 * * *", duration, None, "a window cannot be open for ");
     }
     assert!(Window::parse("0 0 * * *", HOUR, Some("")).is_ok(), "empty means UTC");
+    assert!(Window::check_zone("europe/berlin").is_err(), "the peer minds the case");
+    assert_eq!(Window::check_zone("Europe/Berlin"), Ok(()));
 }
 
 #[test]

@@ -1,15 +1,12 @@
 //! Windows in which renewal is allowed: a cron pattern that opens one, a time zone, and how long it stays open.
 
-use croner::parser::{CronParser, Seconds, Year};
-use croner::{Cron, CronDateTime};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
-use jiff::{SignedDuration, Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp};
 
-/// Longest cron pattern, in bytes: five fields that list every minute, hour and day are shorter.
-const PATTERN_MAX: usize = 512;
+use super::schedule::Schedule;
 
-/// Five fields, as in the peer: no seconds, no years.
-const FIELDS: usize = 5;
+/// What may stand before a pattern to say its time zone.
+const ZONE_PREFIXES: [&str; 2] = ["TZ=", "CRON_TZ="];
 
 /// Why something is no window.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,14 +44,16 @@ pub enum WindowError {
 /// A window that opens whenever a cron pattern matches in a time zone, and stays open for a while.
 #[derive(Debug, Clone)]
 pub struct Window {
-    cron: Cron,
-    zone: TimeZone,
+    schedule: Schedule,
     duration: SignedDuration,
 }
 
 impl Window {
-    /// Reads an element of `spec.renewal.windows`: a cron pattern of five fields, how long the window is open, and the
-    /// IANA name of a time zone (UTC without one). The time zones are those that were compiled in.
+    /// Reads an element of `spec.renewal.windows`: a cron pattern, how long the window is open, and the IANA name of a
+    /// time zone (UTC without one). The time zones are those that were compiled in.
+    ///
+    /// The pattern has five fields, or is a word such as `@daily`, or `@every` with a duration, which counts from 1970.
+    /// `TZ=` or `CRON_TZ=` with a time zone may stand before it, unless `zone` says one.
     ///
     /// # Errors
     /// When one of them is not usable, or the pattern never matches.
@@ -62,25 +61,37 @@ impl Window {
         if duration < SignedDuration::from_secs(1) {
             return Err(WindowError::Duration(duration));
         }
-        let zone = match zone.filter(|name| !name.is_empty()) {
-            None => TimeZone::UTC,
-            Some(name) => TimeZoneDatabase::bundled()
-                .get(name)
-                .map_err(|_| WindowError::Zone { name: name.to_owned() })?,
-        };
-        Ok(Self { cron: pattern(cron)?, zone, duration })
+        let zone = zone.filter(|name| !name.is_empty());
+        let known = zone.map_or(Ok(TimeZone::UTC), time_zone)?;
+        Ok(Self { schedule: schedule(cron, zone.map(|_| known))?, duration })
+    }
+
+    /// Whether a pattern can be read, whatever the window's duration; of the time zone, only whether there is one is
+    /// looked at.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] for the pattern.
+    pub fn check_cron(cron: &str, zone: Option<&str>) -> Result<(), WindowError> {
+        let zone = zone.filter(|name| !name.is_empty()).map(|_| TimeZone::UTC);
+        schedule(cron, zone).map(drop)
+    }
+
+    /// Whether there is a time zone of this name, in this spelling.
+    ///
+    /// # Errors
+    /// [`WindowError::Zone`], when there is none.
+    pub fn check_zone(name: &str) -> Result<(), WindowError> {
+        time_zone(name).map(drop)
     }
 
     /// Whether the window is open at `at`; the instant at which it closes is no longer within.
     pub fn contains(&self, at: Timestamp) -> bool {
-        let start = previous(&self.cron, &at.to_zoned(self.zone.clone()));
-        start.is_some_and(|start| at < self.end(start.timestamp()))
+        self.schedule.previous(at).is_some_and(|start| at < self.end(start))
     }
 
     /// When it opens next, at `from` or later; `None` beyond all dates.
     pub fn next_start(&self, from: Timestamp) -> Option<Timestamp> {
-        let from = from.to_zoned(self.zone.clone());
-        self.cron.find_next_occurrence(&from, true).ok().map(|start| start.timestamp())
+        self.schedule.next(from)
     }
 
     /// When it opens next, at `from` or later, and when it closes after that.
@@ -96,9 +107,14 @@ impl Window {
         earliest: Timestamp,
         before: Timestamp,
     ) -> Option<(Timestamp, Timestamp)> {
-        let start = previous(&self.cron, &before.to_zoned(self.zone.clone()))?.timestamp();
+        let start = self.schedule.previous(before)?;
         let end = self.end(start);
         (earliest < end && earliest <= before).then_some((start.max(earliest), end))
+    }
+
+    /// The last instant at `at` or before until which it is open: `at` itself, or when it closed.
+    fn last_open(&self, at: Timestamp) -> Option<Timestamp> {
+        self.schedule.previous(at).map(|start| self.end(start).min(at))
     }
 
     fn end(&self, start: Timestamp) -> Timestamp {
@@ -106,86 +122,54 @@ impl Window {
     }
 }
 
-/// The last match at `at` or before.
-fn previous(cron: &Cron, at: &Zoned) -> Option<Zoned> {
-    cron.find_previous_occurrence(at, true).ok()
+/// A year in which stretches without an open window are looked for. It has a 29 February.
+const YEAR_START: Timestamp = Timestamp::constant(1_704_067_200, 0);
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
+
+/// Steps that the search takes at most. Two of them go on by the span, so stretches of a day are found in the first
+/// month, and those of weeks in the whole year.
+const STEPS_MAX: usize = 64;
+
+/// Whether there is a stretch longer than `span` in which none of the windows is open: a certificate that lives no longer
+/// could then miss them all. Looks at one year of the calendar, less where the span is less than a few days.
+pub fn are_all_closed_for(windows: &[Window], span: SignedDuration) -> bool {
+    let mut open_until = YEAR_START;
+    let end = YEAR_START.saturating_add(YEAR).unwrap_or(Timestamp::MAX);
+    for _ in 0..STEPS_MAX {
+        let Ok(at) = open_until.checked_add(span.max(SignedDuration::from_secs(1))) else { return false };
+        let last_open = windows.iter().filter_map(|window| window.last_open(at)).max();
+        match last_open.filter(|last_open| *last_open > open_until) {
+            None => return true,
+            Some(last_open) if last_open >= end => return false,
+            Some(last_open) => open_until = last_open,
+        }
+    }
+    false
 }
 
-fn pattern(text: &str) -> Result<Cron, WindowError> {
-    let refused = |reason: &str| WindowError::Cron { pattern: text.to_owned(), reason: reason.to_owned() };
-    if text.len() > PATTERN_MAX {
-        let shown: String = text.chars().take(PATTERN_MAX / 8).collect();
-        return Err(WindowError::Cron { pattern: shown, reason: "it is too long".to_owned() });
-    }
-    if text.split_ascii_whitespace().count() != FIELDS {
-        return Err(refused("it does not have five fields"));
-    }
-    if let Some(item) =
-        text.split_ascii_whitespace().flat_map(|field| field.split(',')).find(|item| !is_item(item))
-    {
-        return Err(refused(&format!("{item:?} is neither a value nor a range, with or without a step")));
-    }
-    let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed);
-    // The peer's parser takes `5/10` for "from 5 on, every 10".
-    let parser = parser.sloppy_ranges(true).build();
-    let text_of_peer = with_days_of_week(text).map_err(|reason| refused(&reason))?;
-    let cron = parser.parse(&text_of_peer).map_err(|error| refused(&error.to_string()))?;
-    if matches(&cron, &jiff::civil::date(2000, 1, 1).at(0, 0, 0, 0)) {
-        Ok(cron)
-    } else {
-        Err(WindowError::Never { pattern: text.to_owned() })
-    }
+fn time_zone(name: &str) -> Result<TimeZone, WindowError> {
+    let refused = || WindowError::Zone { name: name.to_owned() };
+    let zone = TimeZoneDatabase::bundled().get(name).map_err(|_| refused())?;
+    // The database would take another case too, the peer does not.
+    let is_spelt_so = zone.iana_name().is_none_or(|known| known == name);
+    if is_spelt_so { Ok(zone) } else { Err(refused()) }
 }
 
-/// Whether an element of a field's list is one that every cron knows: `*`, `5`, `1-5`, `MON`, each with a step or
-/// without. The parser has extensions of its own, and takes an empty element for a set without members, for which it
-/// would search for minutes.
-fn is_item(item: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let value =
-        |text: &str| digits(text) || (text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
-    let range_is_sound = match range.split_once('-') {
-        Some((first, last)) => value(first) && value(last),
-        None => range == "*" || range == "?" || value(range),
+/// Reads a pattern for the clock of `zone`, or of the zone that it begins with.
+fn schedule(cron: &str, zone: Option<TimeZone>) -> Result<Schedule, WindowError> {
+    let Some(prefixed) = ZONE_PREFIXES.iter().find_map(|prefix| cron.strip_prefix(prefix)) else {
+        return Schedule::parse(cron, zone.unwrap_or(TimeZone::UTC));
     };
-    range_is_sound && step.is_none_or(digits)
-}
-
-/// The days of the week by their names in a pattern, from number 0 on.
-const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-
-/// The pattern with numbers from 0 to 6 as days of the week, as the peer counts them. The parser goes on to 7, which
-/// is Sunday once more, so `5/2` would mean Friday and Sunday for it, and `FRI-SUN` would have an order.
-fn with_days_of_week(text: &str) -> Result<String, String> {
-    let (rest, days) =
-        text.trim_ascii_end().rsplit_once(|c: char| c.is_ascii_whitespace()).unwrap_or(("", text));
-    let items: Result<Vec<String>, String> = days.split(',').map(days_of_week).collect();
-    Ok(format!("{rest} {}", items?.join(",")))
-}
-
-/// One element of the list, of the form that [`is_item`] checks.
-fn days_of_week(item: &str) -> Result<String, String> {
-    let number = |value: &str| {
-        let named = DAYS.iter().position(|name| name.eq_ignore_ascii_case(value));
-        let number = named.or_else(|| value.parse().ok()).filter(|number| *number < DAYS.len());
-        number.ok_or_else(|| {
-            format!(
-                "{value:?} in {item:?} is no day of the week; they are 0 to 6, or SUN to SAT, and Sunday is 0"
-            )
-        })
+    let refused = |reason: &str| WindowError::Cron {
+        pattern: cron.chars().take(SHOWN_CHARS).collect(),
+        reason: reason.to_owned(),
     };
-    let (range, step) = item.split_once('/').map_or((item, None), |(range, step)| (range, Some(step)));
-    let range = match range.split_once('-') {
-        Some((first, last)) => format!("{}-{}", number(first)?, number(last)?),
-        None if range == "*" || range == "?" => range.to_owned(),
-        None if step.is_some() => format!("{}-6", number(range)?),
-        None => number(range)?.to_string(),
-    };
-    Ok(step.map_or(range.clone(), |step| format!("{range}/{step}")))
+    if zone.is_some() {
+        return Err(refused("the time zone is said twice, in the pattern and beside it"));
+    }
+    let (name, pattern) = prefixed.split_once(' ').ok_or_else(|| refused("there is only a time zone"))?;
+    Schedule::parse(pattern.trim(), time_zone(name)?)
 }
 
-/// Whether there is a match at all. The parser gives up at the year 5000, after some thousand months.
-fn matches(cron: &Cron, from: &impl CronDateTime) -> bool {
-    cron.find_next_occurrence(from, true).is_ok()
-}
+/// A message shows at most this much of a pattern.
+pub(super) const SHOWN_CHARS: usize = 64;
