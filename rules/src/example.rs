@@ -12,6 +12,16 @@ use crate::review;
 use crate::rule::Kind;
 use crate::verdict::{Verdict, judge};
 
+/// Where the examples of rules lie: `examples/<folder>/<rule id>.yaml`, with the kinds whose rules the folder is for.
+pub const EXAMPLE_FOLDERS: &[(&str, &[Kind])] = &[
+    ("certificate", &[Kind::Certificate]),
+    ("certificaterequest", &[Kind::CertificateRequest]),
+    ("issuer", &[Kind::Issuer, Kind::ClusterIssuer]),
+    ("order", &[Kind::Order]),
+    ("challenge", &[Kind::Challenge]),
+    ("review", Kind::ALL),
+];
+
 /// A write with all that a rule may look at. Files hold one in YAML.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

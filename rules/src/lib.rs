@@ -28,7 +28,7 @@ mod verdict;
 
 pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
 pub use cluster::{AcmeFacts, Cluster, IssuerFacts, Lookup, Snapshot};
-pub use example::{Approval, Example, ExampleError, Resource};
+pub use example::{Approval, EXAMPLE_FOLDERS, Example, ExampleError, Resource};
 pub use finding::{Fault, Finding, join};
 pub use issuer::{HostRange, HostRangeError};
 pub use review::{

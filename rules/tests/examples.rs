@@ -1,12 +1,11 @@
 //! Each rule has an example of a refused object, which documentation shows. Here each is judged.
 //!
-//! An example lies in `examples/<folder>/<rule id>.yaml`. The folder is the kind in lower case; `issuer` is for
-//! ClusterIssuer too, `review` for rules about a review as a whole.
+//! An example lies in `examples/<folder>/<rule id>.yaml`, with the folders of [`rules::EXAMPLE_FOLDERS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rules::{Class, Example, Finding, Kind, Rule, Verdict};
+use rules::{Class, EXAMPLE_FOLDERS, Example, Finding, Rule, Verdict};
 
 /// Rules that have no example yet. This list only becomes shorter: whoever adds an example deletes its line.
 #[rustfmt::skip] // one a line, so that lines can be deleted side by side
@@ -42,20 +41,10 @@ const ALSO: &[(&str, &str, &str)] = &[
 
 const STAMP: &str = "the identity is a part of the spec, which must stay as a whole";
 
-/// The folders, with the kinds whose rules they are for.
-const FOLDERS: &[(&str, &[Kind])] = &[
-    ("certificate", &[Kind::Certificate]),
-    ("certificaterequest", &[Kind::CertificateRequest]),
-    ("issuer", &[Kind::Issuer, Kind::ClusterIssuer]),
-    ("order", &[Kind::Order]),
-    ("challenge", &[Kind::Challenge]),
-    ("review", Kind::ALL),
-];
-
 /// Every rule by the name of its example: `certificate/C01`.
 fn rules_by_name() -> BTreeMap<String, &'static Rule> {
     let name = |rule: &'static Rule| {
-        let folder = FOLDERS.iter().find(|(_, kinds)| *kinds == rule.kinds);
+        let folder = EXAMPLE_FOLDERS.iter().find(|(_, kinds)| *kinds == rule.kinds);
         let (folder, _) = folder.unwrap_or_else(|| panic!("{} is for kinds without a folder", rule.id));
         (format!("{folder}/{}", rule.id), rule)
     };
@@ -66,7 +55,7 @@ fn rules_by_name() -> BTreeMap<String, &'static Rule> {
 fn examples() -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut examples = BTreeMap::new();
-    for (folder, _) in FOLDERS {
+    for (folder, _) in EXAMPLE_FOLDERS {
         for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten() {
             let path = entry.expect("a folder of examples can be listed").path();
             let file = path.file_name().unwrap_or_default().to_string_lossy();

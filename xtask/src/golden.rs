@@ -4,7 +4,7 @@
 //! `--check` compares instead, so that a change to a source without its generated file fails. A new
 //! kind of file is one more line in [`GENERATORS`].
 
-use crate::install;
+use crate::{install, rules_page};
 use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ const GENERATORS: &[Generator] = &[
     Generator { name: "crds", folder: Some("manifests/crds"), generate: crds },
     // After the CRDs, which the chart contains.
     Generator { name: "install", folder: None, generate: install::manifest },
+    Generator { name: "rules", folder: None, generate: rules_page::generate },
 ];
 
 /// Flags of `cargo xtask golden`.
@@ -176,7 +177,7 @@ fn yaml(value: &Value) -> anyhow::Result<String> {
 
 /// The same value with the keys of each map in order, whether or not serde_json keeps the order of
 /// insertion (any crate of a build can switch that on for all).
-fn sorted(value: &Value) -> Value {
+pub(crate) fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
             let ordered: BTreeMap<_, _> = map.iter().collect();
@@ -192,12 +193,12 @@ fn names() -> clap::builder::PossibleValuesParser {
     GENERATORS.iter().map(|generator| generator.name).collect::<Vec<_>>().into()
 }
 
-fn repository_root() -> anyhow::Result<PathBuf> {
+pub(crate) fn repository_root() -> anyhow::Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     Ok(own.parent().context("xtask lies in the repository's root")?.to_owned())
 }
 
-fn read(path: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

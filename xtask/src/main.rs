@@ -7,6 +7,7 @@ mod fuzz;
 mod golden;
 mod image;
 mod install;
+mod rules_page;
 mod test;
 
 use clap::{Parser, Subcommand};
