@@ -7,6 +7,7 @@
 mod der;
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use aws_lc_rs::{digest, hmac, pbkdf2};
@@ -17,6 +18,7 @@ use issuance::keystore;
 use issuance::name::LiteralSubject;
 use issuance::pem::{self, Limit};
 use issuance::request::Request;
+use lint::Linter;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -123,6 +125,25 @@ pub fn literal_subject(data: &[u8]) {
     let request = signed_anew(&encode(SEQUENCE, &[&body])).expect("it has all parts");
     let request = Request::from_der(&request).expect("a subject that we write, we read");
     assert_eq!(request.subject_der(), Ok(der));
+}
+
+/// Text as manifests.
+///
+/// # Panics
+/// When a property does not hold.
+pub fn lint(data: &[u8]) {
+    /// Reading the schemas takes longer than any input.
+    static LINTER: LazyLock<Linter> = LazyLock::new(|| Linter::new(rules::Settings::default(), None));
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let report = LINTER.lint(text);
+    // Beside \n, the parser ends lines at \r.
+    let lines = text.split(['\n', '\r']).count() + 1;
+    for finding in &report.findings {
+        assert!((1..=lines).contains(&finding.at.line) && finding.at.column >= 1, "{finding}");
+        // What has the shape that the schema wants can be read.
+        assert!(!finding.finding.detail.starts_with("cannot be read:"), "{finding}");
+    }
+    assert!(report.untold == 0 || !report.findings.is_empty());
 }
 
 fn check_request(request: &Request) {
@@ -293,6 +314,14 @@ mod tests {
     fn every_property_holds_of_literal_subjects() {
         for text in ["CN=leaf", "CN=a\\,b+UID=u,O=\\42\\C3\\BCcher,DC=test", "1.2.3.4=#0C0178", ""] {
             literal_subject(text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn every_property_holds_of_manifests() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lint/tests/manifests");
+        for file in std::fs::read_dir(folder).unwrap() {
+            lint(&std::fs::read(file.unwrap().path()).unwrap());
         }
     }
 

@@ -4,16 +4,20 @@
 //! A review's way: [`server`] takes it in, [`review`] reads it, [`validate`] and [`mutate`] decide without asking
 //! anybody, [`approval`] asks the API server about the right to approve, [`review`] writes the answer.
 //!
+//! [`linter`] judges files by the same rules, without a cluster.
+//!
 //! What makes calls possible: [`serving`] decides about CA and certificate, [`renewer`] keeps them in place,
 //! [`configurations`] makes the API server trust them, [`dial`] tries them out.
 
 pub mod approval;
 pub mod args;
 pub mod body;
+pub mod command;
 pub mod configurations;
 pub mod dial;
 #[cfg(test)]
 mod fake;
+pub mod linter;
 pub mod metrics;
 pub mod mutate;
 mod pause;
@@ -42,6 +46,7 @@ use runtime::{admin, listen};
 use tokio::sync::watch;
 
 pub use args::Args;
+pub use command::Command;
 
 use crate::approval::ClusterAuthorizer;
 use crate::configurations::{Configuration, Injector, Trusts};

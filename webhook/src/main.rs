@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use webhook::{Command, linter};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     runtime::prepare();
-    match webhook::run(webhook::Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("signet-webhook: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome = match Command::parse() {
+        Command::Serve(args) => webhook::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Command::Validate(args) => linter::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("signet-webhook: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -45,10 +45,11 @@ pub(crate) enum Target {
     LiteralSubject,
     Pkcs12,
     Jks,
+    Lint,
 }
 
 impl Target {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Pem,
         Self::PrivateKey,
         Self::Request,
@@ -56,6 +57,7 @@ impl Target {
         Self::LiteralSubject,
         Self::Pkcs12,
         Self::Jks,
+        Self::Lint,
     ];
 
     fn name(self) -> &'static str {
@@ -67,10 +69,11 @@ impl Target {
             Self::LiteralSubject => "literal_subject",
             Self::Pkcs12 => "pkcs12",
             Self::Jks => "jks",
+            Self::Lint => "lint",
         }
     }
 
-    /// Inputs to start from: the corpus of `issuance`, or fresh keys.
+    /// Inputs to start from: texts of tests, or fresh keys.
     fn seeds(self) -> anyhow::Result<Vec<Vec<u8>>> {
         match self {
             Self::Pem => Ok([corpus("requests")?, corpus("certificates")?].concat()),
@@ -80,6 +83,7 @@ impl Target {
             Self::LiteralSubject => Ok(SUBJECTS.iter().map(|text| text.as_bytes().to_vec()).collect()),
             Self::Pkcs12 => Ok([archives()?, examples()?].concat()),
             Self::Jks => java_stores(),
+            Self::Lint => files("lint/tests/manifests"),
         }
     }
 }
@@ -240,7 +244,12 @@ impl Running {
 
 /// The texts of one kind in the corpus of `issuance`.
 fn corpus(kind: &str) -> anyhow::Result<Vec<Vec<u8>>> {
-    let folder = paths::workspace().join("issuance/tests/corpus").join(kind);
+    files(&format!("issuance/tests/corpus/{kind}"))
+}
+
+/// The contents of a folder of the workspace.
+fn files(folder: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let folder = paths::workspace().join(folder);
     let mut files = fs::read_dir(&folder)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("failed to list {}", folder.display()))?;

@@ -1,0 +1,77 @@
+//! What the command line asks for: to serve, as every flag of cert-manager's webhook does, or to judge files.
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::Args;
+use crate::linter::ValidateArgs;
+
+/// One of the things that the program does.
+#[derive(Debug)]
+pub enum Command {
+    /// Serves admission reviews: no subcommand.
+    Serve(Box<Args>),
+    /// Judges manifests in files: `validate`.
+    Validate(ValidateArgs),
+}
+
+impl Command {
+    /// What the process was asked for. Ends the process, as clap does, for `--help` and for what cannot be meant.
+    pub fn parse() -> Self {
+        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn read<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = command().try_get_matches_from(arguments)?;
+        match matches.subcommand() {
+            Some((_, files)) => ValidateArgs::from_arg_matches(files).map(Self::Validate),
+            None => Args::from_arg_matches(&matches).map(|args| Self::Serve(Box::new(args))),
+        }
+    }
+}
+
+/// The flags of the server stay where they are: those who come from cert-manager know of no subcommand.
+fn command() -> clap::Command {
+    Args::command()
+        .subcommand(ValidateArgs::command())
+        .subcommand_negates_reqs(true)
+        .args_conflicts_with_subcommands(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_of_one_purpose_do_not_mix_with_the_other() {
+        let refused = |arguments: &[&str], wanted: &str| {
+            let error = Command::read(arguments).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        };
+        refused(&["signet-webhook", "--secure-port=1", "validate", "-f", "a"], "cannot be used with");
+        refused(&["signet-webhook", "validate"], "--filename <FILE>...");
+        refused(&["signet-webhook", "validate", "-f", "a", "--secure-port=1"], "unexpected argument");
+        refused(&["signet-webhook"], "--dynamic-serving-ca-secret-name");
+    }
+
+    #[test]
+    fn flags_alone_serve() {
+        let command = Command::read([
+            "signet-webhook",
+            "--dynamic-serving-ca-secret-namespace=ns",
+            "--dynamic-serving-ca-secret-name=ca",
+            "--dynamic-serving-dns-names=webhook.ns.svc",
+        ]);
+        assert!(matches!(command, Ok(Command::Serve(_))), "{command:?}");
+    }
+
+    #[test]
+    fn several_files_need_one_flag_only() {
+        let command =
+            Command::read(["signet-webhook", "validate", "-f", "a", "b", "-f", "-", "--warnings-as-errors"]);
+        let Ok(Command::Validate(args)) = command else { panic!("{command:?}") };
+        assert_eq!(args.files, ["a", "b", "-"].map(std::path::PathBuf::from));
+    }
+}
