@@ -2,11 +2,21 @@
 //!
 //! An issuer of several types is refused, and only the first of them is looked into.
 
+mod acme;
+mod advice;
+mod ca;
+mod dns01;
 mod host_range;
+mod http01;
+mod secret;
+mod selector;
 mod server;
 mod solver;
 #[cfg(test)]
 mod testing;
+mod trust;
+mod vault;
+mod venafi;
 
 use api::acme::issuer::AcmeIssuer;
 use api::issuer::{CaIssuer, SelfSignedIssuer};
@@ -29,7 +39,26 @@ impl Judged for IssuerSpec {
     }
 }
 
-static TABLES: &[&[Check<IssuerSpec>]] = &[RULES, server::RULES];
+static TABLES: &[&[Check<IssuerSpec>]] = &[
+    RULES,
+    acme::RULES,
+    solver::RULES,
+    http01::RULES,
+    dns01::RULES,
+    dns01::akamai::RULES,
+    dns01::provider::RULES,
+    dns01::azure::RULES,
+    dns01::various::RULES,
+    dns01::rfc2136::RULES,
+    ca::RULES,
+    vault::RULES,
+    vault::auth::RULES,
+    venafi::RULES,
+    server::RULES,
+    trust::RULES,
+    secret::RULES,
+    advice::RULES,
+];
 
 /// A row about the spec that cert-manager has too.
 const fn spec(
@@ -89,27 +118,6 @@ static RULES: &[Check<IssuerSpec>] = &[
         }
     }),
     spec("I02", "spec", "The issuer has one type only", one_type),
-    Check::new(
-        "I-W1",
-        ISSUERS,
-        "spec.acme.externalAccountBinding.keyAlgorithm",
-        Class::Advice,
-        "The algorithm of an external account binding is not set: it is ignored",
-        |case, findings| {
-            let binding =
-                case.object.spec.acme.as_ref().and_then(|acme| acme.external_account_binding.as_ref());
-            if let Some(algorithm) = binding.and_then(|binding| binding.key_algorithm.as_ref()) {
-                findings.here(Fault::Invalid).value(algorithm.as_str()).detail("ignored").advice("remove it");
-            }
-        },
-    ),
-    spec("I58", "spec.ca.secretName", "The Secret with the CA is named", |case, findings| {
-        if ca(case).is_some_and(|ca| ca.secret_name.is_empty()) {
-            findings
-                .here(Fault::Required)
-                .advice("name the Secret that holds the CA under tls.crt and tls.key");
-        }
-    }),
 ];
 
 /// The first type counts; each further one is refused and not looked into.
@@ -152,34 +160,12 @@ mod tests {
             &[],
         );
         check(
-            &json!({"acme": {}, "ca": {}, "venafi": {}}),
+            &json!({"ca": {"secretName": "ca"}, "vault": {}, "venafi": {}}),
             &[
-                "I02 spec.ca: Forbidden: the issuer is of type acme already; remove one, or make an issuer of each",
-                "I02 spec.venafi: Forbidden: the issuer is of type acme already; remove one, or make an issuer of each",
+                "I02 spec.vault: Forbidden: the issuer is of type ca already; remove one, or make an issuer of each",
+                "I02 spec.venafi: Forbidden: the issuer is of type ca already; remove one, or make an issuer of each",
             ],
             &[],
-        );
-    }
-
-    #[test]
-    fn a_ca_issuer_without_a_secret_is_refused() {
-        check(
-            &json!({"ca": {}}),
-            &[
-                "I58 spec.ca.secretName: Required value: name the Secret that holds the CA under tls.crt and tls.key",
-            ],
-            &[],
-        );
-    }
-
-    #[test]
-    fn an_ignored_field_is_a_warning() {
-        check(
-            &json!({"acme": {"externalAccountBinding": {"keyAlgorithm": "HS256"}}}),
-            &[],
-            &[
-                "I-W1 spec.acme.externalAccountBinding.keyAlgorithm: Invalid value: \"HS256\": ignored; remove it",
-            ],
         );
     }
 

@@ -76,7 +76,7 @@ mod tests {
             assert!(!rule.summary.is_empty() && !rule.summary.ends_with('.'), "{rule:?}");
             assert!(rule.path.is_empty() || rule.path.starts_with(['s', 'm']), "{rule:?}");
             let (letter, number) = rule.id.split_at(1);
-            let number = number.trim_start_matches("-W");
+            let number = number.trim_start_matches("-W").trim_end_matches("-W");
             assert!("CRIOHBM".contains(letter) && number.parse::<u8>().is_ok(), "{rule:?}");
         }
     }

@@ -1,12 +1,18 @@
 //! Durations in objects.
 
+use std::borrow::Cow;
+
 use api::{DurationError, GoDuration};
 
 use crate::finding::Fault;
 use crate::rule::Findings;
 
 /// B07: the text at `path` is a duration.
-pub(crate) fn is_readable(path: &'static str, duration: Option<&GoDuration>, findings: &mut Findings) {
+pub(crate) fn is_readable(
+    path: impl Into<Cow<'static, str>>,
+    duration: Option<&GoDuration>,
+    findings: &mut Findings,
+) {
     let Some(duration) = duration else { return };
     let Err(error) = duration.parse() else { return };
     let (detail, advice) = told(&error);

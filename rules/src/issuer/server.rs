@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use api::IssuerSpec;
 
-use super::{ISSUERS, acme, ca, indexed, self_signed, solver, vault, venafi};
+use super::dns01::{self, Provider};
+use super::{ISSUERS, acme, ca, indexed, self_signed, vault, venafi};
 use crate::case::{Case, Settings};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings};
@@ -57,7 +58,7 @@ fn servers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
 }
 
 fn solver_servers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
-    for (index, acme_dns) in solver::acme_dns(case) {
+    for (index, acme_dns) in dns01::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_ref()) {
         let path = || indexed("spec.acme.solvers[*].dns01.acmeDNS.host", &[index]);
         server(Lazy(path), &acme_dns.host, Transport::Any, case.context.settings, findings);
     }

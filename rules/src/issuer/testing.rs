@@ -22,3 +22,31 @@ pub(super) fn check_in(context: Context<'_>, spec: &Value, denials: &[&str], war
     assert_eq!(told(&verdict.denials), denials, "denials for {spec}");
     assert_eq!(told(&verdict.warnings), warnings, "warnings for {spec}");
 }
+
+/// `base` with the members of `changes` in place of its own, at any depth; null takes a member away.
+pub(super) fn merged(base: &Value, changes: &Value) -> Value {
+    let (Some(members), Some(changes)) = (base.as_object(), changes.as_object()) else {
+        return changes.clone();
+    };
+    let mut members = members.clone();
+    for (key, change) in changes {
+        let merged = merged(members.get(key).unwrap_or(&Value::Null), change);
+        members.insert(key.clone(), merged);
+    }
+    members.retain(|_, member| !member.is_null());
+    members.into()
+}
+
+/// An ACME issuer that is right but for these solvers.
+pub(super) fn solvers(solvers: &Value) -> Value {
+    json!({"acme": {
+        "server": "https://acme.test/directory",
+        "privateKeySecretRef": {"name": "account"},
+        "solvers": solvers,
+    }})
+}
+
+/// As [`solvers`], with one DNS-01 solver.
+pub(super) fn dns01(dns01: &Value) -> Value {
+    solvers(&json!([{"dns01": dns01}]))
+}
