@@ -162,14 +162,22 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for PlainVisitor<T> {
     }
 }
 
-/// A value that is written as text, in the form in which flags take it.
+/// A value that is written as text, in the form in which flags take it. As in the peers, an empty text is none at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Text<T>(pub T);
+pub struct Text<T>(pub Option<T>);
+
+// By hand, because a derive would ask for `T: Default`.
+impl<T> Default for Text<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(serde::de::Error::custom)
+        let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+        let parsed = text.map(|text| text.parse()).transpose();
+        parsed.map(Self).map_err(serde::de::Error::custom)
     }
 }
 
@@ -238,7 +246,8 @@ mod tests {
         #[serde(default)]
         names: Vec<String>,
         enabled: Option<Plain<bool>>,
-        address: Option<Text<std::net::IpAddr>>,
+        #[serde(default)]
+        address: Text<std::net::IpAddr>,
         inner: Option<Inner>,
     }
 
@@ -337,8 +346,11 @@ mod tests {
             "port: 1\nnames: [a, \"1\"]\nenabled: true\naddress: '::1'\ninner: {firstName: x, mode: slow}\n",
         )
         .unwrap();
-        assert_eq!(read.address, Some(Text(std::net::Ipv6Addr::LOCALHOST.into())));
+        assert_eq!(read.address, Text(Some(std::net::Ipv6Addr::LOCALHOST.into())));
         assert_eq!((read.port, read.enabled, read.names.len()), (Some(Plain(1)), Some(Plain(true)), 2));
+        for nothing in ["address: \"\"\n", "address:\n", "port:\n"] {
+            assert_eq!(with(nothing).unwrap().address, Text(None), "{nothing}");
+        }
         let inner = read.inner.unwrap();
         assert!(inner.first_name == "x" && matches!(inner.mode, Some(Mode::Slow)), "{inner:?}");
         assert!(!matches!(

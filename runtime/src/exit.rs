@@ -7,11 +7,10 @@ use crate::tasks::Overdue;
 /// Work in flight was not finished in time, as timeout(1) has it.
 const DEADLINE: u8 = 124;
 
-/// Says on standard error what `outcome` came to, and gives the exit status: 0 for a clean end, 124 where work in
-/// flight outlived the shutdown, 1 for everything else. A second signal ends the process with 130
-/// ([`crate::shutdown`]). Flags that cannot be parsed are told by clap in its own words.
-pub fn code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+/// Says on standard error why the process ends, and gives the exit status: 124 where work in flight outlived the
+/// shutdown, 1 for everything else. A second signal ends the process with 130 ([`crate::shutdown`]). Flags that cannot
+/// be parsed are told by clap in its own words, and its `--help` is no failure at all.
+pub fn failure(name: &str, error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
         // Nothing is left to be done where even that cannot be written.
         let _ = error.print();
@@ -33,23 +32,19 @@ mod tests {
 
     use super::*;
 
-    fn check(outcome: anyhow::Result<()>, wanted: u8) {
-        let text = format!("{outcome:?}");
-        assert_eq!(
-            format!("{:?}", code("process", outcome)),
-            format!("{:?}", ExitCode::from(wanted)),
-            "{text}"
-        );
+    fn check(error: impl Into<anyhow::Error>, wanted: u8) {
+        let error = error.into();
+        let code = failure("process", &error);
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(wanted)), "{error:?}");
     }
 
     #[test]
     fn each_end_has_its_status() {
-        check(Err(anyhow!("disk is gone")), 1);
-        check(Err(Overdue(Duration::from_secs(1)).into()), 124);
-        check(Err(anyhow::Error::from(Overdue(Duration::from_secs(1))).context("while ending")), 124);
+        check(anyhow!("disk is gone"), 1);
+        check(Overdue(Duration::from_secs(1)), 124);
+        check(anyhow::Error::from(Overdue(Duration::from_secs(1))).context("while ending"), 124);
         let parsed = |flag| Command::new("process").version("1").try_get_matches_from(["process", flag]);
-        check(parsed("--nonsense").map(drop).map_err(Into::into), 1);
-        check(parsed("--version").map(drop).map_err(Into::into), 0);
-        check(Ok(()), 0);
+        check(parsed("--nonsense").unwrap_err(), 1);
+        check(parsed("--version").unwrap_err(), 0);
     }
 }

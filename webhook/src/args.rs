@@ -1,13 +1,19 @@
-//! Flags. Their names are those of cert-manager's webhook where it has them.
+//! Flags. Their names are those of cert-manager's webhook where it has them. What a flag leaves open, the configuration
+//! file decides, and then a default: [`crate::config::Config`] is what comes of them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::GoDuration;
 use clap::Parser;
 use jiff::SignedDuration;
-use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+use rules::HostRange;
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
+use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
+
+use crate::config::{Gates, TlsSettings};
 
 /// Shortest life of a serving certificate: it must outlast the pauses between two looks at it several times.
 const LEAF_DURATION_MIN: SignedDuration = SignedDuration::from_mins(5);
@@ -17,33 +23,45 @@ const LEAF_DURATION_MIN: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Debug, Clone, Parser)]
 #[command(name = "signet-webhook", version)]
 pub struct Args {
-    /// Port for the API server's calls, HTTPS; 0 takes a free one
-    #[arg(long, value_name = "PORT", default_value_t = 6443)]
-    pub secure_port: u16,
+    /// Configuration file: a WebhookConfiguration of webhook.config.cert-manager.io/v1alpha1; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Port for the API server's calls, HTTPS; 0 takes a free one [default: 6443]
+    #[arg(long, value_name = "PORT")]
+    pub secure_port: Option<u16>,
 
     /// Address to listen on for calls and probes; without it every address of the machine
     #[arg(long, value_name = "IP")]
     pub listen_host: Option<IpAddr>,
 
-    /// Port for /livez and /readyz, plain HTTP; 0 takes a free one
-    #[arg(long, value_name = "PORT", default_value_t = 6080)]
-    pub healthz_port: u16,
-
-    /// Address for /metrics, plain HTTP; 0 switches it off
-    #[arg(long, value_name = "ADDRESS", default_value = ":9402")]
-    pub metrics_listen_address: ListenAddress,
+    /// Port for /livez, /healthz and /readyz, plain HTTP; 0 takes a free one [default: 6080]
+    #[arg(long, value_name = "PORT")]
+    pub healthz_port: Option<u16>,
 
     /// How long to go on serving after the first sign of shutdown, while load balancers look away
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = drain_period)]
     pub shutdown_drain_period: Duration,
 
-    /// How to serve.
+    /// How to serve reviews.
     #[command(flatten)]
     pub serving: ServingArgs,
+
+    /// Whom to serve.
+    #[command(flatten)]
+    pub clients: ClientArgs,
+
+    /// How to serve metrics.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 
     /// The own configurations.
     #[command(flatten)]
     pub configurations: ConfigurationArgs,
+
+    /// How to judge.
+    #[command(flatten)]
+    pub rules: RulesArgs,
 
     /// How to reach the API server.
     #[command(flatten)]
@@ -52,27 +70,107 @@ pub struct Args {
     /// How to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+
+    /// What there is instead of a profiler.
+    #[command(flatten)]
+    pub profiling: ProfilingArgs,
 }
 
-/// How the serving certificate is made.
+/// How the API server's calls are served.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Serving certificate")]
+#[command(next_help_heading = "Serving certificate, from files or made by the webhook")]
 pub struct ServingArgs {
+    /// File with the certificate chain, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// File with its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_private_key_file: Option<PathBuf>,
+
     /// Namespace of the Secret that keeps the CA of the serving certificate
     #[arg(long, value_name = "NAMESPACE")]
-    pub dynamic_serving_ca_secret_namespace: String,
+    pub dynamic_serving_ca_secret_namespace: Option<String>,
 
     /// Name of that Secret; it is created if it does not exist
     #[arg(long, value_name = "NAME")]
-    pub dynamic_serving_ca_secret_name: String,
+    pub dynamic_serving_ca_secret_name: Option<String>,
 
     /// DNS names and IP addresses under which the API server calls; may be repeated
-    #[arg(long, value_name = "NAME", value_delimiter = ',', required = true, value_parser = serving_name)]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name)]
     pub dynamic_serving_dns_names: Vec<ServerName<'static>>,
 
-    /// Life of a serving certificate
-    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = leaf_duration)]
-    pub dynamic_serving_leaf_duration: SignedDuration,
+    /// Life of a serving certificate [default: 168h]
+    #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
+    pub dynamic_serving_leaf_duration: Option<SignedDuration>,
+
+    /// Cipher suites of TLS 1.2 by their names in Go, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; without it all
+    /// that are safe
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tls_cipher_suites: Vec<String>,
+
+    /// Lowest version of TLS: VersionTLS12 or VersionTLS13 [default: VersionTLS12]
+    #[arg(long, value_name = "VERSION")]
+    pub tls_min_version: Option<MinVersion>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Clients")]
+pub struct ClientArgs {
+    /// Serve reviews only to clients with a certificate of --client-ca-path
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_client_verification: Option<bool>,
+
+    /// File with the CAs of clients, PEM
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_path: Option<PathBuf>,
+
+    /// Common names or DNS names of clients; without it all names
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub client_subject_names: Vec<String>,
+}
+
+/// How metrics are served.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Metrics; plain HTTP without a certificate")]
+pub struct MetricsArgs {
+    /// Address for /metrics; 0 switches it off [default: :9402]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen_address: Option<ListenAddress>,
+
+    /// File with the certificate chain, PEM
+    #[arg(long, value_name = "FILE")]
+    pub metrics_tls_cert_file: Option<PathBuf>,
+
+    /// File with its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub metrics_tls_private_key_file: Option<PathBuf>,
+
+    /// Namespace of the Secret that keeps the CA of the metrics' certificate
+    #[arg(long, value_name = "NAMESPACE")]
+    pub metrics_dynamic_serving_ca_secret_namespace: Option<String>,
+
+    /// Name of that Secret; it is created if it does not exist
+    #[arg(long, value_name = "NAME")]
+    pub metrics_dynamic_serving_ca_secret_name: Option<String>,
+
+    /// DNS names and IP addresses under which metrics are scraped; may be repeated
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name)]
+    pub metrics_dynamic_serving_dns_names: Vec<ServerName<'static>>,
+
+    /// Life of the metrics' certificate [default: 168h]
+    #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
+    pub metrics_dynamic_serving_leaf_duration: Option<SignedDuration>,
+
+    /// As --tls-cipher-suites, for metrics
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub metrics_tls_cipher_suites: Vec<String>,
+
+    /// As --tls-min-version, for metrics
+    #[arg(long, value_name = "VERSION")]
+    pub metrics_tls_min_version: Option<MinVersion>,
 }
 
 /// The webhook configurations that are to trust the CA.
@@ -88,17 +186,93 @@ pub struct ConfigurationArgs {
     pub mutating_configuration_name: Option<String>,
 }
 
-impl ServingArgs {
-    /// Name of the Service in front of us: the first label of the first DNS name. None: we serve under IP addresses only.
-    pub fn service_name(&self) -> Option<String> {
-        self.dynamic_serving_dns_names.iter().find_map(|name| match name {
-            ServerName::DnsName(name) => name.as_ref().split('.').next().map(ToOwned::to_owned),
-            _ => None,
-        })
+/// How objects are judged.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Rules")]
+pub struct RulesArgs {
+    /// Features that are on or off, such as NameConstraints=false,OtherNames=false
+    #[arg(long, value_name = "NAME=BOOL,…")]
+    pub feature_gates: Option<Gates>,
+
+    /// Most bytes of PEM of a certificate or a signing request [default: 36500]
+    #[arg(long, value_name = "BYTES")]
+    pub max_certificate_size: Option<usize>,
+
+    /// Most bytes of PEM of a private key [default: 13000]
+    #[arg(long, value_name = "BYTES")]
+    pub max_private_key_size: Option<usize>,
+
+    /// Most bytes of PEM of a certificate chain [default: 95000]
+    #[arg(long, value_name = "BYTES")]
+    pub max_certificate_chain_length: Option<usize>,
+
+    /// Most bytes of PEM of a bundle of CAs [default: 330000]
+    #[arg(long, value_name = "BYTES")]
+    pub max_certificate_bundle_size: Option<usize>,
+
+    /// Answer every denial with 403 Forbidden, as cert-manager does, instead of 422 Invalid where an object is wrong
+    #[arg(long)]
+    pub deny_as_forbidden: bool,
+
+    /// Let issuers send their secrets to servers over plain HTTP
+    #[arg(long)]
+    pub allow_plaintext_servers: bool,
+
+    /// Hosts that no issuer may name as its server: networks, addresses, names, or .domain for all names below
+    #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
+    pub deny_servers: Vec<HostRange>,
+}
+
+/// What old set-ups pass to have Go's profiler.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProfilingArgs {
+    /// No effect: there is no profiler.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_profiling: Option<bool>,
+
+    /// No effect.
+    #[arg(long, hide = true)]
+    pub profiler_address: Option<String>,
+}
+
+impl From<ServingArgs> for TlsSettings {
+    fn from(args: ServingArgs) -> Self {
+        Self {
+            certificate_file: args.tls_cert_file,
+            key_file: args.tls_private_key_file,
+            secret_namespace: args.dynamic_serving_ca_secret_namespace,
+            secret_name: args.dynamic_serving_ca_secret_name,
+            names: args.dynamic_serving_dns_names,
+            leaf_lifetime: args.dynamic_serving_leaf_duration,
+            cipher_suites: args.tls_cipher_suites,
+            min_version: args.tls_min_version,
+        }
     }
 }
 
-fn serving_name(text: &str) -> Result<ServerName<'static>, String> {
+impl MetricsArgs {
+    /// The address, and how to serve there.
+    pub fn split(self) -> (Option<ListenAddress>, TlsSettings) {
+        let tls = TlsSettings {
+            certificate_file: self.metrics_tls_cert_file,
+            key_file: self.metrics_tls_private_key_file,
+            secret_namespace: self.metrics_dynamic_serving_ca_secret_namespace,
+            secret_name: self.metrics_dynamic_serving_ca_secret_name,
+            names: self.metrics_dynamic_serving_dns_names,
+            leaf_lifetime: self.metrics_dynamic_serving_leaf_duration,
+            cipher_suites: self.metrics_tls_cipher_suites,
+            min_version: self.metrics_tls_min_version,
+        };
+        (self.metrics_listen_address, tls)
+    }
+}
+
+/// A name to serve under.
+///
+/// # Errors
+/// When it is neither a DNS name nor an IP address.
+pub fn serving_name(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned()).map_err(|_| "neither a DNS name nor an IP address".to_owned())
 }
 
@@ -106,7 +280,11 @@ fn duration(text: &str) -> Result<SignedDuration, String> {
     GoDuration::new(text).parse().map_err(|error| error.to_string())
 }
 
-fn leaf_duration(text: &str) -> Result<SignedDuration, String> {
+/// The life of a serving certificate.
+///
+/// # Errors
+/// When it is no duration, or too short.
+pub fn leaf_duration(text: &str) -> Result<SignedDuration, String> {
     let duration = duration(text)?;
     if duration < LEAF_DURATION_MIN {
         return Err(format!("shorter than {}", GoDuration::from(LEAF_DURATION_MIN)));
@@ -125,43 +303,75 @@ mod tests {
 
     use super::*;
 
-    const REQUIRED: [&str; 4] = [
-        "signet-webhook",
-        "--dynamic-serving-ca-secret-namespace=cert-manager",
-        "--dynamic-serving-ca-secret-name=cert-manager-webhook-ca",
-        "--dynamic-serving-dns-names=cert-manager-webhook,cert-manager-webhook.cert-manager.svc",
-    ];
+    fn parsed(flags: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from(["signet-webhook"].iter().chain(flags))
+    }
 
     fn refused(flag: &str, wanted: &str) {
-        let error = Args::try_parse_from(REQUIRED.into_iter().chain([flag])).unwrap_err().to_string();
+        let error = parsed(&[flag]).unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     }
 
     #[test]
     fn a_value_that_cannot_be_meant_is_refused() {
         refused("--secure-port=70000", "70000 is not in 0..=65535");
+        refused("--healthz-port=-1", "-1 is not in 0..=65535");
         refused("--dynamic-serving-dns-names=a b", "neither a DNS name nor an IP address");
         refused("--dynamic-serving-leaf-duration=7d", "write \"168h\"");
-        refused("--dynamic-serving-leaf-duration=1m", "shorter than 5m");
+        refused("--metrics-dynamic-serving-leaf-duration=1m", "shorter than 5m");
         refused("--shutdown-drain-period=-1s", "shorter than nothing");
         refused("--listen-host=localhost", "invalid IP address syntax");
-        let error = Args::try_parse_from(["signet-webhook"]).unwrap_err().to_string();
-        assert!(error.contains("--dynamic-serving-ca-secret-name <NAME>"), "{error}");
+        refused("--tls-min-version=1.2", "write VersionTLS12 or VersionTLS13");
+        refused("--enable-client-verification=maybe", "write true or false");
+        refused("--max-certificate-size=-1", "invalid digit");
+        refused("--deny-servers=10.0.0.1/8", "the address has bits outside of the network");
+        refused("--feature-gates=NameConstraint=true", "did you mean \"NameConstraints\"?");
     }
 
     #[test]
-    fn the_peers_flags_are_enough() {
-        let args = Args::try_parse_from(REQUIRED.into_iter().chain([
-            "--dynamic-serving-dns-names=127.0.0.1",
-            "--v=2",
-            "--logging-format=json",
+    fn the_peers_flags_are_accepted() {
+        for flag in [
+            "--config=/a",
             "--secure-port=10250",
-        ]))
-        .unwrap();
-        assert_eq!(args.serving.service_name().as_deref(), Some("cert-manager-webhook"));
-        assert_eq!(args.serving.dynamic_serving_dns_names.len(), 3);
-        assert_eq!(args.serving.dynamic_serving_leaf_duration, SignedDuration::from_hours(168));
-        assert_eq!(args.shutdown_drain_period, Duration::from_secs(10));
+            "--healthz-port=6080",
+            "--tls-cert-file=/a",
+            "--tls-private-key-file=/a",
+            "--dynamic-serving-ca-secret-namespace=a",
+            "--dynamic-serving-ca-secret-name=a",
+            "--dynamic-serving-dns-names=a,b",
+            "--dynamic-serving-leaf-duration=1h",
+            "--tls-cipher-suites=TLS_AES_128_GCM_SHA256",
+            "--tls-min-version=VersionTLS13",
+            "--metrics-listen-address=0.0.0.0:9402",
+            "--metrics-tls-cert-file=/a",
+            "--metrics-tls-private-key-file=/a",
+            "--metrics-dynamic-serving-ca-secret-namespace=a",
+            "--metrics-dynamic-serving-ca-secret-name=a",
+            "--metrics-dynamic-serving-dns-names=a",
+            "--metrics-dynamic-serving-leaf-duration=1h",
+            "--metrics-tls-cipher-suites=TLS_AES_128_GCM_SHA256",
+            "--metrics-tls-min-version=VersionTLS12",
+            "--enable-client-verification",
+            "--client-ca-path=/a",
+            "--client-subject-names=a,b",
+            "--kubeconfig=/a",
+            "--api-server-host=https://a",
+            "--enable-profiling=true",
+            "--profiler-address=localhost:6060",
+            "--feature-gates=AllAlpha=true,OtherNames=false",
+            "--max-certificate-size=1",
+            "--max-private-key-size=1",
+            "--max-certificate-chain-length=1",
+            "--max-certificate-bundle-size=1",
+            "-v=2",
+            "--v=2",
+            "--vmodule=a=5",
+            "--logging-format=json",
+            "--log-flush-frequency=5s",
+            "--logtostderr",
+        ] {
+            parsed(&[flag]).unwrap_or_else(|error| panic!("{flag}: {error}"));
+        }
     }
 
     #[test]

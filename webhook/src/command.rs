@@ -15,9 +15,12 @@ pub enum Command {
 }
 
 impl Command {
-    /// What the process was asked for. Ends the process, as clap does, for `--help` and for what cannot be meant.
-    pub fn parse() -> Self {
-        Self::read(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    /// What the process was asked for.
+    ///
+    /// # Errors
+    /// For `--help` and `--version`, and for what cannot be meant.
+    pub fn parse() -> Result<Self, clap::Error> {
+        Self::read(std::env::args_os())
     }
 
     fn read<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
@@ -34,10 +37,7 @@ impl Command {
 
 /// The flags of the server stay where they are: those who come from cert-manager know of no subcommand.
 fn command() -> clap::Command {
-    Args::command()
-        .subcommand(ValidateArgs::command())
-        .subcommand_negates_reqs(true)
-        .args_conflicts_with_subcommands(true)
+    Args::command().subcommand(ValidateArgs::command()).args_conflicts_with_subcommands(true)
 }
 
 #[cfg(test)]
@@ -53,17 +53,11 @@ mod tests {
         refused(&["signet-webhook", "--secure-port=1", "validate", "-f", "a"], "cannot be used with");
         refused(&["signet-webhook", "validate"], "--filename <FILE>...");
         refused(&["signet-webhook", "validate", "-f", "a", "--secure-port=1"], "unexpected argument");
-        refused(&["signet-webhook"], "--dynamic-serving-ca-secret-name");
     }
 
     #[test]
     fn flags_alone_serve() {
-        let command = Command::read([
-            "signet-webhook",
-            "--dynamic-serving-ca-secret-namespace=ns",
-            "--dynamic-serving-ca-secret-name=ca",
-            "--dynamic-serving-dns-names=webhook.ns.svc",
-        ]);
+        let command = Command::read(["signet-webhook", "--config=webhook.yaml"]);
         assert!(matches!(command, Ok(Command::Serve(_))), "{command:?}");
     }
 

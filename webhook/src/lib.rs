@@ -13,6 +13,7 @@ pub mod approval;
 pub mod args;
 pub mod body;
 pub mod command;
+pub mod config;
 pub mod configurations;
 pub mod dial;
 #[cfg(test)]
@@ -49,12 +50,14 @@ pub use args::Args;
 pub use command::Command;
 
 use crate::approval::ClusterAuthorizer;
+use crate::config::{Config, Source};
 use crate::configurations::{Configuration, Injector, Trusts};
 use crate::dial::Dialer;
 use crate::metrics::Metrics;
-use crate::renewer::{Renewer, Served, Settings};
+use crate::renewer::{Renewer, Served};
 use crate::server::Service;
 use crate::serving::Trust;
+use crate::validate::Judge;
 
 /// Name of the owner of the fields that we write.
 const FIELD_MANAGER: &str = "cert-manager-webhook";
@@ -70,31 +73,44 @@ const END_TIME_MAX: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start, or a part of it ends unasked.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    runtime::log::init(&args.logging);
+    let config = Config::load(args)?;
+    runtime::log::init(&config.logging);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let agent = concat!("signet-webhook/", env!("CARGO_PKG_VERSION"));
-    let client = runtime::client::connect(&args.kubernetes, agent).await?;
-    serve(args, client, shutdown).await
+    let client = runtime::client::connect(&config.kubernetes, agent).await?;
+    serve(config, client, shutdown).await
 }
 
 /// Runs the webhook with a given client until shutdown is requested.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
-    let Args {
+pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Config {
         secure_port,
         listen_host,
         healthz_port,
-        metrics_listen_address,
         shutdown_drain_period,
         serving,
+        clients,
+        metrics_listen_address,
+        metrics_serving,
         configurations,
+        rules,
+        forbids_only,
         kubernetes: _,
         logging: _,
-    } = args;
-    let service_name = serving.service_name();
-    let first_name = serving.dynamic_serving_dns_names.first().cloned();
+        warnings: _,
+    } = config;
+    let parameters = config::parameters(&serving, clients.as_ref())?;
+    let (Source::Dynamic(settings), None) = (serving.source, metrics_serving) else {
+        anyhow::bail!("this version serves neither certificates from files nor metrics over TLS");
+    };
+    let service_name = settings.service_name();
+    let first_name = settings.names.first().cloned();
     let first_name = first_name.context("no name to serve under")?;
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::new(&registry);
@@ -114,12 +130,6 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
 
     let certificate = ServingCertificate::new();
     let (sender, served) = watch::channel(None);
-    let settings = Settings {
-        secret_namespace: serving.dynamic_serving_ca_secret_namespace,
-        secret_name: serving.dynamic_serving_ca_secret_name,
-        names: serving.dynamic_serving_dns_names,
-        leaf_lifetime: serving.dynamic_serving_leaf_duration,
-    };
     let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
     let mutating = configurations.mutating_configuration_name.or(service_name);
     let kinds = [
@@ -154,8 +164,10 @@ pub async fn serve(args: Args, client: Client, shutdown: Shutdown) -> anyhow::Re
     }
     watch_readiness(&readiness, &served, dialer, &trusts, kinds.into_iter().flatten());
 
-    let service = Service::new(metrics, Arc::new(ClusterAuthorizer::new(client)), shutdown.clone());
-    let tls = tls::server_config(certificate, &ALPN);
+    let judge = Judge { settings: rules, cluster: None, forbids_only };
+    let authorizer = Arc::new(ClusterAuthorizer::new(client));
+    let service = Service::new(metrics, authorizer, judge, shutdown.clone());
+    let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
     let router = server::router(&service);
     let serving = runtime::server::serve(listener, Some(tls), router, drained.clone(), IN_FLIGHT_TIME_MAX);
     tasks.spawn("listener", serving);
@@ -237,12 +249,7 @@ mod tests {
 
     #[test]
     fn the_chart_gives_the_pod_longer_than_its_drain_takes() {
-        let args = Args::parse_from([
-            "signet-webhook",
-            "--dynamic-serving-ca-secret-namespace=ns",
-            "--dynamic-serving-ca-secret-name=ca",
-            "--dynamic-serving-dns-names=webhook.ns.svc",
-        ]);
+        let args = Args::parse_from(["signet-webhook"]);
         let drain = args.shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX;
         let template = include_str!("../../manifests/chart/templates/webhook.yaml");
         let mut lines = template.lines().map(str::trim);

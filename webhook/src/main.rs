@@ -8,11 +8,9 @@ use webhook::{Command, linter};
 async fn main() -> ExitCode {
     runtime::prepare();
     let outcome = match Command::parse() {
-        Command::Serve(args) => webhook::run(*args).await.map(|()| ExitCode::SUCCESS),
-        Command::Validate(args) => linter::run(&args),
+        Ok(Command::Serve(args)) => webhook::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Ok(Command::Validate(args)) => linter::run(&args),
+        Err(error) => Err(error.into()),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("signet-webhook: {error:#}");
-        ExitCode::FAILURE
-    })
+    outcome.unwrap_or_else(|error| runtime::exit::failure("signet-webhook", &error))
 }

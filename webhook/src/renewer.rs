@@ -69,6 +69,16 @@ pub struct Settings {
     pub leaf_lifetime: SignedDuration,
 }
 
+impl Settings {
+    /// Name of the Service in front of us: the first label of the first DNS name. None: we serve under IP addresses only.
+    pub fn service_name(&self) -> Option<String> {
+        self.names.iter().find_map(|name| match name {
+            ServerName::DnsName(name) => name.as_ref().split('.').next().map(ToOwned::to_owned),
+            _ => None,
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 enum RenewError {
     #[error("cannot read Secret {0}")]

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use futures::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use jiff::Timestamp;
 use rules::Verdict;
 use runtime::shutdown::Shutdown;
 
@@ -19,6 +20,7 @@ use crate::approval::{self, Authorizer, Decision};
 use crate::body::{self, Budget};
 use crate::metrics::{Endpoint, EndpointMetrics, Metrics};
 use crate::review::{self, About, Answer, Denial};
+use crate::validate::Judge;
 use crate::{mutate, validate};
 
 /// Time for one review, body and approval check included. The API server gives up after the `timeoutSeconds` of our
@@ -34,14 +36,17 @@ pub struct Service {
 struct Shared {
     metrics: Metrics,
     authorizer: Arc<dyn Authorizer>,
+    judge: Judge,
     bodies: Budget,
     shutdown: Shutdown,
 }
 
 impl Service {
-    /// A service that asks `authorizer` about approvals, and sends its clients away once `shutdown` is requested.
-    pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>, shutdown: Shutdown) -> Self {
-        Self { shared: Arc::new(Shared { metrics, authorizer, bodies: Budget::default(), shutdown }) }
+    /// A service that judges as `judge` says, asks `authorizer` about approvals, and sends its clients away once
+    /// `shutdown` is requested.
+    pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>, judge: Judge, shutdown: Shutdown) -> Self {
+        let bodies = Budget::default();
+        Self { shared: Arc::new(Shared { metrics, authorizer, judge, bodies, shutdown }) }
     }
 }
 
@@ -163,7 +168,8 @@ impl Context {
     }
 
     async fn validate(&self, request: &review::Request<'_>) -> Result<Answer, Denial> {
-        let Some(judgement) = validate::validate(request)? else {
+        let judge = &self.shared.judge;
+        let Some(judgement) = validate::validate(request, judge.context(Timestamp::now()))? else {
             return Ok(Answer::Allowed { warnings: Vec::new() });
         };
         let mut verdict = judgement.verdict;
@@ -172,7 +178,7 @@ impl Context {
         }
         let About { kind, .. } = judgement.about;
         self.metrics.judged(kind, &verdict.denials, &verdict.warnings);
-        Ok(Answer::of_verdict(verdict, &judgement.about))
+        Ok(Answer::of_verdict(verdict, &judgement.about, judge.forbids_only))
     }
 
     async fn authorise(
@@ -241,7 +247,12 @@ mod tests {
 
     fn setup(authorizer: impl Authorizer + 'static) -> (Router, runtime::metrics::Metrics) {
         let registry = runtime::metrics::Metrics::new("webhook", "0");
-        let service = Service::new(Metrics::new(&registry), Arc::new(authorizer), Shutdown::default());
+        let service = Service::new(
+            Metrics::new(&registry),
+            Arc::new(authorizer),
+            Judge::default(),
+            Shutdown::default(),
+        );
         (router(&service), registry)
     }
 
@@ -307,7 +318,12 @@ mod tests {
     async fn clients_are_sent_away_during_a_shutdown_and_not_before() {
         let registry = runtime::metrics::Metrics::new("webhook", "0");
         let shutdown = Shutdown::default();
-        let service = Service::new(Metrics::new(&registry), Arc::new(Grants::default()), shutdown.clone());
+        let service = Service::new(
+            Metrics::new(&registry),
+            Arc::new(Grants::default()),
+            Judge::default(),
+            shutdown.clone(),
+        );
         let router = router(&service);
         let connection = async |version| {
             let mut request = post("/mutate", "");

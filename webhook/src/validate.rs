@@ -1,6 +1,9 @@
 //! From a review to a verdict: which kind, which objects, which rules. Pure.
 
-use rules::{Case, Context, Judged, Kind, Object, Verdict};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rules::{Case, Cluster, Context, Judged, Kind, Object, Settings, Verdict};
 use serde_json::value::RawValue;
 
 use crate::approval::{self, Decision};
@@ -17,11 +20,29 @@ pub struct Judgement<'a> {
     pub decision: Option<Decision>,
 }
 
+/// By what is judged besides the objects.
+#[derive(Debug, Clone, Default)]
+pub struct Judge {
+    /// What the operator set.
+    pub settings: Settings,
+    /// What else is in the cluster. None: nobody looks.
+    pub cluster: Option<Arc<dyn Cluster>>,
+    /// Whether every denial is a 403, as cert-manager's are, where it would be a 422 (B30).
+    pub forbids_only: bool,
+}
+
+impl Judge {
+    /// The same for rules.
+    pub fn context(&self, now: Timestamp) -> Context<'_> {
+        Context { settings: &self.settings, now: Some(now), cluster: self.cluster.as_deref() }
+    }
+}
+
 /// Judges a review. None: it is of no concern to us.
 ///
 /// # Errors
 /// A denial, when the review is broken in itself.
-pub fn validate<'a>(request: &'a Request<'a>) -> Result<Option<Judgement<'a>>, Denial> {
+pub fn validate<'a>(request: &'a Request<'a>, context: Context<'_>) -> Result<Option<Judgement<'a>>, Denial> {
     let resource = &request.resource;
     let kind = rules::kind_of_resource(&resource.group, &resource.version, &resource.resource)?;
     if matches!(request.operation, Operation::Delete | Operation::Connect) {
@@ -31,11 +52,13 @@ pub fn validate<'a>(request: &'a Request<'a>) -> Result<Option<Judgement<'a>>, D
         return Ok(None);
     };
     match kind {
-        Kind::Certificate => judge::<api::CertificateSpec>(request, kind, |_| None),
-        Kind::CertificateRequest => judge(request, kind, |case| approval::decision(case, &request.namespace)),
-        Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, |_| None),
-        Kind::Order => judge::<api::OrderSpec>(request, kind, |_| None),
-        Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, |_| None),
+        Kind::Certificate => judge::<api::CertificateSpec>(request, kind, context, |_| None),
+        Kind::CertificateRequest => {
+            judge(request, kind, context, |case| approval::decision(case, &request.namespace))
+        }
+        Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, context, |_| None),
+        Kind::Order => judge::<api::OrderSpec>(request, kind, context, |_| None),
+        Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, context, |_| None),
     }
     .map(Some)
 }
@@ -43,6 +66,7 @@ pub fn validate<'a>(request: &'a Request<'a>) -> Result<Option<Judgement<'a>>, D
 fn judge<'a, S: Judged>(
     request: &'a Request<'a>,
     kind: Kind,
+    context: Context<'_>,
     decision: impl Fn(&Case<'_, S>) -> Option<Decision>,
 ) -> Result<Judgement<'a>, Denial> {
     let object = read::<S>(request.object, "object", kind)?;
@@ -55,7 +79,7 @@ fn judge<'a, S: Judged>(
         old: old.as_ref(),
         subresource: request.subresource(),
         requester: Some(&request.user_info),
-        context: Context::default(),
+        context,
     };
     Ok(Judgement {
         about: About { name: &request.name, group: kind.group(), kind: kind.as_str() },
@@ -102,7 +126,7 @@ mod tests {
             "request": request})
         .to_string();
         let review = review::read(body.as_bytes()).unwrap();
-        match validate(&review.request) {
+        match validate(&review.request, Context::default()) {
             Err(denial) => format!("{} {}", denial.code, denial.message),
             Ok(None) => "not ours".to_owned(),
             Ok(Some(judgement)) => {

@@ -36,12 +36,13 @@ impl Answer {
         }
     }
 
-    /// What a rule engine's verdict means for the user.
-    pub fn of_verdict(verdict: Verdict, about: &About<'_>) -> Self {
+    /// What a rule engine's verdict means for the user. With `forbids_only` every denial is a 403.
+    pub fn of_verdict(verdict: Verdict, about: &About<'_>, forbids_only: bool) -> Self {
         if verdict.is_allowed() {
             return Self::Allowed { warnings: verdict.warnings };
         }
-        let (code, reason) = if verdict.is_forbidden() { (403, "Forbidden") } else { (422, "Invalid") };
+        let (code, reason) =
+            if forbids_only || verdict.is_forbidden() { (403, "Forbidden") } else { (422, "Invalid") };
         Self::Denied(Denial {
             code,
             reason,
@@ -260,7 +261,7 @@ mod tests {
     fn a_denial_by_rules_names_each_field() {
         let verdict = Verdict { denials: vec![missing_name()], warnings: vec![missing_name()] };
         written(
-            &Answer::of_verdict(verdict, &ABOUT),
+            &Answer::of_verdict(verdict, &ABOUT, false),
             &expect![[r#"
                 {
                   "apiVersion": "admission.k8s.io/v1",

@@ -1,0 +1,420 @@
+//! What flags and configuration file come to: every value is there, and fits the others.
+
+mod file;
+mod gates;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use issuance::certificate::Certificate;
+use issuance::name::SubjectAltName;
+use issuance::pem::Limit;
+use jiff::SignedDuration;
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+use runtime::config::Plain;
+use runtime::tls::{CipherSuites, Clients, MinVersion, Parameters};
+use rustls::pki_types::ServerName;
+
+pub use gates::Gates;
+
+use crate::args::{Args, ClientArgs, ConfigurationArgs, RulesArgs};
+use crate::renewer;
+use file::File;
+
+/// Default of `--secure-port`.
+const SECURE_PORT: u16 = 6443;
+/// Default of `--healthz-port`.
+const HEALTHZ_PORT: u16 = 6080;
+/// Default of `--metrics-listen-address`: all addresses, of both kinds.
+const METRICS_ADDRESS: ListenAddress =
+    ListenAddress::On(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9402));
+/// Default of `--dynamic-serving-leaf-duration`.
+const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(168);
+
+/// How the webhook runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port for reviews; 0 takes a free one.
+    pub secure_port: u16,
+    /// Address for reviews and probes; None: every address of the machine.
+    pub listen_host: Option<IpAddr>,
+    /// Port for probes; 0 takes a free one.
+    pub healthz_port: u16,
+    /// How long to go on serving after the first sign of shutdown.
+    pub shutdown_drain_period: Duration,
+    /// How reviews are served.
+    pub serving: Tls,
+    /// Whom reviews are served to; None: everybody.
+    pub clients: Option<ClientRules>,
+    /// Where metrics are served.
+    pub metrics_listen_address: ListenAddress,
+    /// How; None: over plain HTTP.
+    pub metrics_serving: Option<Tls>,
+    /// The own webhook configurations.
+    pub configurations: ConfigurationArgs,
+    /// What rules go by.
+    pub rules: rules::Settings,
+    /// Whether every denial is a 403.
+    pub forbids_only: bool,
+    /// How to reach the API server.
+    pub kubernetes: KubernetesArgs,
+    /// How to log.
+    pub logging: LoggingArgs,
+    /// What the operator should know about their flags, once there is a log.
+    pub warnings: Vec<String>,
+}
+
+/// How TLS is served.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Where the certificate comes from.
+    pub source: Source,
+    /// Lowest version.
+    pub min_version: MinVersion,
+    /// Suites.
+    pub cipher_suites: CipherSuites,
+}
+
+/// Where a serving certificate comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// Two files, PEM.
+    Files {
+        /// The chain, leaf first.
+        certificate: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// A CA of the webhook's own.
+    Dynamic(renewer::Settings),
+}
+
+/// Whom to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRules {
+    /// File with the CAs of clients, PEM.
+    pub ca_path: PathBuf,
+    /// Their common names or DNS names; empty: all.
+    pub names: Vec<String>,
+}
+
+/// How TLS is to be served, as far as flags or file say.
+#[derive(Debug, Clone, Default)]
+pub struct TlsSettings {
+    /// File with the certificate chain.
+    pub certificate_file: Option<PathBuf>,
+    /// File with its key.
+    pub key_file: Option<PathBuf>,
+    /// Namespace of the CA's Secret.
+    pub secret_namespace: Option<String>,
+    /// Name of that Secret.
+    pub secret_name: Option<String>,
+    /// Names to serve under.
+    pub names: Vec<ServerName<'static>>,
+    /// Life of a certificate.
+    pub leaf_lifetime: Option<SignedDuration>,
+    /// Go's names of cipher suites.
+    pub cipher_suites: Vec<String>,
+    /// Lowest version.
+    pub min_version: Option<MinVersion>,
+}
+
+/// Why the webhook cannot run as it is told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] runtime::config::ConfigError),
+    /// Values are missing, or do not go together.
+    #[error("the configuration is not complete or contradicts itself: {}", listed(.0))]
+    Wrong(Vec<Wrong>),
+}
+
+/// What is wrong with one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The field of the configuration file.
+    pub path: String,
+    /// The flag of the same meaning; empty where several are concerned.
+    pub flag: &'static str,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)?;
+        if self.flag.is_empty() { Ok(()) } else { write!(f, " (flag --{})", self.flag) }
+    }
+}
+
+fn listed(wrongs: &[Wrong]) -> String {
+    let texts: Vec<String> = wrongs.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+impl Config {
+    /// What `args`, and the file that they name, come to.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or a value is missing or contradicts another one.
+    pub fn load(args: Args) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(File::read).transpose()?;
+        Self::of(args, file.unwrap_or_default())
+    }
+
+    fn of(args: Args, mut file: File) -> Result<Self, ConfigError> {
+        let Args {
+            config: _,
+            secure_port,
+            listen_host,
+            healthz_port,
+            shutdown_drain_period,
+            serving,
+            clients,
+            metrics,
+            configurations,
+            rules,
+            kubernetes,
+            logging,
+            profiling,
+        } = args;
+        let mut checked = Checked::default();
+        let (metrics_address, metrics_tls) = metrics.split();
+        let serving = TlsSettings::from(serving).or(file.serving());
+        let serving = checked.tls("tlsConfig", "", serving);
+        if serving.is_none() && checked.wrongs.is_empty() {
+            let message = "Required value: say where the serving certificate comes from, by tls-cert-file and \
+                           tls-private-key-file or by the dynamic-serving flags";
+            checked.wrong("tlsConfig", "", message);
+        }
+        let metrics_serving =
+            checked.tls("metricsTLSConfig", "metrics-", metrics_tls.or(file.metrics_serving()));
+        let clients = checked.clients(clients, &mut file);
+        let forbids_only = rules.deny_as_forbidden;
+        let rules = checked.rules(rules, &mut file);
+        if profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
+            checked.warnings.push(
+                "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; \
+                 /metrics tells processor time, memory and the time that reviews take"
+                    .to_owned(),
+            );
+        }
+        match serving {
+            Some(serving) if checked.wrongs.is_empty() => Ok(Self {
+                secure_port: secure_port.or(plain(file.secure_port)).unwrap_or(SECURE_PORT),
+                listen_host,
+                healthz_port: healthz_port.or(plain(file.healthz_port)).unwrap_or(HEALTHZ_PORT),
+                shutdown_drain_period,
+                serving,
+                clients,
+                metrics_listen_address: metrics_address
+                    .or(file.metrics_listen_address.0)
+                    .unwrap_or(METRICS_ADDRESS),
+                metrics_serving,
+                configurations,
+                rules,
+                forbids_only,
+                kubernetes: kubernetes.or(file.kubernetes()),
+                logging: logging.or(file.logging()),
+                warnings: checked.warnings,
+            }),
+            _ => Err(ConfigError::Wrong(checked.wrongs)),
+        }
+    }
+}
+
+/// The parameters of a TLS server.
+///
+/// # Errors
+/// When the CAs of clients cannot be used.
+pub fn parameters(tls: &Tls, clients: Option<&ClientRules>) -> anyhow::Result<Parameters> {
+    let clients = clients.map(ClientRules::read).transpose()?;
+    Ok(Parameters { min_version: tls.min_version, cipher_suites: tls.cipher_suites.clone(), clients })
+}
+
+impl ClientRules {
+    fn read(&self) -> anyhow::Result<Clients> {
+        let path = self.ca_path.display();
+        let cas = std::fs::read(&self.ca_path)
+            .with_context(|| format!("cannot read the CAs of clients, {path}"))?;
+        let rules = self.clone();
+        let clients = Clients::new(&cas, move |certificate| rules.wants(certificate));
+        clients.with_context(|| format!("cannot verify clients by {path}"))
+    }
+
+    /// Whether a certificate bears one of the names.
+    fn wants(&self, certificate: &[u8]) -> bool {
+        if self.names.is_empty() {
+            return true;
+        }
+        let Ok(certificate) = Certificate::from_der(certificate) else { return false };
+        let is_listed = |name: &str| self.names.iter().any(|listed| listed == name);
+        let is_dns = |name: &SubjectAltName| matches!(name, SubjectAltName::Dns(name) if is_listed(name));
+        certificate.common_name().as_deref().is_some_and(is_listed) || certificate.names().iter().any(is_dns)
+    }
+}
+
+fn plain<T>(value: Option<Plain<T>>) -> Option<T> {
+    value.map(|Plain(value)| value)
+}
+
+impl TlsSettings {
+    /// These, and what they leave open as `file` has it.
+    fn or(self, file: Self) -> Self {
+        fn list<T>(ours: Vec<T>, file: Vec<T>) -> Vec<T> {
+            if ours.is_empty() { file } else { ours }
+        }
+        Self {
+            certificate_file: self.certificate_file.or(file.certificate_file),
+            key_file: self.key_file.or(file.key_file),
+            secret_namespace: self.secret_namespace.or(file.secret_namespace),
+            secret_name: self.secret_name.or(file.secret_name),
+            names: list(self.names, file.names),
+            leaf_lifetime: self.leaf_lifetime.or(file.leaf_lifetime),
+            cipher_suites: list(self.cipher_suites, file.cipher_suites),
+            min_version: self.min_version.or(file.min_version),
+        }
+    }
+}
+
+/// What was found while values were put together.
+#[derive(Default)]
+struct Checked {
+    wrongs: Vec<Wrong>,
+    warnings: Vec<String>,
+}
+
+impl Checked {
+    fn wrong(&mut self, path: impl Into<String>, flag: &'static str, message: impl Into<String>) {
+        self.wrongs.push(Wrong { path: path.into(), flag, message: message.into() });
+    }
+
+    /// None: there is no certificate at all, or it was wrong.
+    fn tls(&mut self, path: &str, prefix: &'static str, settings: TlsSettings) -> Option<Tls> {
+        let min_version = settings.min_version.unwrap_or_default();
+        if min_version.is_clamped() {
+            self.warnings.push(format!(
+                "--{prefix}tls-min-version asks for a version that is not safe; TLS 1.2 is the lowest that is spoken"
+            ));
+        }
+        let cipher_suites = CipherSuites::of_names(&settings.cipher_suites).unwrap_or_else(|error| {
+            self.wrong(format!("{path}.cipherSuites"), "", format!("Invalid value: {error}"));
+            CipherSuites::default()
+        });
+        if !cipher_suites.dropped().is_empty() {
+            let dropped = cipher_suites.dropped().join(", ");
+            self.warnings.push(format!(
+                "--{prefix}tls-cipher-suites names suites that are not safe and not spoken: {dropped}"
+            ));
+        }
+        let source = self.source(path, settings)?;
+        Some(Tls { source, min_version, cipher_suites })
+    }
+
+    fn source(&mut self, path: &str, settings: TlsSettings) -> Option<Source> {
+        let TlsSettings { certificate_file, key_file, secret_namespace, secret_name, names, .. } = settings;
+        let has_files = certificate_file.is_some() || key_file.is_some();
+        let is_dynamic = secret_namespace.is_some() || secret_name.is_some() || !names.is_empty();
+        let mut required = |field: &str, what: &str| {
+            self.wrong(format!("{path}.{field}"), "", format!("Required value: {what}"));
+        };
+        if has_files && is_dynamic {
+            let message = "Invalid value: the certificate comes either from files (filesystem) or from a CA of the \
+                           webhook's own (dynamic); leave one out";
+            self.wrong(path, "", message);
+            return None;
+        }
+        if has_files {
+            if certificate_file.is_none() {
+                required("filesystem.certFile", "the file with the certificate that belongs to the key");
+            }
+            if key_file.is_none() {
+                required("filesystem.keyFile", "the file with the key that belongs to the certificate");
+            }
+            return Some(Source::Files { certificate: certificate_file?, key: key_file? });
+        }
+        if !is_dynamic {
+            return None;
+        }
+        if secret_namespace.is_none() {
+            required("dynamic.secretNamespace", "the namespace of the Secret that keeps the CA");
+        }
+        if secret_name.is_none() {
+            required("dynamic.secretName", "the name of the Secret that keeps the CA");
+        }
+        if names.is_empty() {
+            required("dynamic.dnsNames", "at least one name to serve under");
+            return None;
+        }
+        Some(Source::Dynamic(renewer::Settings {
+            secret_namespace: secret_namespace?,
+            secret_name: secret_name?,
+            names,
+            leaf_lifetime: settings.leaf_lifetime.unwrap_or(LEAF_LIFETIME),
+        }))
+    }
+
+    fn clients(&mut self, args: ClientArgs, file: &mut File) -> Option<ClientRules> {
+        let (path, names) = file.clients();
+        let is_enabled = args.enable_client_verification.or(plain(file.enable_client_verification));
+        let ca_path = args.client_ca_path.or(path);
+        if is_enabled != Some(true) {
+            return None;
+        }
+        let names = if args.client_subject_names.is_empty() { names } else { args.client_subject_names };
+        if ca_path.is_none() {
+            self.wrong(
+                "clientCAPath",
+                "client-ca-path",
+                "Required value: the CAs by which clients are verified",
+            );
+        }
+        Some(ClientRules { ca_path: ca_path?, names })
+    }
+
+    fn rules(&mut self, args: RulesArgs, file: &mut File) -> rules::Settings {
+        let limits = file.limits();
+        let certificate = args.max_certificate_size.or(plain(limits.max_certificate_size));
+        let key = args.max_private_key_size.or(plain(limits.max_private_key_size));
+        let chain = args.max_certificate_chain_length.or(plain(limits.max_chain_length));
+        let bundle = args.max_certificate_bundle_size.or(plain(limits.max_bundle_size));
+        let certificate = certificate.unwrap_or(Limit::CERTIFICATE.bytes);
+        let chain = chain.unwrap_or(Limit::CHAIN.bytes);
+        let bundle = bundle.unwrap_or(Limit::BUNDLE.bytes);
+        for (field, flag, bytes) in [
+            ("maxCertificateSize", "max-certificate-size", certificate),
+            ("maxPrivateKeySize", "max-private-key-size", key.unwrap_or(Limit::PRIVATE_KEY.bytes)),
+            ("maxChainLength", "max-certificate-chain-length", chain),
+            ("maxBundleSize", "max-certificate-bundle-size", bundle),
+        ] {
+            let path = format!("pemSizeLimitsConfig.{field}");
+            if bytes == 0 {
+                self.wrong(path, flag, "Invalid value: 0: must be greater than 0");
+            } else if bytes > bundle {
+                let message =
+                    format!("Invalid value: {bytes}: must not be greater than maxBundleSize, {bundle}");
+                if field != "maxPrivateKeySize" {
+                    self.wrong(path, flag, message);
+                }
+            }
+        }
+        let mut settings = rules::Settings {
+            request_bytes_max: certificate,
+            plaintext_servers: args.allow_plaintext_servers,
+            denied_servers: args.deny_servers,
+            ..rules::Settings::DEFAULT
+        };
+        let gates = args.feature_gates.unwrap_or_default().or(file.gates());
+        gates.apply(&mut settings);
+        for gate in gates.without_effect() {
+            self.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
+        }
+        settings
+    }
+}
