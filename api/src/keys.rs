@@ -13,6 +13,9 @@ pub mod annotation {
     pub const INJECT_APISERVER_CA: &str = "cert-manager.io/inject-apiserver-ca";
     /// Secret: `true` consents to being named by [`INJECT_CA_FROM_SECRET`].
     pub const ALLOW_DIRECT_INJECTION: &str = "cert-manager.io/allow-direct-injection";
+    /// Secret of the webhook's CA: serial number of the CA that Signet made, in hexadecimal. Another CA in the Secret was
+    /// put there by somebody else.
+    pub const WEBHOOK_CA_SERIAL_NUMBER: &str = "webhook.cert-manager.io/ca-serial-number";
     /// Secret and CertificateRequest: name of the Certificate that they belong to.
     pub const CERTIFICATE_NAME: &str = "cert-manager.io/certificate-name";
     /// CertificateRequest: number of the issuance that it belongs to.

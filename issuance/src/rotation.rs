@@ -94,8 +94,9 @@ pub struct Next {
 pub struct Previous {
     /// Its certificate.
     pub certificate: Certificate,
-    /// When the next one took over.
-    pub replaced_at: Timestamp,
+    /// When the last certificate that it signed ends. It is told when the CA is replaced, so that shorter lives of
+    /// later certificates do not cut it.
+    pub needed_until: Timestamp,
 }
 
 /// What to do next.
@@ -168,6 +169,16 @@ impl Policy {
         self.lifetime
     }
 
+    /// When the last certificate ends that is signed at `now`.
+    pub fn last_leaf_end(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.leaf_lifetime).unwrap_or(Timestamp::MAX)
+    }
+
+    /// How long the certificates live that a CA signs.
+    pub fn leaf_lifetime(&self) -> SignedDuration {
+        self.leaf_lifetime
+    }
+
     /// When `current` is to be replaced: a share of its own life after its beginning, less the jitter.
     fn rotate_at(&self, current: &Certificate, jitter: Jitter) -> Timestamp {
         let lifetime = current.not_after().duration_since(current.not_before());
@@ -181,13 +192,13 @@ impl Rotation {
     /// Says what to do at `now`. `jitter` is the authority's own: the same each time.
     pub fn plan(&self, policy: &Policy, jitter: Jitter, now: Timestamp) -> Plan {
         let (step, again_at) = self.step(policy, jitter, now);
-        let again_at = if step == Step::Rest { self.next_end(policy, now).min(again_at) } else { now };
+        let again_at = if step == Step::Rest { self.next_end(now).min(again_at) } else { now };
         Plan { step, bundle: self.bundle(now), again_at }
     }
 
     /// After [`Step::Create`]: `certificate` signs from now on.
-    pub fn create(&mut self, certificate: Certificate, now: Timestamp) {
-        self.replace(certificate, now);
+    pub fn create(&mut self, certificate: Certificate, policy: &Policy, now: Timestamp) {
+        self.replace(certificate, policy, now);
     }
 
     /// After [`Step::Prepare`]: `certificate` is to sign next.
@@ -203,9 +214,9 @@ impl Rotation {
     }
 
     /// After [`Step::Switch`]: the next CA signs from now on.
-    pub fn switch(&mut self, now: Timestamp) {
+    pub fn switch(&mut self, policy: &Policy, now: Timestamp) {
         if let Some(next) = self.next.take() {
-            self.replace(next.certificate, now);
+            self.replace(next.certificate, policy, now);
         }
     }
 
@@ -227,9 +238,9 @@ impl Rotation {
         Bundle::of(all.filter(|certificate| now <= certificate.not_after()).cloned().collect())
     }
 
-    fn replace(&mut self, certificate: Certificate, now: Timestamp) {
+    fn replace(&mut self, certificate: Certificate, policy: &Policy, now: Timestamp) {
         if let Some(current) = self.current.replace(certificate) {
-            self.previous.push(Previous { certificate: current, replaced_at: now });
+            self.previous.push(Previous { certificate: current, needed_until: policy.last_leaf_end(now) });
         }
     }
 
@@ -237,7 +248,7 @@ impl Rotation {
         let Some(current) = self.current.as_ref().filter(|current| current.is_valid_at(now)) else {
             return (self.step_without_current(now), now);
         };
-        let needless = self.previous.iter().find(|previous| previous.ends(policy) <= now);
+        let needless = self.previous.iter().find(|previous| !previous.is_needed(now));
         let surplus = self.previous.first().filter(|_| self.previous.len() > PREVIOUS_MAX);
         if let Some(previous) = needless.or(surplus) {
             return (Step::DropPrevious(previous.certificate.clone()), now);
@@ -269,23 +280,30 @@ impl Rotation {
     }
 
     /// When the first of the previous CAs is no longer needed.
-    fn next_end(&self, policy: &Policy, now: Timestamp) -> Timestamp {
-        let ends = self.previous.iter().map(|previous| previous.ends(policy));
+    fn next_end(&self, now: Timestamp) -> Timestamp {
+        let ends = self.previous.iter().map(Previous::end);
         ends.filter(|end| now < *end).min().unwrap_or(Timestamp::MAX)
     }
 }
 
 impl Previous {
+    /// Whether something that it signed may be valid at `now`.
+    pub fn is_needed(&self, now: Timestamp) -> bool {
+        now < self.end()
+    }
+
     /// When nothing that it signed is valid any more.
-    fn ends(&self, policy: &Policy) -> Timestamp {
-        let last_leaf = self.replaced_at.saturating_add(policy.leaf_lifetime).unwrap_or(Timestamp::MAX);
-        // Both ends of a validity are within it.
-        let last_leaf = last_leaf.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
-        last_leaf.min(after(&self.certificate))
+    fn end(&self) -> Timestamp {
+        second_after(self.needed_until).min(after(&self.certificate))
     }
 }
 
 /// The first second after a certificate's life.
 fn after(certificate: &Certificate) -> Timestamp {
-    certificate.not_after().saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX)
+    second_after(certificate.not_after())
+}
+
+/// Both ends of a validity are within it.
+fn second_after(end: Timestamp) -> Timestamp {
+    end.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX)
 }

@@ -24,6 +24,7 @@ pub use gates::Gates;
 
 use crate::args::{Args, ClientArgs, ConfigurationArgs, RulesArgs};
 use crate::renewer;
+use crate::serving::CA_LIFETIME;
 use file::File;
 
 /// Default of `--secure-port`.
@@ -357,6 +358,7 @@ impl Checked {
             secret_name: secret_name?,
             names,
             leaf_lifetime: settings.leaf_lifetime.unwrap_or(LEAF_LIFETIME),
+            ca_lifetime: CA_LIFETIME,
         }))
     }
 

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::shutdown::Shutdown;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, client};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -36,13 +39,12 @@ enum DialError {
 #[derive(Debug, Clone)]
 pub struct Dialer {
     address: SocketAddr,
-    name: ServerName<'static>,
     outcome: Arc<Mutex<Result<(), String>>>,
 }
 
 impl Dialer {
     /// A dialer that has not dialled yet. `address` may be unspecified: then loopback is dialled.
-    pub fn new(address: SocketAddr, name: ServerName<'static>) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         let mut address = address;
         if address.ip().is_unspecified() {
             let loopback: std::net::IpAddr = if address.is_ipv4() {
@@ -53,7 +55,7 @@ impl Dialer {
             address.set_ip(loopback);
         }
         let outcome = Arc::new(Mutex::new(Err("not dialled yet".to_owned())));
-        Self { address, name, outcome }
+        Self { address, outcome }
     }
 
     /// What the last handshake came to.
@@ -67,10 +69,10 @@ impl Dialer {
     /// Runs until shutdown.
     pub async fn run(self, mut served: watch::Receiver<Option<Served>>, shutdown: Shutdown) {
         loop {
-            let ca = served.borrow_and_update().clone().map(|served| served.ca);
-            let pause = match ca {
+            let now_served = served.borrow_and_update().clone();
+            let pause = match now_served {
                 None => INTERVAL, // woken by the first certificate
-                Some(ca) => self.attempt(ca.der().to_vec().into()).await,
+                Some(served) => self.attempt(&served).await,
             };
             tokio::select! {
                 () = shutdown.requested() => return,
@@ -80,27 +82,90 @@ impl Dialer {
         }
     }
 
-    async fn attempt(&self, ca: CertificateDer<'static>) -> Duration {
+    async fn attempt(&self, served: &Served) -> Duration {
         let late = |_| Err(DialError::Late);
-        let outcome = tokio::time::timeout(TIME_MAX, self.dial(ca)).await.unwrap_or_else(late);
+        let outcome = tokio::time::timeout(TIME_MAX, self.dial(served)).await.unwrap_or_else(late);
         let outcome = outcome.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
         let pause = if outcome.is_ok() { INTERVAL } else { RETRY_INTERVAL };
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
         pause
     }
 
-    async fn dial(&self, ca: CertificateDer<'static>) -> Result<(), DialError> {
-        let mut roots = RootCertStore::empty();
-        roots.add(ca).map_err(DialError::Ca)?;
-        let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    async fn dial(&self, served: &Served) -> Result<(), DialError> {
+        let config = config(served)?;
         let stream = TcpStream::connect(self.address)
             .await
             .map_err(|source| DialError::Connect { address: self.address, source })?;
         TlsConnector::from(Arc::new(config))
-            .connect(self.name.clone(), stream)
+            .connect(served.name.clone(), stream)
             .await
-            .map_err(|source| DialError::Handshake { name: self.name.clone(), source })?;
+            .map_err(|source| DialError::Handshake { name: served.name.clone(), source })?;
         Ok(())
+    }
+}
+
+/// Trusts the CA, or where callers' CA is not known, the certificate itself.
+fn config(served: &Served) -> Result<ClientConfig, DialError> {
+    let builder = ClientConfig::builder();
+    Ok(match &served.ca {
+        Some(ca) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.der().to_vec().into()).map_err(DialError::Ca)?;
+            builder.with_root_certificates(roots).with_no_client_auth()
+        }
+        None => {
+            let certificate = served.certificate.der().to_vec().into();
+            let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+            let pinned = Arc::new(Pinned { certificate, algorithms });
+            builder.dangerous().with_custom_certificate_verifier(pinned).with_no_client_auth()
+        }
+    })
+}
+
+/// Trusts one certificate, for the names that it is for, from somebody who has its key. Who has signed it is up to those
+/// who gave it to us.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if *end_entity != self.certificate {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -111,65 +176,80 @@ mod tests {
     use runtime::tls::{self, ServingCertificate};
 
     use super::*;
-    use crate::serving::{self, Plan};
+    use crate::configurations::Wanted;
+    use crate::serving::keeping::new_ca;
+    use crate::serving::{CA_LIFETIME, LeafTerms, new_leaf};
 
-    fn authority() -> Authority {
-        let now = Timestamp::now();
-        match serving::plan(Some(&serving::new_ca(now).unwrap()), now) {
-            Plan::Use(authority) => *authority,
-            Plan::Replace(reason) => panic!("{reason}"),
-        }
+    const NAME: &str = "webhook.ns.svc";
+
+    fn authority() -> Arc<Authority> {
+        new_ca(CA_LIFETIME, Timestamp::now()).unwrap()
     }
 
-    fn serve_with(certificate: &ServingCertificate, authority: &Authority, name: &ServerName<'static>) {
-        let (names, life) = ([name.clone()], SignedDuration::from_hours(1));
-        let leaf = serving::new_leaf(authority, &names, life, Timestamp::now()).unwrap();
+    fn name(name: &str) -> ServerName<'static> {
+        ServerName::try_from(name.to_owned()).unwrap()
+    }
+
+    /// Serves a certificate for `of`, and tells what a dialer under the name `to` would expect.
+    fn serve(certificate: &ServingCertificate, authority: &Authority, of: &str, to: &str) -> Served {
+        let terms = LeafTerms { names: &[name(of)], lifetime: SignedDuration::from_hours(1), replica: "a" };
+        let leaf = new_leaf(authority, terms, Timestamp::now()).unwrap();
         certificate.set(leaf.chain, &leaf.key).unwrap();
+        let wanted = Wanted::default();
+        Served { certificate: leaf.certificate, name: name(to), ca: Some(leaf.ca), wanted }
     }
 
-    fn trust(authority: &Authority) -> CertificateDer<'static> {
-        authority.certificate().der().to_vec().into()
-    }
-
-    async fn check(dialer: &Dialer, authority: &Authority, wanted: &str) {
-        dialer.attempt(trust(authority)).await;
+    async fn check(dialer: &Dialer, served: &Served, wanted: &str) {
+        dialer.attempt(served).await;
         let outcome = dialer.outcome().err().unwrap_or_default();
         assert!(outcome.contains(wanted) && outcome.is_empty() == wanted.is_empty(), "{outcome:?}");
     }
 
-    /// A listener, and a dialer under this name.
-    async fn listen(certificate: &Arc<ServingCertificate>, name: &str) -> Dialer {
+    async fn listen(certificate: &Arc<ServingCertificate>) -> Dialer {
         runtime::install_crypto();
         let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
         let (router, end) = (axum::Router::new(), Shutdown::default());
         tokio::spawn(runtime::server::serve(listener, Some(config), router, end, Duration::ZERO));
-        Dialer::new(address, ServerName::try_from(name.to_owned()).unwrap())
+        Dialer::new(address)
     }
 
     #[tokio::test]
     async fn a_listener_that_callers_would_not_trust_is_found_out() {
         let certificate = ServingCertificate::new();
-        let (ours, theirs) = (authority(), authority());
-        let dialer = listen(&certificate, "webhook.ns.svc").await;
+        let dialer = listen(&certificate).await;
         assert_eq!(dialer.outcome(), Err("not dialled yet".to_owned()));
-        check(&dialer, &ours, "no TLS handshake under the name").await;
-        serve_with(&certificate, &ours, &ServerName::try_from("other.ns.svc").unwrap());
-        check(&dialer, &ours, "not valid for name").await;
-        serve_with(&certificate, &ours, &dialer.name);
-        check(&dialer, &theirs, "BadSignature").await;
+        let elsewhere = ServingCertificate::new();
+        let unserved = serve(&elsewhere, &authority(), NAME, NAME);
+        check(&dialer, &unserved, "no TLS handshake under the name").await;
+        let other_name = serve(&certificate, &authority(), "other.ns.svc", NAME);
+        check(&dialer, &other_name, "not valid for name").await;
+        serve(&certificate, &authority(), NAME, NAME);
+        check(&dialer, &unserved, "BadSignature").await;
+    }
+
+    #[tokio::test]
+    async fn without_a_known_ca_only_the_very_certificate_is_trusted() {
+        let certificate = ServingCertificate::new();
+        let dialer = listen(&certificate).await;
+        let pinned = |served: Served| Served { ca: None, ..served };
+        let old = pinned(serve(&certificate, &authority(), NAME, NAME));
+        check(&dialer, &old, "").await;
+        let other_name = pinned(serve(&certificate, &authority(), "other.ns.svc", NAME));
+        check(&dialer, &other_name, "not valid for name").await;
+        let new = pinned(serve(&certificate, &authority(), NAME, NAME));
+        check(&dialer, &old, "no TLS handshake under the name").await;
+        check(&dialer, &new, "").await;
     }
 
     #[tokio::test]
     async fn a_certificate_is_swapped_without_a_new_listener() {
         let certificate = ServingCertificate::new();
-        for name in ["webhook.ns.svc", "127.0.0.1"] {
-            let dialer = listen(&certificate, name).await;
-            for authority in [authority(), authority()] {
-                serve_with(&certificate, &authority, &dialer.name);
-                check(&dialer, &authority, "").await;
-            }
+        let dialer = listen(&certificate).await;
+        for name in [NAME, "127.0.0.1", NAME] {
+            let served = serve(&certificate, &authority(), name, name);
+            check(&dialer, &served, "").await;
         }
     }
 
@@ -178,7 +258,7 @@ mod tests {
         let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let dialer = Dialer::new(address, ServerName::try_from("webhook.ns.svc").unwrap());
-        check(&dialer, &authority(), "no connection to the own listener at 127.0.0.1").await;
+        let served = serve(&ServingCertificate::new(), &authority(), NAME, NAME);
+        check(&Dialer::new(address), &served, "no connection to the own listener at 127.0.0.1").await;
     }
 }

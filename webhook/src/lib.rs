@@ -12,6 +12,7 @@
 pub mod approval;
 pub mod args;
 pub mod body;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod configurations;
@@ -22,6 +23,8 @@ pub mod linter;
 pub mod metrics;
 pub mod mutate;
 mod pause;
+#[cfg(test)]
+mod peer;
 pub mod renewer;
 pub mod review;
 pub mod server;
@@ -110,8 +113,6 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
         anyhow::bail!("this version serves neither certificates from files nor metrics over TLS");
     };
     let service_name = settings.service_name();
-    let first_name = settings.names.first().cloned();
-    let first_name = first_name.context("no name to serve under")?;
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
     let metrics = Metrics::new(&registry);
     let readiness = Readiness::default();
@@ -144,10 +145,11 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
         sender,
         trusts.clone(),
         metrics.clone(),
-    );
+        Arc::new(Timestamp::now),
+    )?;
     spawn(&mut tasks, "certificate renewal", renewer.run(shutdown.clone()));
 
-    let dialer = Dialer::new(address, first_name);
+    let dialer = Dialer::new(address);
     spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
     let injection = Injection {
         client: &client,
@@ -222,17 +224,15 @@ fn watch_readiness(
     let now_served = served.clone();
     readiness.check("certificate", move || match &*now_served.borrow() {
         None => Err("not made yet".to_owned()),
-        Some(served) if served.not_after <= Timestamp::now() => {
-            Err(format!("expired at {}", served.not_after))
-        }
-        Some(_) => Ok(()),
+        Some(served) => served.check(Timestamp::now()),
     });
     readiness.check("listener", move || dialer.outcome());
     for kind in kinds {
         let (served, trusts) = (served.clone(), trusts.clone());
         readiness.check_of_others(kind, move || {
             let served = served.borrow();
-            match served.as_ref().map_or(Trust::Unknown, |served| trusts.get(kind, &served.ca)) {
+            let ca = served.as_ref().and_then(|served| served.ca.as_ref());
+            match ca.map_or(Trust::Unknown, |ca| trusts.get(kind, ca)) {
                 Trust::Unknown => Err("not looked at yet".to_owned()),
                 Trust::Missing => Err("does not trust the CA yet".to_owned()),
                 Trust::NotOurs | Trust::Present => Ok(()),
@@ -261,8 +261,7 @@ mod tests {
     async fn health_does_not_depend_on_the_configurations() {
         let (readiness, kind) = (Readiness::default(), ValidatingWebhookConfiguration::KIND);
         let (_sender, served) = watch::channel(None);
-        let name = "webhook.ns.svc".try_into().unwrap();
-        let dialer = Dialer::new(([127, 0, 0, 1], 1).into(), name);
+        let dialer = Dialer::new(([127, 0, 0, 1], 1).into());
         watch_readiness(&readiness, &served, dialer, &Trusts::of_kinds([kind]), [kind].into_iter());
         let own = ["[-] certificate: not made yet".to_owned(), "[-] listener: not dialled yet".to_owned()];
         assert_eq!(readiness.health().lines, own);

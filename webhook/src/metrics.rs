@@ -43,6 +43,11 @@ struct KindLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RuleLabels {
     kind: &'static str,
     rule: &'static str,
@@ -66,7 +71,11 @@ pub struct Metrics {
     pub certificates_issued: Counter,
     /// Attempts at a certificate for serving that failed.
     pub certificate_failures: Counter,
+    /// CAs that were made for serving.
+    pub cas_made: Counter,
+    rotation_phase: Family<PhaseLabel, Gauge>,
     configurations_forbidden: Family<KindLabel, Gauge>,
+    configuration_writes: Family<KindLabel, Counter>,
 }
 
 /// From ten nanoseconds to a quarter of an hour, as cert-manager's.
@@ -89,7 +98,10 @@ impl Metrics {
             ca_expiry: Gauge::default(),
             certificates_issued: Counter::default(),
             certificate_failures: Counter::default(),
+            cas_made: Counter::default(),
+            rotation_phase: Family::default(),
             configurations_forbidden: Family::default(),
+            configuration_writes: Family::default(),
         };
         metrics.register_requests(registry);
         metrics.register_serving(registry);
@@ -159,11 +171,38 @@ impl Metrics {
                 self.certificate_failures.clone(),
             );
             registry.register(
+                "signet_webhook_serving_cas_made",
+                "CAs that were made for serving, those that are not served under yet included",
+                self.cas_made.clone(),
+            );
+            registry.register(
+                "signet_webhook_serving_ca_rotation_phase",
+                "Whether the rotation of the CA is in this phase",
+                self.rotation_phase.clone(),
+            );
+            registry.register(
+                "signet_webhook_configuration_writes",
+                "How often the bundles of the own webhook configuration of this kind were written",
+                self.configuration_writes.clone(),
+            );
+            registry.register(
                 "signet_webhook_configurations_forbidden",
                 "Whether the own webhook configuration of this kind may not be read or patched",
                 self.configurations_forbidden.clone(),
             );
         });
+    }
+
+    /// Says how far the rotation of the CA is: in `phase` of `all`.
+    pub fn set_rotation_phase(&self, phase: &'static str, all: impl IntoIterator<Item = &'static str>) {
+        for name in all {
+            self.rotation_phase.get_or_create(&PhaseLabel { phase: name }).set((name == phase).into());
+        }
+    }
+
+    /// Counts a write to the own webhook configuration of this kind.
+    pub fn wrote_configuration(&self, kind: &'static str) {
+        self.configuration_writes.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// Says whether the own webhook configuration of this kind may not be read or patched.

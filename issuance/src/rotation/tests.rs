@@ -26,7 +26,7 @@ fn made(seed: u8, at: Timestamp) -> Certificate {
 fn rotation(current: i64, next: Option<(i64, Option<i64>)>, previous: &[(i64, i64)]) -> Rotation {
     let previous = previous.iter().zip(10..).map(|((made, replaced), seed)| Previous {
         certificate: ca(seed, *made),
-        replaced_at: hours_later(*replaced),
+        needed_until: hours_later(*replaced + 10),
     });
     Rotation {
         current: Some(ca(1, current)),
@@ -115,7 +115,7 @@ fn a_ca_that_is_not_valid_now_is_replaced_whatever_the_reason() {
         assert_eq!(step(&rotation(made, Some((1, None)), &[])), Step::DropNext);
     }
     let mut rotation = rotation(1, None, &[]);
-    rotation.create(ca(3, 0), now());
+    rotation.create(ca(3, 0), &policy(), now());
     assert_eq!(rotation.bundle(now()).certificates(), [ca(1, 1), ca(3, 0)], "trust in the other one stays");
 }
 
@@ -151,10 +151,10 @@ fn a_publication_that_is_done_early_does_not_hasten_the_switch() {
 fn a_switch_changes_nothing_in_the_bundle() {
     let mut rotation = rotation(-70, Some((-9, Some(-5))), &[(-99, -10)]);
     let before = rotation.bundle(now());
-    rotation.switch(now());
+    rotation.switch(&policy(), now());
     assert_eq!(rotation.bundle(now()), before);
     assert_eq!((rotation.current, rotation.next), (Some(ca(2, -9)), None));
-    assert_eq!(rotation.previous.last().unwrap().replaced_at, now());
+    assert_eq!(rotation.previous.last().unwrap().needed_until, hours_later(10));
 }
 
 #[test]
@@ -167,6 +167,16 @@ fn a_previous_ca_stays_until_its_last_leaf_has_ended() {
     let mut rotation = late;
     rotation.drop_previous(&ca(10, -60));
     assert_eq!(rotation.bundle(now()).certificates(), [ca(1, 0)]);
+}
+
+#[test]
+fn shorter_lives_of_later_certificates_do_not_cut_the_trust_in_earlier_ones() {
+    let mut rotation = rotation(-70, Some((-9, Some(-5))), &[]);
+    rotation.switch(&policy(), now());
+    let shorter = Policy::new(HOUR * 100, 60, HOUR * 5, HOUR).unwrap();
+    let at = |now| rotation.plan(&shorter, Jitter::NONE, now).step;
+    assert_eq!(at(hours_later(10)), Step::Rest);
+    assert_eq!(at(hours_later(10) + SECOND), Step::DropPrevious(ca(1, -70)));
 }
 
 #[test]
@@ -226,7 +236,7 @@ impl World {
             match plan.step {
                 Step::Create => {
                     let made = self.made();
-                    self.rotation.create(made, self.now);
+                    self.rotation.create(made, &policy(), self.now);
                 }
                 Step::Prepare => {
                     let made = self.made();
@@ -235,7 +245,7 @@ impl World {
                 Step::Publish => self.rotation.publish(self.now),
                 Step::Switch => {
                     self.switches += 1;
-                    self.rotation.switch(self.now);
+                    self.rotation.switch(&policy(), self.now);
                 }
                 Step::DropNext => self.rotation.drop_next(),
                 Step::DropPrevious(certificate) => self.rotation.drop_previous(&certificate),
