@@ -1,19 +1,13 @@
 //! Who may approve or deny a CertificateRequest (spec A1 to A8): whoever may `approve` its issuer as a signer.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+mod cluster;
+mod recent;
 
 use api::{CertificateRequestSpec, IssuerRef, conditions};
 use futures::future::BoxFuture;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::PostParams;
-use kube::discovery::Scope;
-use kube::{Api, Client};
 use rules::{Case, Finding, Requester};
 
-/// Kinds of issuer that are remembered; each is a type of resource in the cluster, of which there are few.
-const REMEMBERED_KINDS_MAX: usize = 256;
+pub use cluster::ClusterAuthorizer;
 
 /// An approval or denial that is being written, for which a right is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +71,23 @@ pub trait Authorizer: Send + Sync {
         kind: &'a str,
     ) -> BoxFuture<'a, Result<Option<IssuerResource>, ApprovalError>>;
 
-    /// Whether somebody may `approve` this signer, asked without a namespace.
+    /// Whether somebody may `approve` this signer: in this namespace, or in the whole cluster.
     fn may_approve<'a>(
         &'a self,
         requester: &'a Requester,
         signer: &'a str,
+        namespace: Option<&'a str>,
     ) -> BoxFuture<'a, Result<bool, ApprovalError>>;
+}
+
+/// Where a right to approve may have been granted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Grants {
+    /// In the whole cluster, as cert-manager has it.
+    #[default]
+    OfCluster,
+    /// For issuers that live in namespaces, in the namespace of the request too (B32).
+    OfNamespaces,
 }
 
 /// Checks the right to decide. None: granted.
@@ -91,6 +96,7 @@ pub trait Authorizer: Send + Sync {
 /// When it cannot be checked.
 pub async fn check(
     authorizer: &dyn Authorizer,
+    grants: Grants,
     decision: &Decision,
     requester: &Requester,
 ) -> Result<Option<Finding>, ApprovalError> {
@@ -99,12 +105,22 @@ pub async fn check(
         return Ok(Some(rules::approval_unresolved(&decision.issuer)));
     };
     let candidates = signers(&resource, group, decision);
-    for signer in &candidates {
-        if authorizer.may_approve(requester, signer).await? {
-            return Ok(None);
+    let in_namespace =
+        (grants == Grants::OfNamespaces && resource.namespaced).then_some(&*decision.namespace);
+    for namespace in std::iter::once(None).chain(in_namespace.map(Some)) {
+        for signer in &candidates {
+            if authorizer.may_approve(requester, signer, namespace).await? {
+                return Ok(None);
+            }
         }
     }
-    Ok(Some(rules::approval_unauthorised(&requester.username, &decision.issuer, &candidates)))
+    let mut finding = rules::approval_unauthorised(&requester.username, &decision.issuer, &candidates);
+    if let Some(namespace) = in_namespace {
+        let advice =
+            format!("{}, or the like Role by a RoleBinding in namespace {namespace:?}", finding.advice);
+        finding.advice(advice);
+    }
+    Ok(Some(finding))
 }
 
 /// The names under which the issuer may be granted: all of its kind, and itself.
@@ -118,121 +134,14 @@ fn signers(resource: &IssuerResource, group: &str, decision: &Decision) -> [Stri
     [format!("{plural}.{group}/*"), own]
 }
 
-/// Asks the API server.
-pub struct ClusterAuthorizer {
-    client: Client,
-    /// What was found; kinds do not change how they are served. What was not found is asked again each time.
-    known: Mutex<BTreeMap<(String, String), IssuerResource>>,
-}
-
-impl ClusterAuthorizer {
-    /// An authorizer that has asked nothing yet.
-    pub fn new(client: Client) -> Self {
-        Self { client, known: Mutex::default() }
-    }
-
-    async fn discover(&self, group: &str, kind: &str) -> Result<Option<IssuerResource>, ApprovalError> {
-        let found = match kube::discovery::group(&self.client, group).await {
-            Ok(found) => found,
-            Err(kube::Error::Discovery(kube::error::DiscoveryError::MissingApiGroup(_))) => {
-                return Ok(None);
-            }
-            Err(source) => {
-                return Err(ApprovalError::Discovery {
-                    kind: kind.to_owned(),
-                    group: group.to_owned(),
-                    source: Box::new(source),
-                });
-            }
-        };
-        let versions = found.versions().flat_map(|version| found.versioned_resources(version));
-        Ok(versions.into_iter().find(|(resource, _)| resource.kind == kind).map(
-            |(resource, capabilities)| IssuerResource {
-                plural: resource.plural,
-                namespaced: capabilities.scope == Scope::Namespaced,
-            },
-        ))
-    }
-
-    async fn resolved(&self, group: &str, kind: &str) -> Result<Option<IssuerResource>, ApprovalError> {
-        if let Some(built_in) = built_in(group, kind) {
-            return Ok(Some(built_in));
-        }
-        let key = (group.to_owned(), kind.to_owned());
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(resource) = known().get(&key) {
-            return Ok(Some(resource.clone()));
-        }
-        let resource = self.discover(group, kind).await?;
-        if let Some(resource) = &resource {
-            let mut known = known();
-            if known.len() >= REMEMBERED_KINDS_MAX {
-                known.clear();
-            }
-            known.insert(key, resource.clone());
-        }
-        Ok(resource)
-    }
-}
-
 /// The issuers that come with the API itself.
-fn built_in(group: &str, kind: &str) -> Option<IssuerResource> {
+pub(crate) fn built_in(group: &str, kind: &str) -> Option<IssuerResource> {
     let (plural, namespaced) = match kind {
         "Issuer" => ("issuers", true),
         "ClusterIssuer" => ("clusterissuers", false),
         _ => return None,
     };
     (group == api::GROUP).then(|| IssuerResource { plural: plural.to_owned(), namespaced })
-}
-
-impl Authorizer for ClusterAuthorizer {
-    fn resolve<'a>(
-        &'a self,
-        group: &'a str,
-        kind: &'a str,
-    ) -> BoxFuture<'a, Result<Option<IssuerResource>, ApprovalError>> {
-        Box::pin(self.resolved(group, kind))
-    }
-
-    fn may_approve<'a>(
-        &'a self,
-        requester: &'a Requester,
-        signer: &'a str,
-    ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
-        Box::pin(async move {
-            let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-            let review = access_review(requester, signer);
-            let answer = reviews.create(&PostParams::default(), &review).await;
-            let answer = answer.map_err(|source| ApprovalError::Review {
-                user: requester.username.clone(),
-                signer: signer.to_owned(),
-                source: Box::new(source),
-            })?;
-            Ok(answer.status.is_some_and(|status| status.allowed))
-        })
-    }
-}
-
-fn access_review(requester: &Requester, signer: &str) -> SubjectAccessReview {
-    SubjectAccessReview {
-        metadata: ObjectMeta::default(),
-        spec: SubjectAccessReviewSpec {
-            user: Some(requester.username.clone()),
-            uid: Some(requester.uid.clone()),
-            groups: Some(requester.groups.clone()),
-            extra: Some(requester.extra.clone()),
-            resource_attributes: Some(ResourceAttributes {
-                verb: Some("approve".to_owned()),
-                group: Some(api::GROUP.to_owned()),
-                version: Some("*".to_owned()),
-                resource: Some("signers".to_owned()),
-                name: Some(signer.to_owned()),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
-        },
-        status: None,
-    }
 }
 
 #[cfg(test)]
@@ -242,21 +151,29 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Knows the built-in kinds, one external kind, and who may approve what.
+    /// Knows the built-in kinds, two external ones, and who may approve what.
     #[derive(Default)]
-    pub(crate) struct Grants {
+    pub(crate) struct Granted {
         pub(crate) signers: Vec<&'static str>,
+        /// Where the grant holds; None: everywhere.
+        pub(crate) namespace: Option<&'static str>,
         pub(crate) broken: bool,
     }
 
-    impl Authorizer for Grants {
+    impl Authorizer for Granted {
         fn resolve<'a>(
             &'a self,
             group: &'a str,
             kind: &'a str,
         ) -> BoxFuture<'a, Result<Option<IssuerResource>, ApprovalError>> {
-            let external = (group == "example.org" && kind == "CloudIssuer")
-                .then(|| IssuerResource { plural: "cloudissuers".to_owned(), namespaced: false });
+            let external = match kind {
+                "CloudIssuer" => Some(("cloudissuers", true)),
+                "CloudClusterIssuer" => Some(("cloudclusterissuers", false)),
+                _ => None,
+            };
+            let external = external
+                .filter(|_| group == "example.org")
+                .map(|(plural, namespaced)| IssuerResource { plural: plural.to_owned(), namespaced });
             Box::pin(async move { Ok(built_in(group, kind).or(external)) })
         }
 
@@ -264,6 +181,7 @@ pub(crate) mod tests {
             &'a self,
             requester: &'a Requester,
             signer: &'a str,
+            namespace: Option<&'a str>,
         ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
             Box::pin(async move {
                 if self.broken {
@@ -273,63 +191,129 @@ pub(crate) mod tests {
                         source: Box::new(kube::Error::TlsRequired),
                     });
                 }
-                Ok(requester.username == "approver" && self.signers.contains(&signer))
+                let holds_here = self.namespace.is_none() || self.namespace == namespace;
+                Ok(requester.username == "approver" && holds_here && self.signers.contains(&signer))
             })
         }
     }
 
-    async fn check(issuer: Value, granted: &'static str, wanted: Option<&str>) {
-        let decision =
-            Decision { issuer: serde_json::from_value(issuer).unwrap(), namespace: "team-a".to_owned() };
+    fn issuer(kind: &str) -> IssuerRef {
+        let group = if kind.starts_with("Cloud") { "example.org" } else { "cert-manager.io" };
+        serde_json::from_value(json!({"name": "ca", "kind": kind, "group": group})).unwrap()
+    }
+
+    async fn told(grants: Grants, granted: &Granted, issuer: IssuerRef) -> Option<String> {
+        let decision = Decision { issuer, namespace: "team-a".to_owned() };
         let requester = Requester { username: "approver".to_owned(), ..Default::default() };
-        let grants = Grants { signers: vec![granted], broken: false };
-        let finding = super::check(&grants, &decision, &requester).await.unwrap();
-        assert_eq!(finding.map(|finding| finding.to_string()).as_deref(), wanted, "{granted}");
+        let finding = check(granted, grants, &decision, &requester).await.unwrap();
+        finding.map(|finding| finding.to_string())
+    }
+
+    /// Whether a grant for `signer` lets requests of issuers of this kind in namespace team-a be approved.
+    async fn covers(signer: &'static str, kind: &str, wanted: bool) {
+        let granted = Granted { signers: vec![signer], ..Granted::default() };
+        let told = told(Grants::OfCluster, &granted, issuer(kind)).await;
+        assert_eq!(told.is_none(), wanted, "{signer} for {kind}: {told:?}");
     }
 
     #[tokio::test]
     async fn an_approver_without_a_grant_is_told_which_one_is_missing() {
-        let told = "status.conditions: Forbidden: user \"approver\" may not approve or deny requests to Issuer \"ca\"; bind a ClusterRole with verb \"approve\" on resource \"signers\" of group \"cert-manager.io\" and one of the resourceNames \"issuers.cert-manager.io/*\" and \"issuers.cert-manager.io/team-a.ca\" to them by a ClusterRoleBinding";
-        for granted in [
-            "",
-            "issuers.cert-manager.io/ca",
-            "issuers.cert-manager.io/team-b.ca",
-            "issuers.cert-manager.io/team-a.*",
-            "clusterissuers.cert-manager.io/*",
-        ] {
-            check(json!({"name": "ca"}), granted, Some(told)).await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_grant_of_a_namespaced_form_does_not_cover_a_cluster_wide_issuer() {
-        let told = "status.conditions: Forbidden: user \"approver\" may not approve or deny requests to ClusterIssuer \"ca\"; bind a ClusterRole with verb \"approve\" on resource \"signers\" of group \"cert-manager.io\" and one of the resourceNames \"clusterissuers.cert-manager.io/*\" and \"clusterissuers.cert-manager.io/ca\" to them by a ClusterRoleBinding";
-        check(
-            json!({"name": "ca", "kind": "ClusterIssuer"}),
-            "clusterissuers.cert-manager.io/team-a.ca",
-            Some(told),
-        )
-        .await;
+        let nothing = Granted::default();
+        assert_eq!(
+            told(Grants::OfCluster, &nothing, issuer("Issuer")).await.unwrap(),
+            "status.conditions: Forbidden: user \"approver\" may not approve or deny requests to Issuer \"ca\"; bind a ClusterRole with verb \"approve\" on resource \"signers\" of group \"cert-manager.io\" and one of the resourceNames \"issuers.cert-manager.io/*\" and \"issuers.cert-manager.io/team-a.ca\" to them by a ClusterRoleBinding"
+        );
+        assert_eq!(
+            told(Grants::OfCluster, &nothing, issuer("CloudClusterIssuer")).await.unwrap(),
+            "status.conditions: Forbidden: user \"approver\" may not approve or deny requests to CloudClusterIssuer \"ca\"; bind a ClusterRole with verb \"approve\" on resource \"signers\" of group \"cert-manager.io\" and one of the resourceNames \"cloudclusterissuers.example.org/*\" and \"cloudclusterissuers.example.org/ca\" to them by a ClusterRoleBinding"
+        );
     }
 
     #[tokio::test]
     async fn an_issuer_of_a_kind_that_is_not_served_cannot_be_approved() {
-        check(
-            json!({"name": "x", "kind": "Nothing", "group": "example.org"}),
+        assert_eq!(
+            told(Grants::OfCluster, &Granted::default(), issuer("CloudThing")).await.unwrap(),
+            "spec.issuerRef: Forbidden: the cluster serves no kind CloudThing in the group example.org; install the issuer's CustomResourceDefinitions, or create the request with another issuerRef"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_grant_for_something_else_is_not_enough() {
+        for signer in [
             "",
-            Some("spec.issuerRef: Forbidden: the cluster serves no kind Nothing in the group example.org; install the issuer's CustomResourceDefinitions, or create the request with another issuerRef"),
-        )
-        .await;
+            "*",
+            "issuers.cert-manager.io/ca",
+            "issuers.cert-manager.io/team-b.ca",
+            "issuers.cert-manager.io/team-a.other",
+            "issuers.cert-manager.io/team-a.*",
+            "issuers.example.org/*",
+            "clusterissuers.cert-manager.io/*",
+            "clusterissuers.cert-manager.io/ca",
+        ] {
+            covers(signer, "Issuer", false).await;
+        }
+        for signer in [
+            "clusterissuers.cert-manager.io/team-a.ca",
+            "clusterissuers.cert-manager.io/other",
+            "issuers.cert-manager.io/*",
+            "issuers.cert-manager.io/team-a.ca",
+        ] {
+            covers(signer, "ClusterIssuer", false).await;
+        }
+        covers("cloudissuers.example.org/ca", "CloudIssuer", false).await;
+        covers("cloudissuers.cert-manager.io/*", "CloudIssuer", false).await;
+        covers("cloudclusterissuers.example.org/team-a.ca", "CloudClusterIssuer", false).await;
     }
 
     #[tokio::test]
     async fn a_grant_for_the_kind_or_the_issuer_is_enough() {
-        check(json!({"name": "ca"}), "issuers.cert-manager.io/*", None).await;
-        check(json!({"name": "ca"}), "issuers.cert-manager.io/team-a.ca", None).await;
-        let cluster = json!({"name": "ca", "kind": "ClusterIssuer"});
-        check(cluster, "clusterissuers.cert-manager.io/ca", None).await;
-        let external = json!({"name": "x", "kind": "CloudIssuer", "group": "example.org"});
-        check(external, "cloudissuers.example.org/x", None).await;
+        covers("issuers.cert-manager.io/*", "Issuer", true).await;
+        covers("issuers.cert-manager.io/team-a.ca", "Issuer", true).await;
+        covers("clusterissuers.cert-manager.io/*", "ClusterIssuer", true).await;
+        covers("clusterissuers.cert-manager.io/ca", "ClusterIssuer", true).await;
+        covers("cloudissuers.example.org/*", "CloudIssuer", true).await;
+        covers("cloudissuers.example.org/team-a.ca", "CloudIssuer", true).await;
+        covers("cloudclusterissuers.example.org/*", "CloudClusterIssuer", true).await;
+        covers("cloudclusterissuers.example.org/ca", "CloudClusterIssuer", true).await;
+        let granted = Granted { signers: vec!["issuers.cert-manager.io/team-a.ca"], ..Granted::default() };
+        let bare = serde_json::from_value(json!({"name": "ca"})).unwrap();
+        assert_eq!(told(Grants::OfCluster, &granted, bare).await, None, "kind and group have defaults");
+    }
+
+    #[tokio::test]
+    async fn a_grant_in_a_namespace_counts_where_the_operator_says_so_and_for_its_issuers() {
+        use Grants::{OfCluster, OfNamespaces};
+        let check = async |grants, namespace, kind: &str, wanted: bool| {
+            let signers = vec![
+                "issuers.cert-manager.io/team-a.ca",
+                "clusterissuers.cert-manager.io/*",
+                "cloudissuers.example.org/*",
+            ];
+            let granted = Granted { signers, namespace: Some(namespace), broken: false };
+            let told = told(grants, &granted, issuer(kind)).await;
+            assert_eq!(told.is_none(), wanted, "{grants:?} {namespace} {kind}: {told:?}");
+        };
+        check(OfCluster, "team-a", "Issuer", false).await;
+        check(OfNamespaces, "team-b", "Issuer", false).await;
+        check(OfNamespaces, "team-a", "ClusterIssuer", false).await;
+        check(OfNamespaces, "team-a", "Issuer", true).await;
+        check(OfNamespaces, "team-a", "CloudIssuer", true).await;
+        let told = told(OfNamespaces, &Granted::default(), issuer("Issuer")).await.unwrap();
+        let end =
+            "to them by a ClusterRoleBinding, or the like Role by a RoleBinding in namespace \"team-a\"";
+        assert!(told.ends_with(end), "{told}");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_checked_is_no_denial() {
+        let granted =
+            Granted { signers: vec!["issuers.cert-manager.io/*"], broken: true, ..Granted::default() };
+        let decision = Decision { issuer: issuer("Issuer"), namespace: "team-a".to_owned() };
+        let error = check(&granted, Grants::OfCluster, &decision, &Requester::default()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot review whether \"\" may approve signer issuers.cert-manager.io/*"
+        );
     }
 
     #[test]

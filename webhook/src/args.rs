@@ -214,6 +214,11 @@ pub struct RulesArgs {
     #[arg(long)]
     pub deny_as_forbidden: bool,
 
+    /// Let a Role and a RoleBinding in a request's namespace grant the right to approve it, where its issuer lives in a
+    /// namespace, too; without it, only a ClusterRoleBinding does
+    #[arg(long)]
+    pub namespaced_approval: bool,
+
     /// Let issuers send their secrets to servers over plain HTTP
     #[arg(long)]
     pub allow_plaintext_servers: bool,

@@ -22,6 +22,7 @@ use rustls::pki_types::ServerName;
 
 pub use gates::Gates;
 
+use crate::approval::Grants;
 use crate::args::{Args, ClientArgs, ConfigurationArgs, RulesArgs};
 use crate::renewer;
 use crate::serving::CA_LIFETIME;
@@ -62,6 +63,8 @@ pub struct Config {
     pub rules: rules::Settings,
     /// Whether every denial is a 403.
     pub forbids_only: bool,
+    /// Where a right to approve may have been granted.
+    pub grants: Grants,
     /// How to reach the API server.
     pub kubernetes: KubernetesArgs,
     /// How to log.
@@ -198,6 +201,7 @@ impl Config {
             checked.tls("metricsTLSConfig", "metrics-", metrics_tls.or(file.metrics_serving()));
         let clients = checked.clients(clients, &mut file);
         let forbids_only = rules.deny_as_forbidden;
+        let grants = if rules.namespaced_approval { Grants::OfNamespaces } else { Grants::OfCluster };
         let rules = checked.rules(rules, &mut file);
         if profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
             checked.warnings.push(
@@ -221,6 +225,7 @@ impl Config {
                 configurations,
                 rules,
                 forbids_only,
+                grants,
                 kubernetes: kubernetes.or(file.kubernetes()),
                 logging: logging.or(file.logging()),
                 warnings: checked.warnings,

@@ -56,7 +56,7 @@ use crate::approval::ClusterAuthorizer;
 use crate::config::{Config, Source};
 use crate::configurations::{Configuration, Injector, Trusts};
 use crate::dial::Dialer;
-use crate::metrics::Metrics;
+use crate::metrics::{ApprovalMetrics, Metrics};
 use crate::renewer::{Renewer, Served};
 use crate::server::Service;
 use crate::serving::Trust;
@@ -104,6 +104,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
         configurations,
         rules,
         forbids_only,
+        grants,
         kubernetes: _,
         logging: _,
         warnings: _,
@@ -114,7 +115,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     };
     let service_name = settings.service_name();
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
-    let metrics = Metrics::new(&registry);
+    let (metrics, approvals) = (Metrics::new(&registry), ApprovalMetrics::new(&registry));
     let readiness = Readiness::default();
     // Reviews, probes and metrics are served for a while after the first sign of shutdown.
     let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
@@ -166,8 +167,8 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     }
     watch_readiness(&readiness, &served, dialer, &trusts, kinds.into_iter().flatten());
 
-    let judge = Judge { settings: rules, cluster: None, forbids_only };
-    let authorizer = Arc::new(ClusterAuthorizer::new(client));
+    let judge = Judge { settings: rules, cluster: None, forbids_only, grants };
+    let authorizer = Arc::new(ClusterAuthorizer::new(client, approvals));
     let service = Service::new(metrics, authorizer, judge, shutdown.clone());
     let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
     let router = server::router(&service);

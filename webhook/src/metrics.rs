@@ -1,11 +1,15 @@
 //! What the webhook counts. The names that begin with `controller_runtime_webhook` are cert-manager's, for dashboards.
 
+mod approval;
+
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rules::Finding;
+
+pub use approval::{ApprovalMetrics, Lookup, Verdict};
 
 /// The paths that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -188,7 +188,7 @@ impl Context {
         verdict: &mut Verdict,
     ) -> Result<(), Denial> {
         let authorizer = self.shared.authorizer.as_ref();
-        match approval::check(authorizer, decision, &request.user_info).await {
+        match approval::check(authorizer, self.shared.judge.grants, decision, &request.user_info).await {
             Ok(None) => {}
             Ok(Some(finding)) => verdict.denials.insert(0, finding),
             Err(error) => {
@@ -222,7 +222,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::approval::tests::Grants;
+    use crate::approval::tests::Granted;
     use crate::approval::{ApprovalError, IssuerResource};
 
     struct Panics;
@@ -240,6 +240,7 @@ mod tests {
             &'a self,
             _: &'a Requester,
             _: &'a str,
+            _: Option<&'a str>,
         ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
             panic!("a defect");
         }
@@ -304,7 +305,7 @@ mod tests {
     }
 
     async fn check(request: http::Request<Body>, http: u16, code: u16, uid: &str, message: &str) {
-        let (router, _) = setup(Grants::default());
+        let (router, _) = setup(Granted::default());
         let (status, response) = send(&router, request).await;
         assert_eq!(status.as_u16(), http, "{response}");
         assert_eq!(response["status"]["code"], code, "{response}");
@@ -320,7 +321,7 @@ mod tests {
         let shutdown = Shutdown::default();
         let service = Service::new(
             Metrics::new(&registry),
-            Arc::new(Grants::default()),
+            Arc::new(Granted::default()),
             Judge::default(),
             shutdown.clone(),
         );
@@ -378,6 +379,7 @@ mod tests {
             &'a self,
             _: &'a Requester,
             _: &'a str,
+            _: Option<&'a str>,
         ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
             Box::pin(futures::future::pending())
         }
@@ -406,11 +408,11 @@ mod tests {
         let message = "status.conditions: Forbidden: user \"approver\" may not approve";
         check(post("/validate", approval()), 200, 403, "u-1", message).await;
 
-        let (router, _) = setup(Grants { broken: true, ..Grants::default() });
+        let (router, _) = setup(Granted { broken: true, ..Granted::default() });
         let (_, response) = send(&router, post("/validate", approval())).await;
         assert_eq!(response["status"]["code"], 500, "{response}");
 
-        let (router, _) = setup(Grants { signers: vec!["issuers.cert-manager.io/*"], broken: false });
+        let (router, _) = setup(Granted { signers: vec!["issuers.cert-manager.io/*"], ..Granted::default() });
         let (_, response) = send(&router, post("/validate", approval())).await;
         assert_eq!(response["allowed"], true, "{response}");
     }
@@ -427,7 +429,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_stamped() {
-        let (router, _) = setup(Grants::default());
+        let (router, _) = setup(Granted::default());
         let body = review("certificaterequests", |request| {
             request["object"] = json!({"spec": {"request": "QUJD"}});
         });
@@ -438,14 +440,14 @@ mod tests {
 
     #[tokio::test]
     async fn other_paths_are_not_found() {
-        let (router, _) = setup(Grants::default());
+        let (router, _) = setup(Granted::default());
         let response = router.oneshot(post("/convert", "{}")).await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
     }
 
     #[tokio::test]
     async fn answers_are_counted_by_path_code_and_rule() {
-        let (router, registry) = setup(Grants::default());
+        let (router, registry) = setup(Granted::default());
         for spec in [json!({"secretName": "tls"}), json!({"secretName": "tls", "issuerRef": {"name": "ca"}})]
         {
             send(&router, post("/validate", certificate(&spec))).await;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rules::{Case, Cluster, Context, Judged, Kind, Object, Settings, Verdict};
 use serde_json::value::RawValue;
 
-use crate::approval::{self, Decision};
+use crate::approval::{self, Decision, Grants};
 use crate::review::{About, Denial, Operation, Request};
 
 /// What can be said about a review without asking anybody.
@@ -29,6 +29,8 @@ pub struct Judge {
     pub cluster: Option<Arc<dyn Cluster>>,
     /// Whether every denial is a 403, as cert-manager's are, where it would be a 422 (B30).
     pub forbids_only: bool,
+    /// Where a right to approve may have been granted.
+    pub grants: Grants,
 }
 
 impl Judge {
