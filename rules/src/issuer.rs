@@ -8,7 +8,10 @@ mod ca;
 mod dns01;
 mod host_range;
 mod http01;
+mod pod;
+mod quantity;
 mod secret;
+mod selection;
 mod selector;
 mod server;
 mod solver;
@@ -27,6 +30,7 @@ use api::{IssuerSpec, IssuerStatus, IssuerType};
 pub use self::host_range::{HostRange, HostRangeError};
 use crate::case::{Case, Judged};
 use crate::finding::Fault;
+use crate::lifetime;
 use crate::rule::{Check, Class, Findings, Kind};
 
 const ISSUERS: &[Kind] = &[Kind::Issuer, Kind::ClusterIssuer];
@@ -36,6 +40,10 @@ impl Judged for IssuerSpec {
 
     fn tables() -> &'static [&'static [Check<Self>]] {
         TABLES
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other || canonical(self) == canonical(other)
     }
 }
 
@@ -57,6 +65,8 @@ static TABLES: &[&[Check<IssuerSpec>]] = &[
     server::RULES,
     trust::RULES,
     secret::RULES,
+    selection::RULES,
+    pod::RULES,
     advice::RULES,
 ];
 
@@ -132,6 +142,15 @@ fn one_type(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
             .detail(format!("the issuer is of type {} already", first.field()))
             .advice("remove one, or make an issuer of each");
     }
+}
+
+/// The spec with its durations in one form.
+fn canonical(spec: &IssuerSpec) -> IssuerSpec {
+    let mut spec = spec.clone();
+    for solver in spec.acme.iter_mut().flat_map(|acme| &mut acme.solvers) {
+        lifetime::canonicalise(&mut solver.wait_instead_of_self_check);
+    }
+    spec
 }
 
 fn fields() -> String {

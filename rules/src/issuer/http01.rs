@@ -178,7 +178,9 @@ mod tests {
     use crate::issuer::testing::{check, solvers};
 
     fn ingress(ingress: &Value) -> Value {
-        solvers(&json!([{"dns01": {"route53": {}}}, {"http01": {"ingress": ingress}}]))
+        solvers(
+            &json!([{"http01": {"ingress": {}}, "selector": {"dnsZones": ["a.test"]}}, {"http01": {"ingress": ingress}}]),
+        )
     }
 
     fn gateway(gateway: &Value) -> Value {

@@ -218,3 +218,203 @@ fn key_fault(key: &str) -> Option<&'static str> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::issuer::testing::{check, dns01, solvers};
+
+    const NAME: &str = "not a name that Kubernetes accepts: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit";
+
+    fn wrong() -> Value {
+        json!({"name": "A_b", "key": "c/d"})
+    }
+
+    fn told(path: &str) -> [String; 2] {
+        [
+            format!("B18 spec.{path}.name: Invalid value: \"A_b\": {NAME}; write \"a-b\""),
+            format!(
+                "B18 spec.{path}.key: Invalid value: \"c/d\": other characters than letters, digits, '-', '_' and '.'; name a key of the Secret's data, such as \"tls.key\""
+            ),
+        ]
+    }
+
+    fn check_wrong(spec: &Value, paths: &[&str]) {
+        let wanted: Vec<String> = paths.iter().flat_map(|path| told(path)).collect();
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        check(spec, &wanted, &[]);
+    }
+
+    #[test]
+    fn names_and_keys_that_no_secret_has_are_refused_in_accounts_and_providers() {
+        check_wrong(
+            &json!({"acme": {"server": "https://acme.test", "privateKeySecretRef": wrong(),
+                             "externalAccountBinding": {"keyID": "a", "keySecretRef": wrong()}}}),
+            &["acme.privateKeySecretRef", "acme.externalAccountBinding.keySecretRef"],
+        );
+        for (solver, fields) in [
+            (
+                json!({"akamai": {"serviceConsumerDomain": "a", "clientTokenSecretRef": wrong(), "clientSecretSecretRef": wrong(), "accessTokenSecretRef": wrong()}}),
+                &[
+                    "akamai.accessTokenSecretRef",
+                    "akamai.clientSecretSecretRef",
+                    "akamai.clientTokenSecretRef",
+                ][..],
+            ),
+            (
+                json!({"azureDNS": {"subscriptionID": "a", "resourceGroupName": "b", "clientID": "c", "tenantID": "d", "clientSecretSecretRef": wrong()}}),
+                &["azureDNS.clientSecretSecretRef"],
+            ),
+            (
+                json!({"cloudDNS": {"project": "a", "serviceAccountSecretRef": wrong()}}),
+                &["cloudDNS.serviceAccountSecretRef"],
+            ),
+            (json!({"cloudflare": {"apiTokenSecretRef": wrong()}}), &["cloudflare.apiTokenSecretRef"]),
+            (
+                json!({"cloudflare": {"email": "a@b.test", "apiKeySecretRef": wrong()}}),
+                &["cloudflare.apiKeySecretRef"],
+            ),
+            (
+                json!({"route53": {"accessKeyIDSecretRef": wrong(), "secretAccessKeySecretRef": wrong()}}),
+                &["route53.accessKeyIDSecretRef", "route53.secretAccessKeySecretRef"],
+            ),
+            (
+                json!({"acmeDNS": {"host": "https://a.test", "accountSecretRef": wrong()}}),
+                &["acmeDNS.accountSecretRef"],
+            ),
+            (json!({"digitalocean": {"tokenSecretRef": wrong()}}), &["digitalocean.tokenSecretRef"]),
+            (
+                json!({"rfc2136": {"nameserver": "a", "tsigKeyName": "b", "tsigAlgorithm": "HMACSHA256", "tsigSecretSecretRef": wrong()}}),
+                &["rfc2136.tsigSecretSecretRef"],
+            ),
+        ] {
+            let paths: Vec<String> =
+                fields.iter().map(|field| format!("acme.solvers[0].dns01.{field}")).collect();
+            check_wrong(&dns01(&solver), &paths.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn names_and_keys_that_no_secret_has_are_refused_in_other_issuers() {
+        let vault = |extra: Value| {
+            let good = json!({"server": "https://vault.test", "path": "pki/sign/web", "auth": {"tokenSecretRef": {"name": "a"}}});
+            json!({"vault": crate::issuer::testing::merged(&good, &extra)})
+        };
+        check_wrong(
+            &vault(
+                json!({"caBundleSecretRef": wrong(), "clientCertSecretRef": wrong(), "clientKeySecretRef": wrong(), "auth": {"tokenSecretRef": wrong()}}),
+            ),
+            &[
+                "vault.caBundleSecretRef",
+                "vault.clientCertSecretRef",
+                "vault.clientKeySecretRef",
+                "vault.auth.tokenSecretRef",
+            ],
+        );
+        check_wrong(
+            &vault(
+                json!({"auth": {"tokenSecretRef": null, "appRole": {"roleId": "a", "secretRef": wrong()}}}),
+            ),
+            &["vault.auth.appRole.secretRef"],
+        );
+        check_wrong(
+            &vault(
+                json!({"auth": {"tokenSecretRef": null, "kubernetes": {"role": "a", "secretRef": wrong()}}}),
+            ),
+            &["vault.auth.kubernetes.secretRef"],
+        );
+        check_wrong(
+            &json!({"venafi": {"zone": "z", "cloud": {"apiTokenSecretRef": wrong()}}}),
+            &["venafi.cloud.apiTokenSecretRef"],
+        );
+        for (spec, path) in [
+            (json!({"ca": {"secretName": "A_b"}}), "ca.secretName"),
+            (
+                vault(json!({"auth": {"tokenSecretRef": null, "clientCertificate": {"secretName": "A_b"}}})),
+                "vault.auth.clientCertificate.secretName",
+            ),
+            (
+                json!({"venafi": {"zone": "z", "ngts": {"tsgID": "1", "credentialsRef": {"name": "A_b"}}}}),
+                "venafi.ngts.credentialsRef.name",
+            ),
+            (
+                json!({"venafi": {"zone": "z", "tpp": {"url": "https://a.test", "credentialsRef": {"name": "A_b"}}}}),
+                "venafi.tpp.credentialsRef.name",
+            ),
+            (
+                dns01(&json!({"webhook": {"groupName": "A_b", "solverName": "a"}})),
+                "acme.solvers[0].dns01.webhook.groupName",
+            ),
+            (
+                solvers(
+                    &json!([{"http01": {"ingress": {"podTemplate": {"spec": {"imagePullSecrets": [{"name": ""}, {"name": "A_b"}]}}}}}]),
+                ),
+                "acme.solvers[0].http01.ingress.podTemplate.spec.imagePullSecrets[1].name",
+            ),
+            (
+                solvers(
+                    &json!([{"http01": {"gatewayHTTPRoute": {"podTemplate": {"spec": {"imagePullSecrets": [{"name": "A_b"}]}}}}}]),
+                ),
+                "acme.solvers[0].http01.gatewayHTTPRoute.podTemplate.spec.imagePullSecrets[0].name",
+            ),
+        ] {
+            check(&spec, &[&format!("B18 spec.{path}: Invalid value: \"A_b\": {NAME}; write \"a-b\"")], &[]);
+        }
+    }
+
+    #[test]
+    fn names_that_are_missing_and_that_cert_manager_does_not_ask_for_are_asked_for() {
+        let missing = |path: &str| format!("B18 spec.{path}.name: Required value: name the Secret");
+        check(
+            &json!({"vault": {"server": "https://vault.test", "path": "pki/sign/web", "auth": {"tokenSecretRef": {}},
+                              "caBundleSecretRef": {}, "clientCertSecretRef": {}, "clientKeySecretRef": {}}}),
+            &[
+                &missing("vault.caBundleSecretRef"),
+                &missing("vault.clientCertSecretRef"),
+                &missing("vault.clientKeySecretRef"),
+                &missing("vault.auth.tokenSecretRef"),
+            ],
+            &[],
+        );
+        check(
+            &json!({"venafi": {"zone": "z", "tpp": {"url": "https://a.test", "caBundleSecretRef": {}}}}),
+            &[&missing("venafi.tpp.credentialsRef"), &missing("venafi.tpp.caBundleSecretRef")],
+            &[],
+        );
+        check(
+            &json!({"venafi": {"zone": "z", "cloud": {}}}),
+            &[&missing("venafi.cloud.apiTokenSecretRef")],
+            &[],
+        );
+        check(
+            &dns01(&json!({"webhook": {"solverName": "a"}})),
+            &[
+                "B18 spec.acme.solvers[0].dns01.webhook.groupName: Required value: write the API group under which the webhook serves",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn keys_that_would_be_directories_or_too_long_are_refused() {
+        let with = |key: &str| json!({"vault": {"server": "https://vault.test", "path": "pki/sign/web", "auth": {"tokenSecretRef": {"name": "a", "key": key}}}});
+        let told = |shown: &str, fault: &str| {
+            format!(
+                "B18 spec.vault.auth.tokenSecretRef.key: Invalid value: {shown}: {fault}; name a key of the Secret's data, such as \"tls.key\""
+            )
+        };
+        for key in [".", "..", "..data"] {
+            check(&with(key), &[&told(&format!("{key:?}"), "it would be a directory")], &[]);
+        }
+        let long = "a".repeat(254);
+        check(
+            &with(&long),
+            &[&told(&format!("\"{}...", "a".repeat(119)), "longer than 253 characters")],
+            &[],
+        );
+        for key in ["a", ".hidden", "TLS_key.1-a"] {
+            check(&with(key), &[], &[]);
+        }
+    }
+}

@@ -330,7 +330,7 @@ mod tests {
             &json!({"acme": {"server": "http://a.test", "privateKeySecretRef": {"name": "a"}, "solvers": [
                 {"http01": {"ingress": {}}},
                 {"dns01": {"acmeDNS": {"host": "auth.test", "accountSecretRef": {"name": "a", "key": "b"}}}},
-                {"dns01": {"acmeDNS": {"host": "http://auth.test", "accountSecretRef": {"name": "a", "key": "b"}}}},
+                {"selector": {"dnsZones": ["a.test"]}, "dns01": {"acmeDNS": {"host": "http://auth.test", "accountSecretRef": {"name": "a", "key": "b"}}}},
             ]}}),
             &[
                 &open("acme.server"),

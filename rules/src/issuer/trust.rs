@@ -164,20 +164,150 @@ fn called(index: usize, certificate: &Certificate) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::case::Context;
+    use crate::issuer::testing::{check, check_in};
+
+    /// Its name is "Example CA"; made for this test.
+    const CA: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBkDCCATegAwIBAgIUennw8KpAW41xKMCyXm154vzwzaUwCgYIKoZIzj0EAwIw\n\
+FTETMBEGA1UEAwwKRXhhbXBsZSBDQTAgFw0yNjExMjIxMDIzNThaGA8yMTI2MTAy\n\
+OTEwMjM1OFowFTETMBEGA1UEAwwKRXhhbXBsZSBDQTBZMBMGByqGSM49AgEGCCqG\n\
+SM49AwEHA0IABM7TdqMfOHkn6S+/jG4UWkLj/6bwHx6B0nYJ8AXshcl/4jsx2rfa\n\
+vA1iHbEr55WjHNVUX32RiZH/scsp0wN/tEWjYzBhMB0GA1UdDgQWBBS5hrQKqqqC\n\
+DaHfDZFJ6g7j+E9f8TAfBgNVHSMEGDAWgBS5hrQKqqqCDaHfDZFJ6g7j+E9f8TAP\n\
+BgNVHRMBAf8EBTADAQH/MA4GA1UdDwEB/wQEAwICBDAKBggqhkjOPQQDAgNHADBE\n\
+AiBxj/WcO4olPHOP0/grIxwpVlqXEMGKlcqZrOVdWhtzhAIgCw4jusJm8ATyNjJP\n\
+pWrcXJgy27HybfHkVqBLjg/NaVs=\n\
+-----END CERTIFICATE-----\n\
+";
+
+    /// Its name is "vault.example.com"; made for this test.
+    const LEAF: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBjDCCATKgAwIBAgIUfXQ6ytldBJpXemxxgT6bAMCnL6YwCgYIKoZIzj0EAwIw\n\
+HDEaMBgGA1UEAwwRdmF1bHQuZXhhbXBsZS5jb20wIBcNMjYxMTIyMTAyMzU4WhgP\n\
+MjEyNjEwMjkxMDIzNThaMBwxGjAYBgNVBAMMEXZhdWx0LmV4YW1wbGUuY29tMFkw\n\
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEBdBW2JgMyZYW0JURGM3TIuMeM/lmNdnx\n\
+lnBKT9Mplex+L2ZRAhhQrm5IU4mAEBECRN++3PRAc4d0S9Vni9R3U6NQME4wHQYD\n\
+VR0OBBYEFEFzjI7IxfEfeCcFmVvv1OaJixaZMB8GA1UdIwQYMBaAFEFzjI7IxfEf\n\
+eCcFmVvv1OaJixaZMAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0EAwIDSAAwRQIgApdT\n\
+2W9l8qBqJUWN+3pSbnHtlG4qwjhSZR0AttS2evUCIQDs4M4Qc6IzoL5aS8Ke3eAt\n\
+dlYe2RtlPbksnY5BUBgacg==\n\
+-----END CERTIFICATE-----\n\
+";
+
+    fn vault(bundle: &str) -> Value {
+        json!({"vault": {"server": "https://vault.test", "path": "pki/sign/web", "caBundle": STANDARD.encode(bundle),
+                         "auth": {"tokenSecretRef": {"name": "vault", "key": "token"}}}})
+    }
+
+    fn tpp(bundle: &str) -> Value {
+        json!({"venafi": {"zone": "z", "tpp": {"url": "https://tpp.test", "credentialsRef": {"name": "venafi"},
+                                               "caBundle": STANDARD.encode(bundle)}}})
+    }
 
     #[test]
-    fn what_a_text_without_blocks_may_be_is_told() {
-        for (text, detail) in [
-            ("LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUI=", "PEM that is written in base64 twice"),
-            ("\nMIIBszCCAVmgAwIBAgIUQ", "a certificate without its BEGIN and END lines"),
-            ("words", "no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----"),
+    fn a_damaged_block_is_told_by_its_position_and_not_passed_over() {
+        let unfinished = CA.replace("-----END CERTIFICATE-----\n", "");
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+        let empty = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        for (second, told) in [
+            (
+                unfinished.as_str(),
+                "PEM block 2 (\"CERTIFICATE\") is damaged: its END line is missing; replace the block by one that is whole",
+            ),
+            (key, "PEM block 2 is a private key: remove it and treat the key as disclosed"),
+            (request, "PEM block 2 is a \"CERTIFICATE REQUEST\", not a CERTIFICATE; remove the block"),
+            (
+                empty,
+                "PEM block 2 is not a certificate: the bytes are not an X.509 certificate; replace the block by one that is whole",
+            ),
         ] {
-            assert_eq!(
-                read(text.as_bytes()).map_err(|damage| damage.detail).unwrap_err(),
-                detail,
-                "{text:?}"
-            );
+            let bundle = format!("{CA}{second}");
+            check(&vault(&bundle), &[&format!("B17 spec.vault.caBundle: Invalid value: {told}")], &[]);
+            check(&tpp(&bundle), &[&format!("B17 spec.venafi.tpp.caBundle: Invalid value: {told}")], &[]);
         }
+    }
+
+    #[test]
+    fn a_bundle_that_nobody_needs_is_refused() {
+        let bundle = CA.repeat(Limit::BUNDLE.bytes / CA.len() + 1);
+        let told = format!(
+            "{} bytes of PEM are more than the 330000 allowed; keep the CAs of this server alone",
+            bundle.len()
+        );
+        check(&vault(&bundle), &[&format!("B17 spec.vault.caBundle: Invalid value: {told}")], &[]);
+    }
+
+    #[test]
+    fn a_bundle_without_a_certificate_is_told_once() {
+        for (text, told) in [
+            (
+                "words",
+                "no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----".to_owned(),
+            ),
+            (&STANDARD.encode(CA), "PEM that is written in base64 twice; write it in base64 once".to_owned()),
+            (
+                &CA.lines().filter(|line| !line.starts_with('-')).collect::<String>(),
+                "a certificate without its BEGIN and END lines; add the lines before it is written in base64"
+                    .to_owned(),
+            ),
+        ] {
+            check(&vault(text), &[&format!("I64 spec.vault.caBundle: Invalid value: {told}")], &[]);
+            check(&tpp(text), &[&format!("B17 spec.venafi.tpp.caBundle: Invalid value: {told}")], &[]);
+        }
+    }
+
+    #[test]
+    fn der_in_base64_is_recognised() {
+        let der = pem::certificates(CA.as_bytes(), Limit::BUNDLE).unwrap();
+        let mut issuer = vault("");
+        issuer["vault"]["caBundle"] = STANDARD.encode(der[0].der()).into();
+        check(
+            &issuer,
+            &[
+                "I64 spec.vault.caBundle: Invalid value: a certificate in DER; turn it into PEM (openssl x509 -inform DER) before it is written in base64",
+            ],
+            &[],
+        );
+    }
+
+    #[test]
+    fn certificates_that_are_of_no_use_are_a_warning() {
+        check(
+            &vault(&format!("{CA}{LEAF}")),
+            &[],
+            &[
+                "B17-W spec.vault.caBundle: Invalid value: certificate 2 (\"vault.example.com\") is no CA; put the CA that signed it in its place",
+            ],
+        );
+        let late: Timestamp = "2200-01-01T00:00:00Z".parse().unwrap();
+        let until = pem::certificates(CA.as_bytes(), Limit::BUNDLE).unwrap()[0]
+            .not_after()
+            .strftime("%F")
+            .to_string();
+        check_in(
+            Context { now: Some(late), ..Context::default() },
+            &tpp(CA),
+            &[],
+            &[&format!(
+                "B17-W spec.venafi.tpp.caBundle: Invalid value: certificate 1 (\"Example CA\") expired on {until}; remove it, or put its successor in its place"
+            )],
+        );
+    }
+
+    #[test]
+    fn a_bundle_of_cas_is_accepted() {
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let bundle = format!("# our root\n{CA}\n{CA}");
+        check_in(Context { now: Some(now), ..Context::default() }, &vault(&bundle), &[], &[]);
+        check(&tpp(&bundle), &[], &[]);
     }
 }
