@@ -93,7 +93,14 @@ pub(crate) struct Block {
 /// Decodes the first block; what follows is not looked at, as in the peer.
 pub(crate) fn first(text: &[u8], limit: Limit) -> Result<Block, PemError> {
     bound(text, limit)?;
-    Blocks { rest: text, position: 0 }.next().unwrap_or(Err(PemError::Empty))
+    Ok(split_first(text)?.0)
+}
+
+/// Decodes the first block, and gives what follows. The caller bounds the text.
+pub(crate) fn split_first(text: &[u8]) -> Result<(Block, &[u8]), PemError> {
+    let mut blocks = Blocks { rest: text, position: 0 };
+    let first = blocks.next().unwrap_or(Err(PemError::Empty))?;
+    Ok((first, blocks.rest))
 }
 
 /// Decodes certificates and nothing else: every block must be one. Text between blocks is allowed.

@@ -2,16 +2,22 @@
 
 use der::asn1::{Any, BitString};
 use der::{Decode as _, Encode as _, Tag, TagNumber, Tagged as _};
+use spki::SubjectPublicKeyInfoOwned;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::asn1::{self, Attribute, RequestInfo, Signed};
 use crate::constraint::NameConstraints;
-use crate::extension::{self, ExtensionError, Extensions};
+use crate::extension::{self, Extensions};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{self, NameError, RequestedSubject, SubjectAltName};
-use crate::pem::{self, Limit, PemError};
+use crate::pem::{self, Block, Limit, PemError};
 use crate::signature::{self, FormError, SignatureAlgorithm, SignatureError, form};
 use crate::usage::Usages;
+
+mod examined;
+
+pub use crate::extension::ExtensionError;
+pub use examined::{Examined, Tolerance};
 
 /// The PEM label of a request (RFC 7468 §7).
 const LABEL: &str = "CERTIFICATE REQUEST";
@@ -64,6 +70,9 @@ pub enum RequestError {
     /// The PEM block is of another kind.
     #[error("a {0:?} block is not a CERTIFICATE REQUEST")]
     Label(String),
+    /// Something follows the PEM block of a request that is judged for others.
+    #[error("{0} bytes follow the CERTIFICATE REQUEST block")]
+    Trailing(usize),
     /// The bytes are more than a request may have.
     #[error("a certificate request of {0} bytes is more than the {DER_BYTES_MAX} allowed")]
     TooLong(usize),
@@ -144,10 +153,7 @@ impl Request {
     /// When the text is no request, or it is not signed by the key in it.
     pub fn from_pem(text: &[u8]) -> Result<Self, RequestError> {
         let block = pem::first(text, Limit::CERTIFICATE)?;
-        // The second label is what old OpenSSL versions and Microsoft's tools write (RFC 7468 §7).
-        if block.label != LABEL && block.label != "NEW CERTIFICATE REQUEST" {
-            return Err(RequestError::Label(block.label));
-        }
+        check_label(&block)?;
         Self::from_der(block.content.expose())
     }
 
@@ -160,37 +166,22 @@ impl Request {
         if der.len() > DER_BYTES_MAX {
             return Err(RequestError::TooLong(der.len()));
         }
-        let malformed = |_| RequestError::Malformed;
-        let signed = Signed::from_der(der).map_err(malformed)?;
-        let body = signed.body_der().map_err(malformed)?;
-        let info = RequestInfo::from_der(&body).map_err(malformed)?;
-        if info.version != 0 {
-            return Err(RequestError::Version(info.version));
-        }
-        // An algorithm that certificates may be signed with is not always one that a request may.
-        let signature_algorithm = SignatureAlgorithm::from_oid(signed.algorithm.oid)
-            .ok_or_else(|| SignatureError::Algorithm(signed.algorithm.oid.to_string()))?;
-        signature::verify(&signed, &info.public_key)?;
-        form::check(&info.public_key)?;
-        name::check(&info.subject)?;
-        let extensions = extensions_of(&info)?;
-        let names = extensions.names()?;
-        if names.is_empty() && extensions.raw(extension::SUBJECT_ALT_NAME)?.is_some() {
-            return Err(RequestError::NoNames);
-        }
-        let request = Self {
+        let read = Parts::verified(der, |signed, key| {
+            // An algorithm that certificates may be signed with is not always one that a request may.
+            let oid = signed.algorithm.oid;
+            let algorithm = SignatureAlgorithm::from_oid(oid);
+            let algorithm = algorithm.ok_or_else(|| SignatureError::Algorithm(oid.to_string()))?;
+            signature::verify(signed, key).map(|()| algorithm)
+        })?;
+        Ok(Self {
             der: der.to_vec(),
-            common_name: name::common_name(&info.subject),
-            subject: info.subject,
-            public_key: PublicKey::from_spki(info.public_key).map_err(malformed)?,
-            names,
-            extensions,
-            signature_algorithm,
-        };
-        request.extensions.check_usages()?;
-        request.basic_constraints()?;
-        request.name_constraints()?;
-        Ok(request)
+            common_name: name::common_name(&read.info.subject),
+            subject: read.info.subject,
+            public_key: PublicKey::from_spki(read.info.public_key).map_err(|_| RequestError::Malformed)?,
+            names: read.names,
+            extensions: read.extensions,
+            signature_algorithm: read.verified,
+        })
     }
 
     /// The request as it was built or read.
@@ -263,10 +254,7 @@ impl Request {
     /// # Errors
     /// When an extension is malformed or repeated.
     pub fn usages(&self) -> Result<Option<Usages>, ExtensionError> {
-        let bits = self.extensions.get::<KeyUsage>()?;
-        let purposes = self.extensions.get::<ExtendedKeyUsage>()?;
-        let carries = bits.is_some() || purposes.is_some();
-        Ok(carries.then(|| Usages::from_extensions(bits.as_ref(), purposes.as_ref())))
+        usages_of(&self.extensions)
     }
 
     /// The name constraints that the request carries.
@@ -289,6 +277,58 @@ impl Request {
     pub(crate) fn extensions(&self) -> &Extensions {
         &self.extensions
     }
+}
+
+/// What a request consists of, its signature and everything that a certificate could take over having been checked.
+struct Parts<V> {
+    info: RequestInfo,
+    extensions: Extensions,
+    names: Vec<SubjectAltName>,
+    /// What the check of the signature gave.
+    verified: V,
+}
+
+impl<V> Parts<V> {
+    fn verified(
+        der: &[u8],
+        verify: impl Fn(&Signed, &SubjectPublicKeyInfoOwned) -> Result<V, SignatureError>,
+    ) -> Result<Self, RequestError> {
+        let malformed = |_| RequestError::Malformed;
+        let signed = Signed::from_der(der).map_err(malformed)?;
+        let body = signed.body_der().map_err(malformed)?;
+        let info = RequestInfo::from_der(&body).map_err(malformed)?;
+        if info.version != 0 {
+            return Err(RequestError::Version(info.version));
+        }
+        let verified = verify(&signed, &info.public_key)?;
+        form::check(&info.public_key)?;
+        name::check(&info.subject)?;
+        let extensions = extensions_of(&info)?;
+        let names = extensions.names()?;
+        if names.is_empty() && extensions.raw(extension::SUBJECT_ALT_NAME)?.is_some() {
+            return Err(RequestError::NoNames);
+        }
+        extensions.check_usages()?;
+        extensions.get::<BasicConstraints>()?;
+        extensions.name_constraints()?;
+        Ok(Self { info, extensions, names, verified })
+    }
+}
+
+fn check_label(block: &Block) -> Result<(), RequestError> {
+    // The second label is what old OpenSSL versions and Microsoft's tools write (RFC 7468 §7).
+    if block.label == LABEL || block.label == "NEW CERTIFICATE REQUEST" {
+        Ok(())
+    } else {
+        Err(RequestError::Label(block.label.clone()))
+    }
+}
+
+fn usages_of(extensions: &Extensions) -> Result<Option<Usages>, ExtensionError> {
+    let bits = extensions.get::<KeyUsage>()?;
+    let purposes = extensions.get::<ExtendedKeyUsage>()?;
+    let carries = bits.is_some() || purposes.is_some();
+    Ok(carries.then(|| Usages::from_extensions(bits.as_ref(), purposes.as_ref())))
 }
 
 fn requested_extensions(spec: &RequestSpec, subject_is_empty: bool) -> Result<Extensions, RequestError> {

@@ -1,7 +1,7 @@
 //! Signature algorithms: which one a key signs with, how it is named in DER, how a signature is checked.
 
 use std::fmt;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
 use aws_lc_rs::signature as lc;
@@ -173,14 +173,35 @@ pub enum SignatureError {
 
 /// Checks that `signed` was signed by the holder of `key`.
 pub(crate) fn verify(signed: &Signed, key: &SubjectPublicKeyInfoOwned) -> Result<(), SignatureError> {
-    let verifier = match signed.algorithm.oid {
+    verify_by(signed, key, false)
+}
+
+/// As [`verify`], and RSA keys from 1024 bits on are taken too: nothing of ours is issued for them.
+pub(crate) fn verify_with_short_keys(
+    signed: &Signed,
+    key: &SubjectPublicKeyInfoOwned,
+) -> Result<(), SignatureError> {
+    verify_by(signed, key, true)
+}
+
+fn verify_by(
+    signed: &Signed,
+    key: &SubjectPublicKeyInfoOwned,
+    short_keys: bool,
+) -> Result<(), SignatureError> {
+    let mut verifier = match signed.algorithm.oid {
         pss::RSA_PSS => pss::verifier(&signed.algorithm, key)?,
         _ => plain_verifier(&signed.algorithm, key)?,
     };
     let bytes = |bits: &BitString| bits.as_bytes().map(<[u8]>::to_vec).ok_or(SignatureError::Invalid);
     let public = bytes(&key.subject_public_key)?;
     if key.algorithm.oid == RSA_KEY {
-        check_rsa_key(&public)?;
+        match check_rsa_key(&public) {
+            Err(SignatureError::RsaSize(bits)) if short_keys && SHORT_RSA_BITS.contains(&bits) => {
+                verifier = short_verifier(signed.algorithm.oid)?;
+            }
+            checked => checked?,
+        }
     }
     let signature = bytes(&signed.signature)?;
     let body = signed.body_der().map_err(|_| SignatureError::Invalid)?;
@@ -189,17 +210,26 @@ pub(crate) fn verify(signed: &Signed, key: &SubjectPublicKeyInfoOwned) -> Result
         .map_err(|_| SignatureError::Invalid)
 }
 
-/// Refuses RSA keys that the library would refuse without a reason.
+/// The check for an RSA key that is too short for [`plain_verifier`]'s.
+fn short_verifier(oid: ObjectIdentifier) -> Result<&'static dyn lc::VerificationAlgorithm, SignatureError> {
+    match oid {
+        RSA_SHA256 => Ok(&lc::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY),
+        RSA_SHA512 => Ok(&lc::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY),
+        other => Err(SignatureError::Algorithm(other.to_string())),
+    }
+}
+
+/// Refuses RSA keys that the library would refuse without a reason, for their exponent first.
 fn check_rsa_key(der: &[u8]) -> Result<(), SignatureError> {
     let key = RsaPublicKey::from_der(der).map_err(|_| SignatureError::Invalid)?;
-    let bits = key.bits();
-    if !RSA_BITS.contains(&bits) {
-        return Err(SignatureError::RsaSize(bits));
-    }
     let exponent = key.exponent.as_bytes();
     let odd = exponent.last().is_some_and(|octet| octet % 2 == 1);
     if !odd || exponent == [1] || exponent.len() > RSA_EXPONENT_OCTETS_MAX {
         return Err(SignatureError::RsaExponent);
+    }
+    let bits = key.bits();
+    if !RSA_BITS.contains(&bits) {
+        return Err(SignatureError::RsaSize(bits));
     }
     Ok(())
 }
@@ -207,6 +237,9 @@ fn check_rsa_key(der: &[u8]) -> Result<(), SignatureError> {
 /// Modulus lengths of keys whose signatures are checked, in bits: NIST SP 800-57 gives up shorter ones, and longer
 /// ones are of use to nobody but those who want to keep us busy.
 const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// Shorter ones that old devices have, in bits; see [`verify_with_short_keys`].
+const SHORT_RSA_BITS: Range<usize> = 1024..2048;
 
 /// The longest public exponent, in bytes. Real ones are 65537 or 3; the time of a check grows with their length.
 const RSA_EXPONENT_OCTETS_MAX: usize = 4;

@@ -55,6 +55,15 @@ const TABLE: [(&str, Meaning); 23] = [
 /// The most usages that a message names: no honest request has more, and a status is read by people.
 const SHOWN_MAX: usize = 10;
 
+/// The purposes that the API has a string for.
+fn known_purposes() -> Vec<ObjectIdentifier> {
+    let purpose = |(_, meaning): &(&str, Meaning)| match meaning {
+        Meaning::Purpose(oid) => Some(ObjectIdentifier::new_unwrap(oid)),
+        Meaning::Bit(_) => None,
+    };
+    TABLE.iter().filter_map(purpose).collect()
+}
+
 fn known() -> String {
     TABLE.map(|(name, _)| name).join(", ")
 }
@@ -99,6 +108,35 @@ impl Usages {
         self.bits == other.bits && within(self, other) && within(other, self)
     }
 
+    /// The usages without the extended ones.
+    #[must_use]
+    pub fn basic(&self) -> Self {
+        Self { bits: self.bits, purposes: Vec::new() }
+    }
+
+    /// The extended usages alone, in their order: those that the API has a string for.
+    #[must_use]
+    pub fn extended(&self) -> Self {
+        self.purposes_where(|is_known| is_known)
+    }
+
+    /// The extended usages that the API has no string for, in their order.
+    #[must_use]
+    pub fn foreign(&self) -> Self {
+        self.purposes_where(|is_known| !is_known)
+    }
+
+    fn purposes_where(&self, wanted: impl Fn(bool) -> bool) -> Self {
+        let known = known_purposes();
+        let purposes = self.purposes.iter().filter(|purpose| wanted(known.contains(purpose)));
+        Self { bits: FlagSet::default(), purposes: purposes.copied().collect() }
+    }
+
+    /// Whether there is no usage at all.
+    pub fn is_empty(&self) -> bool {
+        self.bits.is_empty() && self.purposes.is_empty()
+    }
+
     fn add(&mut self, meaning: Meaning) {
         match meaning {
             Meaning::Bit(bit) => self.bits |= bit,
@@ -138,7 +176,7 @@ impl Default for Usages {
 
 impl Usages {
     /// The first words of what [`fmt::Display`] shows, for messages about a request that may hold any number of them.
-    pub(crate) fn summary(&self) -> String {
+    pub fn summary(&self) -> String {
         let names = self.names();
         let more = names.len().saturating_sub(SHOWN_MAX);
         let shown = names.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join(", ");
@@ -206,6 +244,15 @@ mod tests {
         check(&twice, &purposes(&["server auth"]), true);
         check(&purposes(&["client auth", "server auth"]), &purposes(&["server auth", "client auth"]), true);
         check(&Usages::default(), &Usages::default().with_cert_sign(), false);
+    }
+
+    #[test]
+    fn usages_fall_into_those_of_each_extension_and_foreign_ones() {
+        let mut usages = Usages::parse(["cert sign", "server auth", "any"]).unwrap();
+        usages.purposes.push(ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.2"));
+        let parts = [usages.basic(), usages.extended(), usages.foreign()].map(|part| part.to_string());
+        assert_eq!(parts, ["cert sign", "server auth, any", "1.3.6.1.4.1.311.20.2.2"]);
+        assert!(Usages::default().foreign().is_empty() && !Usages::default().is_empty());
     }
 
     #[test]

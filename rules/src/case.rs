@@ -72,6 +72,8 @@ pub struct Settings {
     pub other_names: bool,
     /// Longest signing request, in bytes of PEM (R05).
     pub request_bytes_max: usize,
+    /// Whether a signing request may come from an RSA key of 1024 to 2047 bits (B14).
+    pub short_request_keys: bool,
     /// Whether issuers may send their secrets to servers over plain HTTP (B16).
     pub plaintext_servers: bool,
     /// Hosts that no issuer may name as its server, such as those of the cluster itself (B16). None unless set.
@@ -85,6 +87,7 @@ impl Settings {
         name_constraints: true,
         other_names: true,
         request_bytes_max: 36_500,
+        short_request_keys: false,
         plaintext_servers: false,
         denied_servers: Vec::new(),
     };

@@ -2,10 +2,17 @@
 
 use api::{CertificateRequestSpec, CertificateRequestStatus, Condition, ConditionStatus, conditions};
 
+use jiff::SignedDuration;
+
 use crate::case::{Case, Judged, Object};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings, Kind};
 use crate::{identity, issuer_ref, lifetime};
+
+mod signing_request;
+#[cfg(test)]
+pub(crate) mod testing;
+mod usages;
 
 pub(crate) const REQUEST: &[Kind] = &[Kind::CertificateRequest];
 
@@ -21,9 +28,10 @@ impl Judged for CertificateRequestSpec {
     }
 }
 
-static TABLES: &[&[Check<CertificateRequestSpec>]] = &[identity::RULES, RULES];
+static TABLES: &[&[Check<CertificateRequestSpec>]] =
+    &[identity::RULES, REFERENCE, usages::RULES, signing_request::RULES, LIFETIME, LIFE];
 
-static RULES: &[Check<CertificateRequestSpec>] = &[
+static REFERENCE: &[Check<CertificateRequestSpec>] = &[
     Check::new(
         "R01",
         REQUEST,
@@ -62,6 +70,9 @@ static RULES: &[Check<CertificateRequestSpec>] = &[
             }
         },
     ),
+];
+
+static LIFETIME: &[Check<CertificateRequestSpec>] = &[
     Check::new(
         "B07",
         REQUEST,
@@ -73,6 +84,26 @@ static RULES: &[Check<CertificateRequestSpec>] = &[
             lifetime::is_readable(path, case.object.spec.duration.as_ref(), findings);
         },
     ),
+    Check::new(
+        "B14-W",
+        REQUEST,
+        "spec.duration",
+        Class::Advice,
+        "The duration is at least an hour: some issuers refuse less",
+        |case, findings| {
+            let Some(duration) = &case.object.spec.duration else { return };
+            if duration.parse().is_ok_and(|length| length < DURATION_MIN) {
+                findings
+                    .here(Fault::Invalid)
+                    .value(duration.as_str())
+                    .detail("shorter than an hour, which some issuers refuse");
+            }
+        },
+    ),
+];
+
+/// What becomes of a request once it is there.
+static LIFE: &[Check<CertificateRequestSpec>] = &[
     Check::new(
         "R13",
         REQUEST,
@@ -141,6 +172,9 @@ static RULES: &[Check<CertificateRequestSpec>] = &[
         },
     ),
 ];
+
+/// What cert-manager demands of Certificates. Drivers that renew by themselves do ask for less.
+const DURATION_MIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// The types of condition that hold an approver's decision.
 const DECISIONS: [&str; 2] = [conditions::APPROVED, conditions::DENIED];
@@ -243,10 +277,14 @@ mod tests {
         assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 
+    fn request() -> Value {
+        testing::encoded(testing::PLAIN)
+    }
+
     fn good() -> Value {
         json!({
             "metadata": {"annotations": {"cert-manager.io/private-key-secret-name": "k"}},
-            "spec": {"request": "QUJD", "issuerRef": {"name": "ca"}, "duration": "1h"},
+            "spec": {"request": request(), "issuerRef": {"name": "ca"}, "duration": "1h"},
         })
     }
 

@@ -138,10 +138,11 @@ mod tests {
 
     use super::*;
     use crate::case::Object;
+    use crate::certificate_request::testing::{PLAIN, encoded};
     use crate::{Verdict, judge};
 
     fn object(stamp: &Value) -> Object<CertificateRequestSpec> {
-        let mut spec = json!({"request": "QUJD", "issuerRef": {"name": "ca"}});
+        let mut spec = json!({"request": encoded(PLAIN), "issuerRef": {"name": "ca"}});
         for (key, value) in stamp.as_object().unwrap() {
             spec[key] = value.clone();
         }

@@ -41,7 +41,7 @@ pub use verdict::{Verdict, judge};
 /// Every rule there is, kind by kind, in the order of evaluation.
 pub fn table() -> impl Iterator<Item = &'static Rule> {
     fn rows<S: Judged>() -> impl Iterator<Item = &'static Rule> {
-        S::tables().iter().copied().flatten().map(Check::rule)
+        S::tables().iter().copied().flatten().flat_map(Check::rules)
     }
     review::RULES
         .iter()

@@ -101,9 +101,11 @@ pub enum Class {
     Advice,
 }
 
-/// A rule with the function that evaluates it, for objects whose spec is `S`.
+/// A rule with the function that evaluates it, for objects whose spec is `S`. One function may evaluate several rules,
+/// where reading what they judge is dear.
 pub struct Check<S: Judged> {
     rule: Rule,
+    further: &'static [&'static Rule],
     evaluate: fn(&Case<'_, S>, &mut Findings),
 }
 
@@ -117,15 +119,21 @@ impl<S: Judged> Check<S> {
         summary: &'static str,
         evaluate: fn(&Case<'_, S>, &mut Findings),
     ) -> Self {
-        Self { rule: Rule { id, kinds, path, class, summary }, evaluate }
+        Self { rule: Rule { id, kinds, path, class, summary }, further: &[], evaluate }
     }
 
-    /// The row without the function.
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    /// The same row followed by others, which its function evaluates too: it reports their breaches behind
+    /// [`Findings::of`].
+    pub(crate) const fn with(self, further: &'static [&'static Rule]) -> Self {
+        Self { rule: self.rule, further, evaluate: self.evaluate }
     }
 
-    /// Evaluates the rule, whatever its class.
+    /// The rows without the function.
+    pub fn rules(&self) -> impl Iterator<Item = &Rule> {
+        std::iter::once(&self.rule).chain(self.further.iter().copied())
+    }
+
+    /// Evaluates the rules, whatever their class.
     pub(crate) fn evaluate(&'static self, case: &Case<'_, S>, found: &mut Vec<Finding>) {
         let mut findings = Findings { rule: &self.rule, found: std::mem::take(found) };
         (self.evaluate)(case, &mut findings);
@@ -141,6 +149,12 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
+    /// The same, for breaches of another rule of the check.
+    pub(crate) fn of(&mut self, rule: &'static Rule) -> &mut Self {
+        self.rule = rule;
+        self
+    }
+
     /// The path of the rule, for rules about one field.
     pub(crate) fn path(&self) -> &'static str {
         self.rule.path

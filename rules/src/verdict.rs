@@ -50,7 +50,7 @@ pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
         let mode = *mode.get_or_insert_with(|| Mode::of(case));
         let known = known(check, case, mode);
         for finding in found.drain(..) {
-            match disposition(check.rule().class, mode, known.contains(&finding)) {
+            match disposition(finding.rule.class, mode, known.contains(&finding)) {
                 Disposition::Reject => denials.tell(finding),
                 Disposition::Warn => warnings.tell(finding),
                 Disposition::Ignore => {}
@@ -122,7 +122,8 @@ fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
 /// What the stored object breaks already, where that makes a difference.
 fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Known {
     let mut findings = Vec::new();
-    if let (Some(old), Class::Field, Mode::SpecChanges) = (case.old, check.rule().class, mode) {
+    let ratchets = check.rules().any(|rule| rule.class == Class::Field);
+    if let (Some(old), true, Mode::SpecChanges) = (case.old, ratchets, mode) {
         let before = Case { requester: case.requester, context: case.context, ..Case::create(old) };
         check.evaluate(&before, &mut findings);
     }
@@ -133,7 +134,7 @@ fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) ->
     known
 }
 
-/// Findings of one rule, to be looked up: an object may have ten thousand, and so may the one before it.
+/// Findings of one check, to be looked up: an object may have ten thousand, and so may the one before it.
 #[derive(Default)]
 struct Known {
     by_path: HashMap<Cow<'static, str>, Vec<Finding>>,
