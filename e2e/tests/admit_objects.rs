@@ -112,14 +112,14 @@ async fn a_malformed_review_gets_a_well_formed_denial() -> anyhow::Result<()> {
     let large = vec![b' '; 8 << 20];
     let review = br#"{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}"#;
     let cases: [Malformed; 8] = [
-        ("POST", json, b"", 200, 400, "the body is empty"),
-        ("POST", json, b"certainly no JSON", 200, 400, "cannot read the AdmissionReview"),
-        ("POST", json, b"{\"kind\":", 200, 400, "cannot read the AdmissionReview"),
-        ("POST", json, b"\xff\xfe\x00", 200, 400, "cannot read the AdmissionReview"),
-        ("POST", json, review, 200, 400, "has no request"),
-        ("POST", "text/yaml", b"a: b", 200, 415, "send application/json"),
+        ("POST", json, b"", 400, 400, "the body is empty"),
+        ("POST", json, b"certainly no JSON", 400, 400, "cannot read the AdmissionReview"),
+        ("POST", json, b"{\"kind\":", 400, 400, "cannot read the AdmissionReview"),
+        ("POST", json, b"\xff\xfe\x00", 400, 400, "cannot read the AdmissionReview"),
+        ("POST", json, review, 400, 400, "has no request"),
+        ("POST", "text/yaml", b"a: b", 415, 415, "send application/json"),
         ("GET", json, b"", 405, 405, "use POST"),
-        ("POST", json, &large, 200, 413, "larger than"),
+        ("POST", json, &large, 413, 413, "larger than"),
     ];
     let cluster = Cluster::shared()?;
     let client = cluster.client().await?;

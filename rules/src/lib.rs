@@ -36,7 +36,7 @@ pub use review::{
     approval_unauthorised, approval_unresolved, check_kind, check_stampable, kind_of_resource,
 };
 pub use rule::{Check, Class, Kind, Rule};
-pub use verdict::{Verdict, judge};
+pub use verdict::{Verdict, each_rule, judge};
 
 /// Every rule there is, kind by kind, in the order of evaluation.
 pub fn table() -> impl Iterator<Item = &'static Rule> {

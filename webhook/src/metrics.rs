@@ -11,6 +11,8 @@ use rules::Finding;
 
 pub use approval::{ApprovalMetrics, Lookup, Verdict};
 
+use crate::review::{Answer, Operation};
+
 /// The paths that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -52,6 +54,13 @@ struct PhaseLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    kind: &'static str,
+    operation: &'static str,
+    verdict: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RuleLabels {
     kind: &'static str,
     rule: &'static str,
@@ -65,6 +74,7 @@ pub struct Metrics {
     latency: Family<EndpointLabel, Histogram, fn() -> Histogram>,
     in_flight: Family<EndpointLabel, Gauge>,
     panics: Counter,
+    verdicts: Family<VerdictLabels, Counter>,
     denials: Family<RuleLabels, Counter>,
     warnings: Family<RuleLabels, Counter>,
     /// End of the life of the certificate that is served, in Unix seconds.
@@ -96,6 +106,7 @@ impl Metrics {
             latency: Family::new_with_constructor(latency as fn() -> Histogram),
             in_flight: Family::default(),
             panics: Counter::default(),
+            verdicts: Family::default(),
             denials: Family::default(),
             warnings: Family::default(),
             certificate_expiry: Gauge::default(),
@@ -138,6 +149,11 @@ impl Metrics {
                 "signet_webhook_reviews",
                 "Reviews by path and the code of the answer's status, 200 for what is allowed",
                 self.reviews.clone(),
+            );
+            registry.register(
+                "signet_webhook_verdicts",
+                "Reviews that could be read, by kind and operation: allowed, patched, denied by rules, or failed",
+                self.verdicts.clone(),
             );
             registry.register(
                 "signet_webhook_denials",
@@ -267,6 +283,18 @@ impl EndpointMetrics {
     /// Counts a defect.
     pub fn panicked(&self) {
         self.all.panics.inc();
+    }
+
+    /// Counts what became of a review that could be read. `kind` is empty where it is of no concern to us.
+    pub fn decided(&self, kind: &'static str, operation: Operation, answer: &Answer) {
+        let verdict = match answer {
+            Answer::Allowed { .. } => "allowed",
+            Answer::Patched { .. } => "patched",
+            Answer::Denied(denial) if matches!(denial.code, 403 | 422) => "denied",
+            Answer::Denied(_) => "failed",
+        };
+        let labels = VerdictLabels { kind, operation: operation.as_str(), verdict };
+        self.all.verdicts.get_or_create(&labels).inc();
     }
 
     /// Counts broken rules.

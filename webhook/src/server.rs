@@ -1,27 +1,26 @@
 //! `POST /validate` and `POST /mutate` over HTTPS. Whatever is sent there is answered by an AdmissionReview: the API
-//! server shows its message to the user, while a broken connection or an HTTP error would tell them nothing.
+//! server shows its message to the user, while a broken connection would tell them nothing. What is no review at all
+//! moreover gets the HTTP status that belongs to it: the API server takes no answer without its question's uid.
 
-use std::panic::AssertUnwindSafe;
+mod handler;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::any;
-use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
-use jiff::Timestamp;
-use rules::Verdict;
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use runtime::shutdown::Shutdown;
 
-use crate::approval::{self, Authorizer, Decision};
-use crate::body::{self, Budget};
-use crate::metrics::{Endpoint, EndpointMetrics, Metrics};
-use crate::review::{self, About, Answer, Denial};
+use crate::approval::Authorizer;
+use crate::body::Budget;
+use crate::metrics::{Endpoint, Metrics};
+use crate::review::Denial;
 use crate::validate::Judge;
-use crate::{mutate, validate};
+use handler::{Answered, Context};
 
 /// Time for one review, body and approval check included. The API server gives up after the `timeoutSeconds` of our
 /// configurations, 10 s; two less let the answer, which says what was late, still reach it.
@@ -66,29 +65,17 @@ pub fn router(service: &Service) -> Router {
         .fallback(async || (StatusCode::NOT_FOUND, "POST to /validate or /mutate\n"))
 }
 
-struct Context {
-    endpoint: Endpoint,
-    metrics: EndpointMetrics,
-    shared: Arc<Shared>,
-}
-
 async fn handle(State(context): State<Arc<Context>>, request: http::Request<Body>) -> Response {
     let _in_flight = context.metrics.start();
     let (head, body) = request.into_parts();
-    let (status, answered) = if head.method == Method::POST {
-        let deadline = tokio::time::timeout(REVIEW_TIME_MAX, context.answer(&head.headers, body));
-        let late = |_| {
-            let message = format!("the review was not answered within {REVIEW_TIME_MAX:?}; try again");
-            Answered::without_review(String::new(), Denial::new(504, "Timeout", message))
-        };
-        (StatusCode::OK, deadline.await.unwrap_or_else(late))
+    let answered = if head.method == Method::POST {
+        context.answer(&head.headers, body).await
     } else {
         let message = format!("{} is not allowed here; use POST", head.method);
-        let denial = Denial::new(405, "MethodNotAllowed", message);
-        (StatusCode::METHOD_NOT_ALLOWED, Answered::without_review(String::new(), denial))
+        Answered::without_review(String::new(), Denial::new(405, "MethodNotAllowed", message))
     };
-    context.metrics.answered(status.as_u16(), answered.answer.code());
-    let mut response = answered.into_response(status);
+    context.metrics.answered(answered.http_status().as_u16(), answered.answer.code());
+    let mut response = answered.into_response();
     // Service proxies look at new connections only, and the API server keeps its own for as long as it can: a request
     // that it sends at the very moment at which we close one would be lost. HTTP/2 says goodbye by itself.
     if context.shared.shutdown.is_requested() && head.version < Version::HTTP_2 {
@@ -97,123 +84,9 @@ async fn handle(State(context): State<Arc<Context>>, request: http::Request<Body
     response
 }
 
-/// An answer, and the review that it answers.
-struct Answered {
-    api_version: Option<&'static str>,
-    uid: String,
-    answer: Answer,
-}
-
-impl Answered {
-    fn without_review(uid: String, denial: Denial) -> Self {
-        Self { api_version: None, uid, answer: Answer::Denied(denial) }
-    }
-
-    fn into_response(self, status: StatusCode) -> Response {
-        let body = review::write(self.api_version, &self.uid, &self.answer);
-        let json = HeaderValue::from_static("application/json");
-        let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
-        if status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        }
-        response
-    }
-}
-
-impl Context {
-    async fn answer(&self, headers: &HeaderMap, body: Body) -> Answered {
-        let held = match body::read(&self.shared.bodies, body).await {
-            Ok(held) => held,
-            Err(denial) => return Answered::without_review(String::new(), denial),
-        };
-        let body = &held.bytes;
-        if let Err(denial) = check_content_type(headers) {
-            return Answered::without_review(review::uid_of(body), denial);
-        }
-        match AssertUnwindSafe(self.review(body)).catch_unwind().await {
-            Ok(answered) => answered,
-            Err(_) => {
-                self.metrics.panicked();
-                let denial = Denial::internal("the review met a defect of the webhook; its log has details");
-                Answered::without_review(review::uid_of(body), denial)
-            }
-        }
-    }
-
-    async fn review(&self, body: &[u8]) -> Answered {
-        let review = match review::read(body) {
-            Ok(review) => review,
-            Err(denial) => return Answered::without_review(review::uid_of(body), denial),
-        };
-        let answer = match self.endpoint {
-            Endpoint::Mutate => mutate::mutate(&review.request),
-            Endpoint::Validate => self.validate(&review.request).await,
-        };
-        let answer = answer.unwrap_or_else(|denial| {
-            self.metrics.judged("", &denial.findings, &[]);
-            Answer::Denied(denial)
-        });
-        if let Answer::Denied(denial) = &answer {
-            tracing::debug!(
-                resource = %review.request.resource.resource,
-                namespace = %review.request.namespace,
-                name = %review.request.name,
-                user = %review.request.user_info.username,
-                code = denial.code,
-                "denied: {}",
-                denial.message
-            );
-        }
-        Answered { api_version: Some(review.api_version), uid: review.request.uid.into_owned(), answer }
-    }
-
-    async fn validate(&self, request: &review::Request<'_>) -> Result<Answer, Denial> {
-        let judge = &self.shared.judge;
-        let Some(judgement) = validate::validate(request, judge.context(Timestamp::now()))? else {
-            return Ok(Answer::Allowed { warnings: Vec::new() });
-        };
-        let mut verdict = judgement.verdict;
-        if let Some(decision) = &judgement.decision {
-            self.authorise(decision, request, &mut verdict).await?;
-        }
-        let About { kind, .. } = judgement.about;
-        self.metrics.judged(kind, &verdict.denials, &verdict.warnings);
-        Ok(Answer::of_verdict(verdict, &judgement.about, judge.forbids_only))
-    }
-
-    async fn authorise(
-        &self,
-        decision: &Decision,
-        request: &review::Request<'_>,
-        verdict: &mut Verdict,
-    ) -> Result<(), Denial> {
-        let authorizer = self.shared.authorizer.as_ref();
-        match approval::check(authorizer, self.shared.judge.grants, decision, &request.user_info).await {
-            Ok(None) => {}
-            Ok(Some(finding)) => verdict.denials.insert(0, finding),
-            Err(error) => {
-                let text = format!("{:#}", anyhow::Error::new(error));
-                tracing::warn!(namespace = %request.namespace, name = %request.name, "{text}");
-                return Err(Denial::internal(format!("{text}; nothing was decided, try again")));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn check_content_type(headers: &HeaderMap) -> Result<(), Denial> {
-    let given = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-    let given = String::from_utf8_lossy(given);
-    let media_type = given.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case("application/json") {
-        return Ok(());
-    }
-    let message = format!("content type {given:?} is not supported; send application/json");
-    Err(Denial::new(415, "UnsupportedMediaType", message))
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::body;
     use bytes::Bytes;
     use futures::future::BoxFuture;
     use http_body_util::BodyExt as _;
@@ -341,17 +214,20 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_review_gets_a_well_formed_denial() {
         for path in ["/validate", "/mutate"] {
-            check(post(path, ""), 200, 400, "", "the body is empty").await;
-            check(post(path, "{"), 200, 400, "", "cannot read the AdmissionReview").await;
+            check(post(path, ""), 400, 400, "", "the body is empty").await;
+            check(post(path, "{"), 400, 400, "", "cannot read the AdmissionReview").await;
             let typo = r#"{"request":{"uid":"u-9"}}"#;
             check(post(path, typo), 200, 400, "u-9", "cannot read the AdmissionReview").await;
             let get = http::Request::get(path).body(Body::empty()).unwrap();
             check(get, 405, 405, "", "GET is not allowed here; use POST").await;
             let mut yaml = post(path, typo);
             yaml.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+            let mut bare = post(path, "");
+            bare.headers_mut().remove(header::CONTENT_TYPE);
+            check(bare, 415, 415, "", "content type \"\" is not supported; send application/json").await;
             check(yaml, 200, 415, "u-9", "content type \"application/yaml\" is not supported").await;
             let large = Body::from(vec![b' '; body::BODY_BYTES_MAX + 1]);
-            check(post(path, large), 200, 413, "", "the body is larger than 7340032 bytes").await;
+            check(post(path, large), 413, 413, "", "the body is larger than 7340032 bytes").await;
         }
     }
 
@@ -360,7 +236,7 @@ mod tests {
         let frames =
             futures::stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]);
         let request = post("/validate", Body::from_stream(frames));
-        check(request, 200, 400, "", "the body cannot be read").await;
+        check(request, 400, 400, "", "the body cannot be read").await;
     }
 
     /// Never answers.
@@ -392,8 +268,9 @@ mod tests {
         let wait = Duration::from_secs(wait.parse().unwrap());
         let (router, _) = setup(Hangs);
         let started = tokio::time::Instant::now();
-        let (_, response) = send(&router, post("/validate", approval())).await;
-        assert_eq!(response["status"]["code"], 504, "{response}");
+        let (status, response) = send(&router, post("/validate", approval())).await;
+        assert_eq!((status.as_u16(), &response["status"]["code"]), (200, &json!(504)), "{response}");
+        assert_eq!(response["uid"], "u-1", "the API server takes no other answer");
         assert!(started.elapsed() + Duration::from_secs(1) < wait, "{:?} of {wait:?}", started.elapsed());
     }
 
@@ -439,6 +316,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn where_nothing_but_403_is_wanted_a_wrong_object_is_forbidden() {
+        let registry = runtime::metrics::Metrics::new("webhook", "0");
+        let judge = Judge { forbids_only: true, ..Judge::default() };
+        let authorizer = Arc::new(Granted::default());
+        let service = Service::new(Metrics::new(&registry), authorizer, judge, Shutdown::default());
+        let request = post("/validate", certificate(&json!({"secretName": "tls"})));
+        let (_, response) = send(&router(&service), request).await;
+        assert_eq!(
+            (&response["status"]["code"], &response["status"]["reason"]),
+            (&json!(403), &json!("Forbidden"))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_operators_settings_count() {
+        let registry = runtime::metrics::Metrics::new("webhook", "0");
+        let settings = rules::Settings {
+            denied_servers: vec!["acme.example.org".parse().unwrap()],
+            ..rules::Settings::DEFAULT
+        };
+        let judge = Judge { settings, ..Judge::default() };
+        let authorizer = Arc::new(Granted::default());
+        let service = Service::new(Metrics::new(&registry), authorizer, judge, Shutdown::default());
+        let issuer = review("issuers", |request| {
+            request["object"] = json!({"apiVersion": "cert-manager.io/v1", "kind": "Issuer",
+                "metadata": {"name": "web"}, "spec": {"acme": {"server": "https://acme.example.org/directory",
+                    "privateKeySecretRef": {"name": "account"}}}});
+        });
+        let (_, response) = send(&router(&service), post("/validate", issuer)).await;
+        assert_eq!(response["status"]["details"]["causes"][0]["field"], "spec.acme.server", "{response}");
+    }
+
+    #[tokio::test]
     async fn other_paths_are_not_found() {
         let (router, _) = setup(Granted::default());
         let response = router.oneshot(post("/convert", "{}")).await.unwrap();
@@ -458,6 +368,8 @@ mod tests {
             "controller_runtime_webhook_requests_in_flight{webhook=\"/validate\"} 0\n",
             "controller_runtime_webhook_latency_seconds_count{webhook=\"/validate\"} 2\n",
             "signet_webhook_reviews_total{webhook=\"/validate\",code=\"422\"} 1\n",
+            "signet_webhook_verdicts_total{kind=\"Certificate\",operation=\"CREATE\",verdict=\"denied\"} 1\n",
+            "signet_webhook_verdicts_total{kind=\"Certificate\",operation=\"CREATE\",verdict=\"allowed\"} 1\n",
             "signet_webhook_denials_total{kind=\"Certificate\",rule=\"C03\"} 1\n",
         ] {
             assert!(text.contains(wanted), "{wanted:?} is not in:\n{text}");

@@ -1,6 +1,7 @@
-//! From a review to a verdict: which kind, which objects, which rules. Pure.
+//! From a review to a verdict: which kind, which objects, which rules. It asks nobody but the clock.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rules::{Case, Cluster, Context, Judged, Kind, Object, Settings, Verdict};
@@ -18,7 +19,17 @@ pub struct Judgement<'a> {
     pub verdict: Verdict,
     /// An approval whose right has yet to be checked.
     pub decision: Option<Decision>,
+    /// How long the rules took.
+    pub time: Duration,
+    /// The slowest rules, where the whole of them was slow.
+    pub slowest: Vec<(&'static str, Duration)>,
 }
+
+/// Rules that take longer than this together are asked which of them it was. All of them take some ten microseconds for
+/// a usual object, and a millisecond for a very large one.
+const SLOW_RULES_TIME: Duration = Duration::from_millis(50);
+/// How many of the slowest are told.
+const SLOWEST_MAX: usize = 3;
 
 /// By what is judged besides the objects.
 #[derive(Debug, Clone, Default)]
@@ -83,11 +94,29 @@ fn judge<'a, S: Judged>(
         requester: Some(&request.user_info),
         context,
     };
+    let started = Instant::now();
+    let verdict = rules::judge(&case);
+    let time = started.elapsed();
     Ok(Judgement {
         about: About { name: &request.name, group: kind.group(), kind: kind.as_str() },
-        verdict: rules::judge(&case),
+        verdict,
         decision: decision(&case),
+        time,
+        slowest: if time < SLOW_RULES_TIME { Vec::new() } else { slowest(&case) },
     })
+}
+
+/// Evaluates the rules once more, with a look at the clock after each.
+fn slowest<S: Judged>(case: &Case<'_, S>) -> Vec<(&'static str, Duration)> {
+    let (mut times, mut last) = (Vec::new(), Instant::now());
+    rules::each_rule(case, |rule| {
+        let now = Instant::now();
+        times.push((rule.id, now.duration_since(last)));
+        last = now;
+    });
+    times.sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+    times.truncate(SLOWEST_MAX);
+    times
 }
 
 fn read<S: Judged>(json: Option<&RawValue>, member: &str, kind: Kind) -> Result<Object<S>, Denial> {
@@ -196,6 +225,15 @@ mod tests {
         check("not ours", |request| request["operation"] = json!("CONNECT"));
         check("not ours", |request| request["resource"]["resource"] = json!("widgets"));
         check("not ours", |request| request["resource"]["version"] = json!("v1alpha2"));
+    }
+
+    #[test]
+    fn the_slowest_rules_are_told_slowest_first() {
+        let object = Object::<api::CertificateSpec>::default();
+        let slowest = slowest(&Case::create(&object));
+        assert_eq!(slowest.len(), SLOWEST_MAX);
+        assert!(slowest.is_sorted_by_key(|(_, time)| std::cmp::Reverse(*time)), "{slowest:?}");
+        assert!(rules::table().any(|rule| rule.id == slowest[0].0));
     }
 
     #[test]
