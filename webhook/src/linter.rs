@@ -9,9 +9,11 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 use lint::Linter;
+use rules::Settings;
 
 use self::files::Source;
 use self::output::{Output, Told};
+use crate::config::Gates;
 
 /// Judge manifests in files as the webhook would, and find what the API server would drop or refuse before it
 ///
@@ -35,6 +37,23 @@ pub struct ValidateArgs {
     /// Exit with 1 for warnings, too
     #[arg(long)]
     pub warnings_as_errors: bool,
+
+    /// Features that are on or off in the webhook, such as NameConstraints=false,OtherNames=false
+    #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
+    pub feature_gates: Gates,
+
+    /// Allow issuers to send their secrets over plain HTTP, as the webhook's flag does
+    #[arg(long)]
+    pub allow_plaintext_servers: bool,
+}
+
+impl ValidateArgs {
+    /// What the webhook would go by.
+    fn settings(&self) -> Settings {
+        let mut settings = Settings { plaintext_servers: self.allow_plaintext_servers, ..Settings::DEFAULT };
+        self.feature_gates.apply(&mut settings);
+        settings
+    }
 }
 
 /// Judges the files and prints what was found.
@@ -42,7 +61,7 @@ pub struct ValidateArgs {
 /// # Errors
 /// When nothing can be printed.
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let linter = Linter::new(rules::Settings::default(), Some(Timestamp::now()));
+    let linter = Linter::new(args.settings(), Some(Timestamp::now()));
     let mut told = Told::default();
     for source in Source::all(&args.files, args.recursive) {
         match source.read() {
@@ -61,4 +80,23 @@ pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
         eprintln!("{}", told.summary());
     }
     Ok(told.outcome(args.warnings_as_errors).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[test]
+    fn features_are_switched_as_in_the_webhook() {
+        let settings = |flags: &[&str]| {
+            let arguments = ["validate", "-f", "a"].iter().chain(flags);
+            ValidateArgs::try_parse_from(arguments).map(|args| args.settings())
+        };
+        assert!(settings(&["--feature-gates=OtherName=true"]).is_err());
+        assert_eq!(settings(&[]).unwrap(), Settings::DEFAULT);
+        let switched = settings(&["--feature-gates=OtherNames=false", "--allow-plaintext-servers"]).unwrap();
+        assert_eq!(switched, Settings { other_names: false, plaintext_servers: true, ..Settings::DEFAULT });
+    }
 }

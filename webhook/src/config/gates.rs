@@ -44,7 +44,7 @@ impl Gates {
     }
 
     /// Switches the features.
-    pub(super) fn apply(&self, settings: &mut Settings) {
+    pub(crate) fn apply(&self, settings: &mut Settings) {
         let all = self.0.get("AllBeta");
         for (name, stage) in GATES {
             if let (Stage::Beta(setting), Some(value)) = (stage, self.0.get(name).or(all)) {
