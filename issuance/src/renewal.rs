@@ -154,7 +154,7 @@ pub fn renewal_time(
 }
 
 /// So many per cent of a duration, from 0 to 100, in whole seconds; no intermediate result overflows.
-pub(crate) fn share(duration: SignedDuration, percent: i32) -> SignedDuration {
+pub fn share(duration: SignedDuration, percent: i32) -> SignedDuration {
     let seconds = i128::from(duration.as_secs()) * i128::from(percent) / 100;
     i64::try_from(seconds).map_or(duration, SignedDuration::from_secs)
 }

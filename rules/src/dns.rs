@@ -37,7 +37,6 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
 }
 
 /// As [`fault`], without wildcards: a domain, a zone or a host.
-#[allow(dead_code, reason = "for the rules about name constraints and solvers, which follow")]
 pub(crate) fn host_fault(name: &str) -> Option<&'static str> {
     if name.starts_with("*.") { Some("a wildcard is not possible here") } else { fault(name) }
 }

@@ -13,6 +13,7 @@ mod certificate_request;
 mod challenge;
 mod cluster;
 mod dns;
+mod email;
 mod example;
 mod finding;
 mod identity;

@@ -13,10 +13,19 @@ pub(crate) fn is_readable(
     duration: Option<&GoDuration>,
     findings: &mut Findings,
 ) {
+    is_readable_at(|| path.into(), duration, findings);
+}
+
+/// As [`is_readable`], for paths that are put together only when they are told.
+pub(crate) fn is_readable_at(
+    path: impl FnOnce() -> Cow<'static, str>,
+    duration: Option<&GoDuration>,
+    findings: &mut Findings,
+) {
     let Some(duration) = duration else { return };
     let Err(error) = duration.parse() else { return };
     let (detail, advice) = told(&error);
-    findings.at(path, Fault::Invalid).value(duration.as_str()).detail(detail).advice(advice);
+    findings.at(path(), Fault::Invalid).value(duration.as_str()).detail(detail).advice(advice);
 }
 
 /// Rewrites a duration in one form, so that texts of one length compare equal. What cannot be read stays.

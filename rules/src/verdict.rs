@@ -169,6 +169,7 @@ mod tests {
     fn object(edit: impl FnOnce(&mut CertificateSpec)) -> Object<CertificateSpec> {
         let mut spec = CertificateSpec { secret_name: "tls".to_owned(), ..Default::default() };
         spec.issuer_ref.name = "ca".to_owned();
+        spec.common_name = Some("web".to_owned());
         edit(&mut spec);
         Object { spec, ..Default::default() }
     }

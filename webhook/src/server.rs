@@ -276,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_object_is_invalid() {
-        let request = post("/validate", certificate(&json!({"secretName": "tls"})));
+        let request = post("/validate", certificate(&json!({"secretName": "tls", "dnsNames": ["a.test"]})));
         check(request, 200, 422, "u-1", "spec.issuerRef.name: Required value").await;
     }
 
@@ -358,8 +358,11 @@ mod tests {
     #[tokio::test]
     async fn answers_are_counted_by_path_code_and_rule() {
         let (router, registry) = setup(Granted::default());
-        for spec in [json!({"secretName": "tls"}), json!({"secretName": "tls", "issuerRef": {"name": "ca"}})]
-        {
+        let names = json!(["a.test"]);
+        for spec in [
+            json!({"secretName": "tls", "dnsNames": names}),
+            json!({"secretName": "tls", "dnsNames": names, "issuerRef": {"name": "ca"}}),
+        ] {
             send(&router, post("/validate", certificate(&spec))).await;
         }
         let text = registry.encode().unwrap();

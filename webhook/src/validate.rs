@@ -144,7 +144,7 @@ mod tests {
             "object": {
                 "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
                 "metadata": {"name": "web"},
-                "spec": {"secretName": "tls", "issuerRef": {"name": "ca"}},
+                "spec": {"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": ["a.test"]},
             },
         });
         edit(&mut request);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_wrong_object_is_judged() {
-        check("judged Certificate [\"C01\", \"C03\"]", |request| {
+        check("judged Certificate [\"C01\", \"C03\", \"C11\"]", |request| {
             request["object"]["spec"] = json!({});
         });
         check("judged ClusterIssuer [\"I01\"]", |request| {

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use api::CertificateSpec;
 use api::keys::annotation::{ALLOW_DIRECT_INJECTION, RESERVED_PREFIX};
 
-use super::CERTIFICATE;
+use super::{CERTIFICATE, keystores};
 use crate::case::Case;
+use crate::cluster::Lookup;
 use crate::finding::Fault;
 use crate::name;
 use crate::rule::{Check, Class, Findings};
@@ -33,6 +34,14 @@ pub(super) static NAME: &[Check<CertificateSpec>] = &[
         Class::Spec,
         "The name of the Secret is a DNS-1123 subdomain",
         name_is_valid,
+    ),
+    Check::new(
+        "B04",
+        CERTIFICATE,
+        "spec.secretName",
+        Class::Advice,
+        "No other Certificate writes the Secret, and it holds neither the issuer's CA nor the password of a keystore",
+        nobody_else_uses_it,
     ),
 ];
 
@@ -115,6 +124,44 @@ fn name_is_valid(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
         if let Some(similar) = name::similar_subdomain(secret_name) {
             finding.advice(format!("write {similar:?}"));
         }
+    }
+}
+
+/// B04. Two Certificates of one Secret overwrite each other for ever (cert-manager issue 1558).
+fn nobody_else_uses_it(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
+    let (spec, metadata) = (&case.object.spec, &case.object.metadata);
+    let secret = spec.secret_name.as_str();
+    if secret.is_empty() {
+        return; // C01
+    }
+    for (path, password) in keystores::password_secrets(case) {
+        if password == secret {
+            findings
+                .at(format!("{path}.passwordSecretRef.name"), Fault::Invalid)
+                .value(secret)
+                .detail("spec.secretName is the same Secret")
+                .advice("keep the password in another one");
+        }
+    }
+    let Some(cluster) = case.context.cluster else { return };
+    if let Some(other) = cluster.other_certificate_of(&metadata.namespace, secret, &metadata.name) {
+        findings
+            .here(Fault::Duplicate)
+            .value(secret)
+            .detail(format!("Certificate {other:?} writes it too"))
+            .advice("name another Secret");
+    }
+    // The CA of a ClusterIssuer lies in a namespace of its own.
+    if !spec.issuer_ref.is_own_group() || spec.issuer_ref.is_cluster_issuer() {
+        return;
+    }
+    let Lookup::Found(issuer) = cluster.issuer(&metadata.namespace, &spec.issuer_ref) else { return };
+    if issuer.ca_secret.as_deref() == Some(secret) {
+        findings
+            .here(Fault::Invalid)
+            .value(secret)
+            .detail("it holds the CA of the issuer, and would be overwritten")
+            .advice("name another Secret");
     }
 }
 
@@ -203,7 +250,48 @@ fn output_formats_are_unique(case: &Case<'_, CertificateSpec>, findings: &mut Fi
 mod tests {
     use serde_json::json;
 
-    use super::super::testing::check;
+    use super::super::testing::{check, check_in, warns};
+    use crate::case::Context;
+    use crate::cluster::Snapshot;
+
+    #[test]
+    fn a_secret_that_somebody_else_uses_is_warned_of() {
+        let cluster: Snapshot = serde_json::from_value(json!({
+            "certificates": [
+                {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"secretName": "web-tls"}},
+                {"metadata": {"namespace": "shop", "name": "app"}, "spec": {"secretName": "app-tls"}},
+                {"metadata": {"namespace": "other", "name": "x"}, "spec": {"secretName": "web-tls"}},
+            ],
+            "issuers": [{"kind": "Issuer", "metadata": {"namespace": "shop", "name": "ca"},
+                         "spec": {"ca": {"secretName": "root"}}}],
+        }))
+        .unwrap();
+        let context = Context { cluster: Some(&cluster), ..Context::default() };
+        check_in(
+            context,
+            &json!({"secretName": "app-tls"}),
+            &[],
+            &[
+                "B04 spec.secretName: Duplicate value: \"app-tls\": Certificate \"app\" writes it too; name another Secret",
+            ],
+        );
+        check_in(
+            context,
+            &json!({"secretName": "root"}),
+            &[],
+            &[
+                "B04 spec.secretName: Invalid value: \"root\": it holds the CA of the issuer, and would be overwritten; name another Secret",
+            ],
+        );
+        check_in(context, &json!({}), &[], &[]);
+        let reference = json!({"name": "web-tls", "key": "password"});
+        warns(
+            &json!({"keystores": {"pkcs12": {"create": true, "passwordSecretRef": reference}}}),
+            &[
+                "B04 spec.keystores.pkcs12.passwordSecretRef.name: Invalid value: \"web-tls\": spec.secretName is the same Secret; keep the password in another one",
+            ],
+        );
+    }
 
     #[test]
     fn a_secret_without_a_name_is_refused() {

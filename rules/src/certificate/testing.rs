@@ -37,3 +37,8 @@ pub(super) fn check_in(context: Context<'_>, change: &Value, denials: &[&str], w
     assert_eq!(told(&verdict.denials), denials, "denials for {change}");
     assert_eq!(told(&verdict.warnings), warnings, "warnings for {change}");
 }
+
+/// The Certificate with this change is accepted with these warnings.
+pub(super) fn warns(change: &Value, warnings: &[&str]) {
+    check_in(Context::default(), change, &[], warnings);
+}
