@@ -163,6 +163,7 @@ mod tests {
     use serde_json::json;
 
     use super::testing::check;
+    use super::*;
 
     #[test]
     fn an_issuer_without_a_type_is_refused() {
@@ -192,5 +193,31 @@ mod tests {
     fn an_issuer_of_one_type_is_accepted() {
         check(&json!({"selfSigned": {}}), &[], &[]);
         check(&json!({"ca": {"secretName": "ca"}}), &[], &[]);
+    }
+
+    #[test]
+    fn every_rule_is_about_a_field_that_exists() {
+        let crds = api::crd::all();
+        let crd = crds.iter().find(|crd| crd["spec"]["names"]["kind"] == "Issuer").unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for rule in IssuerSpec::tables().iter().copied().flatten().flat_map(Check::rules) {
+            let path = rule.path;
+            let field = path.split('.').fold(schema, |node, part| match part.strip_suffix("[*]") {
+                Some(list) => &node["properties"][list]["items"],
+                None => &node["properties"][part],
+            });
+            assert!(field["type"].is_string(), "{} is about {path:?}", rule.id);
+        }
+    }
+
+    #[test]
+    fn a_waiting_time_in_another_form_is_no_change_of_the_spec() {
+        let with = |wait: &str| -> IssuerSpec {
+            let solver = json!({"http01": {"ingress": {}}, "waitInsteadOfSelfCheck": wait});
+            serde_json::from_value(json!({"acme": {"solvers": [solver]}})).unwrap()
+        };
+        assert!(!with("1m").same(&with("2m")));
+        assert!(!with("1d").same(&with("24h")));
+        assert!(with("1m").same(&with("60s")));
     }
 }

@@ -143,13 +143,13 @@ fn are_of_use(
         findings
             .at(path, Fault::Invalid)
             .detail(format!("{} expired on {until}", called(index, certificate)))
-            .advice("remove it, or put its successor in its place");
+            .advice("replace it");
     }
     if let Some((index, certificate)) = first(&|certificate| !certificate.is_ca()) {
         findings
             .at(path, Fault::Invalid)
             .detail(format!("{} is no CA", called(index, certificate)))
-            .advice("put the CA that signed it in its place");
+            .advice("use the CA that signed it");
     }
 }
 
@@ -285,7 +285,7 @@ dlYe2RtlPbksnY5BUBgacg==\n\
             &vault(&format!("{CA}{LEAF}")),
             &[],
             &[
-                "B17-W spec.vault.caBundle: Invalid value: certificate 2 (\"vault.example.com\") is no CA; put the CA that signed it in its place",
+                "B17-W spec.vault.caBundle: Invalid value: certificate 2 (\"vault.example.com\") is no CA; use the CA that signed it",
             ],
         );
         let late: Timestamp = "2200-01-01T00:00:00Z".parse().unwrap();
@@ -298,7 +298,7 @@ dlYe2RtlPbksnY5BUBgacg==\n\
             &tpp(CA),
             &[],
             &[&format!(
-                "B17-W spec.venafi.tpp.caBundle: Invalid value: certificate 1 (\"Example CA\") expired on {until}; remove it, or put its successor in its place"
+                "B17-W spec.venafi.tpp.caBundle: Invalid value: certificate 1 (\"Example CA\") expired on {until}; replace it"
             )],
         );
     }

@@ -42,13 +42,14 @@ pub(in crate::issuer) fn of<'a, T: 'a>(
     provider: Provider,
     part: fn(&Dns01Solver) -> Option<&T>,
 ) -> impl Iterator<Item = (usize, &'a T)> {
-    let is_looked_into = move |dns01: &Dns01Solver| {
-        // As in cert-manager, which looks into acme-dns beside others too.
-        provider == Provider::AcmeDns || providers(dns01).next() == Some(provider)
-    };
+    // As in cert-manager, which looks into acme-dns beside others too.
+    let is_looked_into =
+        move |dns01: &Dns01Solver| provider == Provider::AcmeDns || providers(dns01).next() == Some(provider);
+    // The cheap question first: most rules are about other providers than a solver's own.
     solver::dns01(case)
-        .filter(move |(_, dns01)| is_looked_into(dns01))
-        .filter_map(move |(index, dns01)| Some((index, part(dns01)?)))
+        .filter_map(move |(index, dns01)| Some((index, dns01, part(dns01)?)))
+        .filter(move |(_, dns01, _)| is_looked_into(dns01))
+        .map(|(index, _, part)| (index, part))
 }
 
 /// Refuses those providers behind a solver's first that `counts` says.
