@@ -72,6 +72,8 @@ pub struct Settings {
     pub other_names: bool,
     /// Longest signing request, in bytes of PEM (R05).
     pub request_bytes_max: usize,
+    /// Whether an Order's whole spec is held to what it was on creation, and a Challenge must belong to an Order (B22).
+    pub acme_owners: bool,
     /// Whether a signing request may come from an RSA key of 1024 to 2047 bits (B14).
     pub short_request_keys: bool,
     /// Whether issuers may send their secrets to servers over plain HTTP (B16).
@@ -87,6 +89,7 @@ impl Settings {
         name_constraints: true,
         other_names: true,
         request_bytes_max: 36_500,
+        acme_owners: false,
         short_request_keys: false,
         plaintext_servers: false,
         denied_servers: Vec::new(),
@@ -152,8 +155,24 @@ pub struct Metadata {
     pub namespace: String,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// The objects that this one belongs to.
+    pub owner_references: Vec<OwnerReference>,
     /// When deletion was asked for. Present: the object waits for its finalizers.
     pub deletion_timestamp: Option<String>,
+}
+
+/// An object that another one belongs to (meta/v1 OwnerReference).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OwnerReference {
+    /// `<group>/<version>`.
+    pub api_version: String,
+    /// The kind.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+    /// Whether this owner is the one that manages the object.
+    pub controller: bool,
 }
 
 impl Metadata {

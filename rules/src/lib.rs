@@ -22,12 +22,13 @@ mod issuer_ref;
 mod lifetime;
 mod name;
 mod order;
+mod progress;
 mod review;
 mod rule;
 mod uri;
 mod verdict;
 
-pub use case::{Case, Context, Judged, Metadata, Object, Requester, Settings};
+pub use case::{Case, Context, Judged, Metadata, Object, OwnerReference, Requester, Settings};
 pub use cluster::{AcmeFacts, Cluster, IssuerFacts, Lookup, Snapshot};
 pub use example::{Approval, EXAMPLE_FOLDERS, Example, ExampleError, Resource};
 pub use finding::{Fault, Finding, join};

@@ -1,11 +1,13 @@
-//! Rules of Order: what the ACME server answered is written once.
+//! Rules of Order: what the ACME server answered is written once, and what is over stays so.
 
+use api::acme::AcmeState;
 use api::acme::order::{AcmeChallenge, Authorization};
 use api::{OrderSpec, OrderStatus};
 
 use crate::case::{Case, Judged};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings, Kind};
+use crate::{lifetime, progress};
 
 const ORDER: &[Kind] = &[Kind::Order];
 
@@ -14,6 +16,15 @@ impl Judged for OrderSpec {
 
     fn tables() -> &'static [&'static [Check<Self>]] {
         TABLES
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        let canonical = |spec: &Self| {
+            let mut spec = spec.clone();
+            lifetime::canonicalise(&mut spec.duration);
+            spec
+        };
+        self == other || canonical(self) == canonical(other)
     }
 }
 
@@ -116,6 +127,35 @@ static RULES: &[Check<OrderSpec>] = &[
             challenges(case, "token", findings, |challenge| &challenge.token);
         },
     ),
+    Check::new(
+        "B07",
+        ORDER,
+        "spec.duration",
+        Class::Field,
+        "The duration can be read: numbers with the units h, m, s, ms, us or ns",
+        |case, findings| {
+            let path = findings.path();
+            lifetime::is_readable(path, case.object.spec.duration.as_ref(), findings);
+        },
+    ),
+    once("B22", "spec", "With the setting `acme_owners`, the whole spec stays", |case, findings| {
+        let changes = case.old.is_some_and(|old| !case.object.spec.same(&old.spec));
+        if case.context.settings.acme_owners && changes {
+            findings.here(Fault::Forbidden).detail("an Order cannot be changed").advice("create another one");
+        }
+    }),
+    once("B23", "status.state", "A state that is final stays so", |case, findings| {
+        let Some(old) = case.old.and_then(|old| old.status.as_ref()) else {
+            return;
+        };
+        // cert-manager asks the server again about orders that lack what comes with these states.
+        let is_over = match old.state {
+            Some(AcmeState::Valid) => old.certificate.as_ref().is_some_and(|chain| !chain.0.is_empty()),
+            _ => old.finalize_url.is_some(),
+        };
+        let new = case.object.status.as_ref().and_then(|status| status.state.as_ref());
+        progress::goes_on(old.state.as_ref().filter(|_| is_over), new, findings);
+    }),
 ];
 
 fn stays(path: String, findings: &mut Findings) {
@@ -192,7 +232,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::case::Object;
+    use crate::case::{Context, Object, Settings};
     use crate::judge;
 
     fn order() -> Value {
@@ -269,6 +309,96 @@ mod tests {
                 "O05 status.authorizations"
             ]
         );
+    }
+
+    #[test]
+    fn a_list_inside_a_list_that_changes_is_told_beside_its_neighbours() {
+        let second = json!({"url": "a2", "challenges": [{"url": "c2", "type": "dns-01", "token": "t2"}]});
+        let mut old = order();
+        old["status"]["authorizations"].as_array_mut().unwrap().push(second);
+        let mut new = old.clone();
+        new["status"]["authorizations"][0]["challenges"] = json!([]);
+        new["status"]["authorizations"][1]["url"] = json!("x");
+        new["status"]["authorizations"][1]["challenges"][0]["token"] = json!("x");
+        assert_eq!(
+            judged(&old, &new),
+            [
+                "O06 status.authorizations[1].url",
+                "O10 status.authorizations[0].challenges",
+                "O13 status.authorizations[1].challenges[0].token",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_left_open_can_be_filled_in() {
+        let bare = |authorization: Value| json!({"spec": {"request": "QUJD"}, "status": {"authorizations": [authorization]}});
+        let full = json!({"url": "a", "identifier": "a.test", "wildcard": true, "initialState": "valid",
+            "challenges": [{"url": "c", "type": "http-01", "token": "t"}]});
+        assert_eq!(judged(&bare(json!({"url": "a"})), &bare(full)), [""; 0]);
+        let mut unset = order();
+        unset["status"]["authorizations"][0]["challenges"][0] = json!({"url": "", "type": "", "token": ""});
+        assert_eq!(judged(&unset, &order()), [""; 0]);
+    }
+
+    #[test]
+    fn a_creation_is_accepted_whatever_its_status_says() {
+        let object: Object<OrderSpec> = serde_json::from_value(order()).unwrap();
+        assert!(judge(&Case::create(&object)).is_allowed());
+    }
+
+    #[test]
+    fn a_duration_that_cannot_be_read_is_refused() {
+        let object: Object<OrderSpec> = serde_json::from_value(json!({"spec": {"duration": "90d"}})).unwrap();
+        assert_eq!(
+            judge(&Case::create(&object)).message(),
+            "spec.duration: Invalid value: \"90d\": \"d\" is not a unit of time here (h, m, s, ms, us and ns are); write \"2160h\""
+        );
+    }
+
+    #[test]
+    fn a_spec_stays_where_the_operator_wants_it() {
+        let check = |acme_owners: bool, member: &str, value: Value, wanted: &[&str]| {
+            let mut old = order();
+            old["spec"]["duration"] = json!("1h");
+            let mut new = old.clone();
+            new["spec"][member] = value;
+            let read = |object: Value| -> Object<OrderSpec> { serde_json::from_value(object).unwrap() };
+            let (old, new) = (read(old), read(new));
+            let settings = Settings { acme_owners, ..Settings::DEFAULT };
+            let context = Context { settings: &settings, ..Context::default() };
+            let verdict = judge(&Case { context, ..Case::update(&new, &old) });
+            let told: Vec<String> =
+                verdict.denials.iter().map(|denial| format!("{} {denial}", denial.rule.id)).collect();
+            assert_eq!(told, wanted, "for {member}");
+        };
+        let told = "B22 spec: Forbidden: an Order cannot be changed; create another one";
+        check(true, "issuerRef", json!({"name": "other", "kind": "ClusterIssuer"}), &[told]);
+        check(true, "dnsNames", json!(["b.test"]), &[told]);
+        check(true, "duration", json!("60m"), &[]);
+        check(false, "issuerRef", json!({"name": "other"}), &[]);
+    }
+
+    #[test]
+    fn a_final_state_is_not_left_for_one_that_is_not() {
+        let states = ["pending", "ready", "processing", "valid", "invalid", "expired", "errored", ""];
+        let refused = |old: &str, certificate: &str| -> Vec<&str> {
+            let with = |state: &str| json!({"spec": {}, "status": {"state": state, "certificate": certificate, "finalizeURL": "f"}});
+            states.into_iter().filter(|new| !judged(&with(old), &with(new)).is_empty()).collect()
+        };
+        assert_eq!(refused("valid", "QUJD"), ["pending", "ready", "processing"]);
+        assert_eq!(refused("valid", ""), [""; 0], "the controller asks the server again");
+        assert_eq!(refused("invalid", ""), ["pending", "ready", "processing", "valid"]);
+        for open in ["pending", "ready", "processing", "expired", "errored", "", "unheard of"] {
+            assert_eq!(refused(open, ""), [""; 0], "from {open}");
+        }
+        let invalid = json!({"spec": {}, "status": {"state": "invalid"}});
+        assert_eq!(judged(&invalid, &json!({"spec": {}, "status": {"state": "ready"}})), [""; 0]);
+        let mut old = order();
+        old["status"]["state"] = json!("valid");
+        let mut new = old.clone();
+        new["status"]["state"] = json!("pending");
+        assert_eq!(judged(&old, &new), ["B23 status.state"]);
     }
 
     #[test]
