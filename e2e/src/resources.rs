@@ -11,12 +11,14 @@ use serde_json::Value;
 use crate::namespace::Scope;
 
 /// Kinds that tests create and that live in no namespace.
-const CLUSTER_SCOPED: [&str; 6] = [
+const CLUSTER_SCOPED: [&str; 8] = [
     "APIService",
     "ClusterIssuer",
     "ClusterRole",
     "ClusterRoleBinding",
     "MutatingWebhookConfiguration",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",
 ];
 
@@ -94,7 +96,11 @@ pub fn api(client: &Client, namespace: &str, api_version: &str, kind: &str) -> A
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let kind = GroupVersionKind::gvk(group, version, kind);
     // True of every kind that tests use.
-    let plural = format!("{}s", kind.kind.to_lowercase());
+    let lower_case = kind.kind.to_lowercase();
+    let plural = match lower_case.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{lower_case}s"),
+    };
     let resource = ApiResource::from_gvk_with_plural(&kind, &plural);
     if CLUSTER_SCOPED.contains(&kind.kind.as_str()) {
         Api::all_with(client.clone(), &resource)

@@ -8,6 +8,7 @@
 //! Whether a broken rule rejects is not up to the rule but to its [`Class`]: see there for how rules ratchet.
 
 mod case;
+pub mod cel;
 mod certificate;
 mod certificate_request;
 mod challenge;

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// Every generator, in the order in which they run.
 const GENERATORS: &[Generator] = &[
     Generator { name: "crds", folder: Some("manifests/crds"), generate: crds },
-    // After the CRDs, which the chart contains.
+    Generator { name: "policies", folder: Some("manifests/chart/files/policies"), generate: policies },
+    // After the CRDs and the policies, which the chart contains.
     Generator { name: "install", folder: None, generate: install::manifest },
     Generator { name: "rules", folder: None, generate: rules_page::generate },
 ];
@@ -169,6 +170,16 @@ fn crds() -> anyhow::Result<BTreeMap<String, String>> {
     files.collect()
 }
 
+/// The spec of each admission policy; names and labels are the chart's.
+fn policies() -> anyhow::Result<BTreeMap<String, String>> {
+    let policies = rules::cel::POLICIES.iter();
+    policies
+        .map(|policy| {
+            Ok((format!("manifests/chart/files/policies/{}.yaml", policy.name), yaml(&policy.spec())?))
+        })
+        .collect()
+}
+
 /// A YAML document with sorted keys, under the header that all generated YAML bears.
 fn yaml(value: &Value) -> anyhow::Result<String> {
     let body = serde_saphyr::to_string(&sorted(value)).context("writing YAML")?;
@@ -258,10 +269,11 @@ mod tests {
 
     #[test]
     fn generated_yaml_reads_back_as_the_same_value() {
-        for definition in api::crd::all() {
-            let text = yaml(&definition).unwrap();
+        let policies = rules::cel::POLICIES.iter().map(|policy| policy.spec());
+        for value in api::crd::all().into_iter().chain(policies) {
+            let text = yaml(&value).unwrap();
             let back: Value = serde_saphyr::from_str(&text).unwrap();
-            assert_eq!(back, definition);
+            assert_eq!(back, value);
         }
     }
 
