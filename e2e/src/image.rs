@@ -31,8 +31,11 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// The package with the programs that only tests and the demo run.
 const FIXTURES: &str = "signet-fixtures";
 
-/// What makes cargo build all of them; see their manifest.
+/// What makes cargo build those that run in pods; see their manifest.
 const FIXTURE_FEATURES: &str = "signet-fixtures/mtls";
+
+/// The least that an admission webhook can do, which benchmarks run beside ours.
+const FLOOR: &str = "floor";
 
 /// The fixture that holds a pod's namespaces.
 const PAUSE: &str = "pause";
@@ -61,16 +64,34 @@ pub fn reference(program: &str) -> String {
 /// When a build fails or a program is not static.
 pub fn build_all() -> anyhow::Result<Vec<Archive>> {
     packages::ensure(&packages::IMAGES)?;
-    let mut arguments = vec!["--package", FIXTURES];
-    for (program, _) in PROGRAMS {
-        arguments.extend(["--package", program]);
-    }
+    let mut arguments = everything();
     arguments.extend(["--bins", "--features", FIXTURE_FEATURES]);
     let programs = build(&arguments)?;
     for (program, _) in PROGRAMS {
         ensure!(programs.contains_key(program), "package {program} has no program of that name");
     }
     programs.iter().map(|(name, path)| archive(name, path)).collect()
+}
+
+/// The program that benchmarks run beside the webhook, built as our images are.
+///
+/// # Errors
+/// When the build fails.
+pub fn floor() -> anyhow::Result<PathBuf> {
+    packages::ensure(&packages::IMAGES)?;
+    // The selection of the images, so that dependencies get the same features and are not built again.
+    let mut arguments = everything();
+    arguments.extend(["--bin", FLOOR, "--features", FIXTURE_FEATURES, "--features", "signet-fixtures/floor"]);
+    build(&arguments)?.remove(FLOOR).context("the fixtures have no program called floor")
+}
+
+/// Selects our programs and the fixtures.
+fn everything() -> Vec<&'static str> {
+    let mut arguments = vec!["--package", FIXTURES];
+    for (program, _) in PROGRAMS {
+        arguments.extend(["--package", program]);
+    }
+    arguments
 }
 
 /// The image that holds each pod's namespaces, kept in the cache folder: a cluster start never waits for another build.

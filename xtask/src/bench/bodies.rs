@@ -4,7 +4,6 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use e2e::install::RELEASE;
 use issuance::key::{KeyAlgorithm, PrivateKey, RsaSize};
 use issuance::name::{Subject, SubjectAltName};
 use issuance::request::{Request, RequestSpec};
@@ -15,6 +14,9 @@ const USER: &str = "system:serviceaccount:team-a:deployer";
 const USER_UID: &str = "7e0d0c1c-5b0e-4c7e-9a8e-0c9c9b1f6f10";
 const GROUPS: [&str; 3] = ["system:serviceaccounts", "system:serviceaccounts:team-a", "system:authenticated"];
 
+/// Solvers of the ACME issuer: so many DNS zones, each with a provider, are the largest in use.
+const SOLVERS: usize = 40;
+
 /// The UID of every review; the answer must repeat it.
 pub(crate) const REVIEW_UID: &str = "d7f7b1de-1f4e-4d5e-8f5a-3b1c1a2f9e01";
 
@@ -22,7 +24,7 @@ pub(crate) const REVIEW_UID: &str = "d7f7b1de-1f4e-4d5e-8f5a-3b1c1a2f9e01";
 #[derive(Clone)]
 pub(crate) struct Review {
     pub(crate) name: &'static str,
-    pub(crate) uri: http::Uri,
+    pub(crate) path: &'static str,
     pub(crate) body: Bytes,
 }
 
@@ -30,20 +32,15 @@ pub(crate) struct Review {
 pub(crate) fn all() -> anyhow::Result<Vec<Review>> {
     let request = certificate_request()?;
     let review = |name, path, resource: &str, kind: &str, object: &Value| {
-        let uri = format!("https://{RELEASE}-webhook.{RELEASE}.svc{path}?timeout=10s").parse()?;
         let body = envelope(resource, kind, object).to_string();
-        anyhow::Ok(Review { name, uri, body: Bytes::from(body) })
+        Review { name, path, body: Bytes::from(body) }
     };
+    let requests = ("certificaterequests", "CertificateRequest");
     Ok(vec![
-        review("CertificateRequest", "/validate", "certificaterequests", "CertificateRequest", &request)?,
-        review("Certificate", "/validate", "certificates", "Certificate", &certificate())?,
-        review(
-            "stamping a CertificateRequest",
-            "/mutate",
-            "certificaterequests",
-            "CertificateRequest",
-            &request,
-        )?,
+        review("Certificate", "/validate", "certificates", "Certificate", &certificate()),
+        review("CertificateRequest", "/validate", requests.0, requests.1, &request),
+        review("large ACME Issuer", "/validate", "issuers", "Issuer", &acme_issuer()),
+        review("stamping a CertificateRequest", "/mutate", requests.0, requests.1, &request),
     ])
 }
 
@@ -124,5 +121,35 @@ fn certificate() -> Value {
             "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
             "usages": ["digital signature", "server auth", "client auth"],
         },
+    })
+}
+
+/// An issuer of a platform team: each zone has its own solver and credentials.
+fn acme_issuer() -> Value {
+    let dns = |number: usize| {
+        let secret = |key: &str| json!({"name": format!("dns-{number}"), "key": key});
+        let provider = match number % 4 {
+            0 => json!({"cloudflare": {"apiTokenSecretRef": secret("token")}}),
+            1 => json!({"route53": {"region": "eu-central-1", "hostedZoneID": "Z0123456789",
+                "accessKeyIDSecretRef": secret("id"), "secretAccessKeySecretRef": secret("key")}}),
+            2 => json!({"cloudDNS": {"project": "shop", "serviceAccountSecretRef": secret("key.json")}}),
+            _ => json!({"rfc2136": {"nameserver": "192.0.2.53:53", "tsigKeyName": "signet",
+                "tsigAlgorithm": "HMACSHA512", "tsigSecretSecretRef": secret("tsig")}}),
+        };
+        let zone = format!("zone-{number}.example.com");
+        json!({"selector": {"dnsZones": [zone]}, "dns01": provider})
+    };
+    let http = json!({"http01": {"ingress": {"ingressClassName": "nginx"}}});
+    let solvers: Vec<Value> = (0..SOLVERS).map(dns).chain([http]).collect();
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Issuer",
+        "metadata": metadata(),
+        "spec": {"acme": {
+            "server": "https://acme.example.com/directory",
+            "email": "tls@example.com",
+            "privateKeySecretRef": {"name": "acme-account"},
+            "solvers": solvers,
+        }},
     })
 }

@@ -1,6 +1,7 @@
 //! The report: tables for people, and its place in `BENCHMARKS.md`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::core::Core;
 use super::figures::{Series, Work, count, digits, milliseconds, ratio};
@@ -77,6 +78,7 @@ impl Report {
         }
         if let Some(reviews) = &self.reviews {
             parts.push(format!("### Reviews\n\n{}", series_table("review", &reviews.series)));
+            parts.push(floor_table(reviews));
             parts.push(memory_table("webhook (one replica)", &reviews.memory));
         }
         if self.mounts.is_some() || self.reviews.is_some() {
@@ -169,6 +171,32 @@ fn series_table(what: &str, series: &[Series]) -> String {
         ]
     });
     table(&[what, "measured", "p50 ms", "p99 ms", "a second", "CPU ms each"], rows)
+}
+
+/// The webhook beside the least that its TLS and HTTP stack can do.
+fn floor_table(reviews: &Reviews) -> String {
+    let rows = reviews.series.iter().zip(&reviews.floor).map(|(ours, floor)| {
+        let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+        let rate = ratio(ours.per_second(), floor.per_second()) * 100.0;
+        let added = micros(ours.latencies.percentile(50)) - micros(floor.latencies.percentile(50));
+        vec![
+            ours.name.clone(),
+            digits(floor.per_second()),
+            format!("{rate:.0} %"),
+            format!("{added:.0}"),
+            digits(floor.program_per_operation() * 1e6),
+            digits(ours.program_per_operation() * 1e6),
+        ]
+    });
+    let head = [
+        "beside a handler that only reads JSON",
+        "floor a second",
+        "webhook's rate",
+        "p50 added us",
+        "floor's CPU us",
+        "webhook's CPU us",
+    ];
+    table(&head, rows)
 }
 
 fn work_table(what: &str, work: &[Work]) -> String {

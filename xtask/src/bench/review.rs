@@ -1,6 +1,9 @@
-//! `cargo xtask bench review`: how fast the webhook answers, asked as the API server asks.
+//! `cargo xtask bench review`: how fast the webhook answers, asked as the API server asks, and beside it how fast the
+//! same TLS and HTTP stack answers without a thought (the program `floor` of the fixtures).
 
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,9 +45,15 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long our configurations let the API server wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// Turns in which the webhook and the floor are measured: what disturbs the machine meanwhile disturbs both.
+const TURNS: u32 = 3;
+
 /// What was found out about reviews.
 pub(crate) struct Reviews {
+    /// The webhook.
     pub(crate) series: Vec<Series>,
+    /// The floor, with the same reviews in the same order.
+    pub(crate) floor: Vec<Series>,
     pub(crate) memory: Vec<(String, Memory)>,
 }
 
@@ -53,33 +62,57 @@ pub(crate) struct Reviews {
 /// # Errors
 /// The first answer that does not allow what it should: a failure is never measured.
 pub(crate) async fn run(cluster: &Cluster, time: Duration) -> anyhow::Result<Reviews> {
-    let (webhook, program) = find(cluster)?;
-    load::idle(program).await?;
-    let mut memory = vec![("before the first review".to_owned(), program.memory()?)];
-    let mut series = Vec::new();
+    let webhook = find(cluster)?;
+    let floor = Floor::start(cluster)?;
+    load::idle(webhook.process).await?;
+    let mut memory = vec![("before the first review".to_owned(), webhook.process.memory()?)];
+    let (mut series, mut floors) = (Vec::new(), Vec::new());
     for review in bodies::all()? {
         for connections in CONNECTIONS {
             let plural = if connections == 1 { "" } else { "s" };
             let name = format!("{}, {connections} connection{plural}", review.name);
-            let open = webhook.connect(connections).await?;
-            send_for(&open, &review, WARM_UP).await?;
-            series.push(load::measure(&name, program, send_for(&open, &review, time)).await?.told());
-            memory.push((format!("after {name}"), program.memory()?));
+            let (ours, least) = in_turns(&name, &webhook, &floor.server, connections, &review, time).await?;
+            series.push(ours.told());
+            floors.push(least);
+            memory.push((format!("after {name}"), webhook.process.memory()?));
         }
     }
-    Ok(Reviews { series, memory })
+    Ok(Reviews { series, floor: floors, memory })
 }
 
-/// One replica of the webhook, and how to trust it.
-struct Webhook {
+/// Measures both servers with the same load by turns.
+async fn in_turns(
+    name: &str,
+    webhook: &Server,
+    floor: &Server,
+    connections: usize,
+    review: &Review,
+    time: Duration,
+) -> anyhow::Result<(Series, Series)> {
+    let (ours, least) = (webhook.connect(connections).await?, floor.connect(connections).await?);
+    send_for(&ours, review, WARM_UP).await?;
+    send_for(&least, review, WARM_UP).await?;
+    let (mut our_parts, mut least_parts) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let sent = send_for(&ours, review, time / TURNS);
+        our_parts.push(load::measure(name, webhook.process, sent).await?);
+        let sent = send_for(&least, review, time / TURNS);
+        least_parts.push(load::measure(name, floor.process, sent).await?);
+    }
+    Ok((Series::together(name, &our_parts), Series::together(name, &least_parts)))
+}
+
+/// A server of reviews: its process, and how to reach and trust it.
+struct Server {
+    process: Process,
     network: Network,
     address: SocketAddr,
     name: ServerName<'static>,
     tls: TlsConnector,
 }
 
-/// Finds the first replica and its process. The load goes to the pod itself, as the API server's does.
-fn find(cluster: &Cluster) -> anyhow::Result<(Webhook, Process)> {
+/// Finds the first replica of the webhook. The load goes to the pod itself, as the API server's does.
+fn find(cluster: &Cluster) -> anyhow::Result<Server> {
     let selector = format!("app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component=webhook");
     let pods = ["-n", RELEASE, "get", "pods", "-l", &selector, "-o", "json"];
     let pods: Value = serde_json::from_str(&cluster.kubectl(&pods)?).context("kubectl printed no JSON")?;
@@ -93,26 +126,66 @@ fn find(cluster: &Cluster) -> anyhow::Result<(Webhook, Process)> {
     let port = u16::try_from(port.context("the webhook's pod has no port called https")?)?;
 
     let programs = cluster.processes(PROGRAM);
-    let program = programs.into_iter().map(Process::new).find(|program| program.is_of_pod(uid));
-    let program = program.with_context(|| format!("no {PROGRAM} of pod {uid} runs"))?;
-    let service = format!("{RELEASE}-webhook.{RELEASE}.svc");
-    let webhook = Webhook {
-        network: cluster.network().clone(),
-        address: SocketAddr::new(ip.parse()?, port),
-        name: ServerName::try_from(service)?,
-        tls: TlsConnector::from(Arc::new(client_config(cluster)?)),
-    };
-    Ok((webhook, program))
-}
-
-/// TLS as the API server speaks it, with the webhook's own CA.
-fn client_config(cluster: &Cluster) -> anyhow::Result<rustls::ClientConfig> {
+    let process = programs.into_iter().map(Process::new).find(|program| program.is_of_pod(uid));
+    let process = process.with_context(|| format!("no {PROGRAM} of pod {uid} runs"))?;
     let secret = format!("{RELEASE}-webhook-ca");
     let ca = ["-n", RELEASE, "get", "secret", &secret, "-o", r"jsonpath={.data.ca\.crt}"];
     let ca = STANDARD.decode(cluster.kubectl(&ca)?.trim()).context("the webhook's CA is not base64")?;
+    Ok(Server {
+        process,
+        network: cluster.network().clone(),
+        address: SocketAddr::new(ip.parse()?, port),
+        name: ServerName::try_from(format!("{RELEASE}-webhook.{RELEASE}.svc"))?,
+        tls: TlsConnector::from(Arc::new(client_config(&ca).context("the webhook's CA")?)),
+    })
+}
+
+/// The program `floor`, which ends with this value.
+struct Floor {
+    server: Server,
+    child: Child,
+}
+
+impl Floor {
+    fn start(cluster: &Cluster) -> anyhow::Result<Self> {
+        let program = e2e::image::floor()?;
+        let network = cluster.network().clone();
+        let mut child = network
+            .command(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("failed to start {}", program.display()))?;
+        let mut line = String::new();
+        let output = child.stdout.take().context("its output is not ours")?;
+        BufReader::new(output).read_line(&mut line).context("failed to read what it prints")?;
+        let told: Value = serde_json::from_str(&line)
+            .with_context(|| format!("{} printed {line:?} instead of its address", program.display()))?;
+        let text = |member: &str| {
+            told[member].as_str().with_context(|| format!("the floor's line has no {member}: {line:?}"))
+        };
+        let (address, ca) = (text("address")?.parse()?, text("ca")?);
+        // nsenter replaces itself by the program, so the child is the server.
+        let process = Process::new(i32::try_from(child.id()).context("the process number does not fit")?);
+        let tls = TlsConnector::from(Arc::new(client_config(ca.as_bytes()).context("the floor's CA")?));
+        let name = ServerName::try_from("localhost")?;
+        Ok(Self { server: Server { process, network, address, name, tls }, child })
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        // Its exit status says nothing about what was measured.
+        let _ = self.child.wait();
+    }
+}
+
+/// TLS as the API server speaks it, with the server's own CA in PEM.
+fn client_config(ca: &[u8]) -> anyhow::Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&ca) {
-        roots.add(certificate.context("the webhook's CA is not PEM")?)?;
+    for certificate in CertificateDer::pem_slice_iter(ca) {
+        roots.add(certificate.context("not PEM")?)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -123,13 +196,20 @@ fn client_config(cluster: &Cluster) -> anyhow::Result<rustls::ClientConfig> {
     Ok(config)
 }
 
-type Connection = SendRequest<Full<Bytes>>;
+/// An open connection, and what requests over it name as their target.
+#[derive(Clone)]
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    origin: String,
+}
 
-impl Webhook {
+impl Server {
     async fn connect(&self, count: usize) -> anyhow::Result<Vec<Connection>> {
         let mut connections = Vec::new();
         for _ in 0..count {
-            connections.push(self.connect_once().await.context("failed to connect to the webhook")?);
+            let connected = self.connect_once().await;
+            connections
+                .push(connected.with_context(|| format!("failed to connect to {}", self.name.to_str()))?);
         }
         Ok(connections)
     }
@@ -140,7 +220,7 @@ impl Webhook {
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await?;
         // It ends with its last sender; why it ended before is what the request under way returns.
         tokio::spawn(connection);
-        Ok(sender)
+        Ok(Connection { sender, origin: format!("https://{}", self.name.to_str()) })
     }
 }
 
@@ -154,12 +234,14 @@ async fn send_for(
     let mut workers = JoinSet::new();
     for connection in connections {
         let (mut connection, review) = (connection.clone(), review.clone());
+        let uri: http::Uri = format!("{}{}?timeout=10s", connection.origin, review.path).parse()?;
         workers.spawn(async move {
             let mut durations = Vec::new();
             while Instant::now() < end && durations.len() < REVIEWS_MAX {
                 let began = Instant::now();
-                let answer = tokio::time::timeout(ANSWER_WITHIN, send(&mut connection, &review)).await;
-                let answer = answer.context("the webhook did not answer in time")??;
+                let answer =
+                    tokio::time::timeout(ANSWER_WITHIN, send(&mut connection.sender, &uri, &review)).await;
+                let answer = answer.context("the server did not answer in time")??;
                 durations.push(began.elapsed());
                 judge(&answer).with_context(|| format!("the answer to {}", review.name))?;
             }
@@ -169,14 +251,18 @@ async fn send_for(
     load::all(workers).await
 }
 
-async fn send(connection: &mut Connection, review: &Review) -> anyhow::Result<Bytes> {
-    let request = http::Request::post(&review.uri)
+async fn send(
+    sender: &mut SendRequest<Full<Bytes>>,
+    uri: &http::Uri,
+    review: &Review,
+) -> anyhow::Result<Bytes> {
+    let request = http::Request::post(uri)
         .header(http::header::CONTENT_TYPE, "application/json")
         .header(http::header::ACCEPT, "application/json, */*")
         .body(Full::new(review.body.clone()))?;
-    connection.ready().await?;
-    let response = connection.send_request(request).await?;
-    ensure!(response.status() == http::StatusCode::OK, "the webhook answered {}", response.status());
+    sender.ready().await?;
+    let response = sender.send_request(request).await?;
+    ensure!(response.status() == http::StatusCode::OK, "the server answered {}", response.status());
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
     Ok(body.map_err(|error| anyhow::anyhow!(error))?.to_bytes())
 }
