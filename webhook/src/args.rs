@@ -219,6 +219,11 @@ pub struct RulesArgs {
     #[arg(long)]
     pub namespaced_approval: bool,
 
+    /// Watch Certificates and issuers, for warnings such as of two Certificates that write into one Secret
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
+    pub cluster_warnings: bool,
+
     /// Let issuers send their secrets to servers over plain HTTP
     #[arg(long)]
     pub allow_plaintext_servers: bool,

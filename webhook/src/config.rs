@@ -65,6 +65,8 @@ pub struct Config {
     pub forbids_only: bool,
     /// Where a right to approve may have been granted.
     pub grants: Grants,
+    /// Whether to look at other objects of the cluster, for warnings.
+    pub cluster_warnings: bool,
     /// How to reach the API server.
     pub kubernetes: KubernetesArgs,
     /// How to log.
@@ -202,6 +204,7 @@ impl Config {
         let clients = checked.clients(clients, &mut file);
         let forbids_only = rules.deny_as_forbidden;
         let grants = if rules.namespaced_approval { Grants::OfNamespaces } else { Grants::OfCluster };
+        let cluster_warnings = rules.cluster_warnings;
         let rules = checked.rules(rules, &mut file);
         if profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
             checked.warnings.push(
@@ -226,6 +229,7 @@ impl Config {
                 rules,
                 forbids_only,
                 grants,
+                cluster_warnings,
                 kubernetes: kubernetes.or(file.kubernetes()),
                 logging: logging.or(file.logging()),
                 warnings: checked.warnings,

@@ -13,6 +13,7 @@ pub mod approval;
 pub mod args;
 pub mod body;
 pub mod clock;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod configurations;
@@ -53,6 +54,7 @@ pub use args::Args;
 pub use command::Command;
 
 use crate::approval::ClusterAuthorizer;
+use crate::cluster::{ClusterMetrics, Index};
 use crate::config::{Config, Source};
 use crate::configurations::{Configuration, Injector, Trusts};
 use crate::dial::Dialer;
@@ -105,6 +107,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
         rules,
         forbids_only,
         grants,
+        cluster_warnings,
         kubernetes: _,
         logging: _,
         warnings: _,
@@ -128,7 +131,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     tracing::info!(%address, "listening for reviews");
     let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
     admin::spawn(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
-    admin::spawn(&mut tasks, "metrics", metrics_listen_address, admin::metrics(registry), &drained)?;
+    admin::spawn(&mut tasks, "metrics", metrics_listen_address, admin::metrics(registry.clone()), &drained)?;
 
     let certificate = ServingCertificate::new();
     let (sender, served) = watch::channel(None);
@@ -167,7 +170,12 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     }
     watch_readiness(&readiness, &served, dialer, &trusts, kinds.into_iter().flatten());
 
-    let judge = Judge { settings: rules, cluster: None, forbids_only, grants };
+    let cluster = cluster_warnings.then(|| {
+        let index = Index::new();
+        cluster::watch(&mut tasks, &client, &index, &ClusterMetrics::new(&registry), &shutdown);
+        index as Arc<dyn rules::Cluster>
+    });
+    let judge = Judge { settings: rules, cluster, forbids_only, grants };
     let authorizer = Arc::new(ClusterAuthorizer::new(client, approvals));
     let service = Service::new(metrics, authorizer, judge, shutdown.clone());
     let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
