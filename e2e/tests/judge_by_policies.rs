@@ -247,6 +247,12 @@ fn issuer(name: &str, spec: &Value) -> Value {
 
 /// Objects that use as much of the API as they can without breaking a rule.
 fn good() -> Vec<Value> {
+    let certificates = good_certificates();
+    let certificates = certificates.iter().map(|spec| certificate("good", spec));
+    certificates.chain(good_issuers().iter().map(|spec| issuer("good", spec))).collect()
+}
+
+fn good_certificates() -> [Value; 4] {
     let names = json!({
         "secretName": "web-tls", "issuerRef": {"name": "ca", "kind": "ClusterIssuer", "group": "cert-manager.io"},
         "commonName": "ü".repeat(32), "dnsNames": ["web.example.com"],
@@ -269,8 +275,52 @@ fn good() -> Vec<Value> {
         {"permitted": {"ipRanges": ["10.0.0.0/8", "10.0.0.0/08", "2001:db8::/32"]}, "excluded": {"dnsDomains": ["a.test"]}}});
     let windows = json!({"secretName": "w", "dnsNames": ["w.example.com"], "duration": "720h",
         "renewal": {"policy": "Disabled"}});
+    [names, literal, ca, windows]
+}
+
+fn good_issuers() -> Vec<Value> {
     let secret = json!({"name": "s", "key": "k"});
-    let dns01 = [
+    let acme = json!({"acme": {"server": "https://acme.example.com/directory", "privateKeySecretRef": {"name": "a"},
+        "externalAccountBinding": {"keyID": "k", "keySecretRef": secret}, "solvers": good_solvers()}});
+    let vault = |auth: Value| {
+        json!({"vault": {"server": "https://vault.example.com:8200", "path": "pki/sign/..role", "auth": auth,
+            "clientCertSecretRef": secret, "clientKeySecretRef": secret}})
+    };
+    vec![
+        acme,
+        json!({"selfSigned": {}}),
+        json!({"ca": {"secretName": "ca", "ocspServers": ["http://ocsp.example.com"]}}),
+        vault(json!({"tokenSecretRef": secret})),
+        vault(json!({"appRole": {"path": "approle", "roleId": "r", "secretRef": secret}})),
+        vault(json!({"clientCertificate": {}})),
+        vault(json!({"kubernetes": {"role": "r", "serviceAccountRef": {"name": "a"}}})),
+        vault(json!({"aws": {"role": "r", "serviceAccountRef": {"name": "a"},
+            "iamRoleArn": "arn:aws:iam::123456789012:role/issuer"}})),
+        json!({"venafi": {"zone": "z", "tpp": {"url": "https://tpp.example.com/vedsdk", "credentialsRef": {"name": "c"}}}}),
+        json!({"venafi": {"zone": "z", "ngts": {"tsgID": "1", "credentialsRef": {"name": "c"}}}}),
+    ]
+}
+
+fn good_solvers() -> Vec<Value> {
+    let mut solvers: Vec<Value> = good_dns01()
+        .iter()
+        .enumerate()
+        .map(|(number, dns01)| json!({"dns01": dns01, "selector": {"dnsZones": [format!("z{number}.example.com")]}}))
+        .collect();
+    let selector = |zone: &str| json!({"dnsZones": [zone]});
+    solvers.push(json!({"http01": {"ingress": {"ingressClassName": "nginx", "serviceType": "ClusterIP"}},
+        "selector": selector("i.example.com"), "waitInsteadOfSelfCheck": "90s"}));
+    solvers.push(
+        json!({"http01": {"gatewayHTTPRoute": {"parentRefs": [{"name": "gateway", "kind": "Gateway"}]}},
+        "selector": selector("g.example.com")}),
+    );
+    solvers
+}
+
+/// Each provider in each of its forms.
+fn good_dns01() -> [Value; 12] {
+    let secret = json!({"name": "s", "key": "k"});
+    [
         json!({"akamai": {"serviceConsumerDomain": "a.akamaiapis.net", "clientTokenSecretRef": secret,
             "clientSecretSecretRef": secret, "accessTokenSecretRef": secret}, "cnameStrategy": "Follow"}),
         json!({"azureDNS": {"subscriptionID": "s", "resourceGroupName": "g",
@@ -287,39 +337,5 @@ fn good() -> Vec<Value> {
         json!({"rfc2136": {"nameserver": "192.0.2.53:53", "tsigKeyName": "k", "tsigAlgorithm": "hmacsha256",
             "tsigSecretSecretRef": secret}}),
         json!({"webhook": {"groupName": "acme.example.com", "solverName": "s", "config": {"any": ["thing"]}}}),
-    ];
-    let mut solvers: Vec<Value> = dns01
-        .iter()
-        .enumerate()
-        .map(|(number, dns01)| json!({"dns01": dns01, "selector": {"dnsZones": [format!("z{number}.example.com")]}}))
-        .collect();
-    let selector = |zone: &str| json!({"dnsZones": [zone]});
-    solvers.push(json!({"http01": {"ingress": {"ingressClassName": "nginx", "serviceType": "ClusterIP"}},
-        "selector": selector("i.example.com"), "waitInsteadOfSelfCheck": "90s"}));
-    solvers.push(
-        json!({"http01": {"gatewayHTTPRoute": {"parentRefs": [{"name": "gateway", "kind": "Gateway"}]}},
-        "selector": selector("g.example.com")}),
-    );
-    let acme = json!({"acme": {"server": "https://acme.example.com/directory", "privateKeySecretRef": {"name": "a"},
-        "externalAccountBinding": {"keyID": "k", "keySecretRef": secret}, "solvers": solvers}});
-    let vault = |auth: Value| {
-        json!({"vault": {"server": "https://vault.example.com:8200", "path": "pki/sign/..role", "auth": auth,
-            "clientCertSecretRef": secret, "clientKeySecretRef": secret}})
-    };
-    let issuers = [
-        acme,
-        json!({"selfSigned": {}}),
-        json!({"ca": {"secretName": "ca", "ocspServers": ["http://ocsp.example.com"]}}),
-        vault(json!({"tokenSecretRef": secret})),
-        vault(json!({"appRole": {"path": "approle", "roleId": "r", "secretRef": secret}})),
-        vault(json!({"clientCertificate": {}})),
-        vault(json!({"kubernetes": {"role": "r", "serviceAccountRef": {"name": "a"}}})),
-        vault(json!({"aws": {"role": "r", "serviceAccountRef": {"name": "a"},
-            "iamRoleArn": "arn:aws:iam::123456789012:role/issuer"}})),
-        json!({"venafi": {"zone": "z", "tpp": {"url": "https://tpp.example.com/vedsdk", "credentialsRef": {"name": "c"}}}}),
-        json!({"venafi": {"zone": "z", "ngts": {"tsgID": "1", "credentialsRef": {"name": "c"}}}}),
-    ];
-    let certificates = [names, literal, ca, windows];
-    let certificates = certificates.iter().map(|spec| certificate("good", spec));
-    certificates.chain(issuers.iter().map(|spec| issuer("good", spec))).collect()
+    ]
 }

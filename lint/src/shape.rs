@@ -150,6 +150,9 @@ impl Look<'_> {
 
     /// A member that the kind does not have: with the nearest name, or the place where a member of this name belongs.
     fn unknown(&mut self, schema: &Value, parent: &str, member: Field<'_>, key: &str) {
+        if self.found.len() >= FINDINGS_MAX {
+            return; // The search would be for nothing.
+        }
         let known = properties(schema).into_iter().flat_map(Map::keys).map(String::as_str);
         let near = nearest(key, known);
         let elsewhere = places(self.root, key);
