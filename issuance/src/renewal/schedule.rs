@@ -1,7 +1,7 @@
 //! When windows open: a cron pattern, or a period.
 
 use croner::parser::{CronParser, Seconds, Year};
-use croner::{Cron, CronDateTime};
+use croner::{Cron, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -116,11 +116,7 @@ fn pattern(text: &str) -> Result<Cron, WindowError> {
     let parser = parser.sloppy_ranges(true).build();
     let text_of_peer = with_days_of_week(text).map_err(|reason| refused(&reason))?;
     let cron = parser.parse(&text_of_peer).map_err(|error| refused(&error.to_string()))?;
-    if matches(&cron, &jiff::civil::date(2000, 1, 1).at(0, 0, 0, 0)) {
-        Ok(cron)
-    } else {
-        Err(WindowError::Never { pattern: text.to_owned() })
-    }
+    if matches(&cron) { Ok(cron) } else { Err(WindowError::Never { pattern: text.to_owned() }) }
 }
 
 /// Whether an element of a field's list is one that every cron knows: `*`, `5`, `1-5`, `MON`, each with a step or
@@ -171,7 +167,16 @@ fn days_of_week(item: &str) -> Result<String, String> {
     Ok(step.map_or(range.clone(), |step| format!("{range}/{step}")))
 }
 
-/// Whether there is a match at all. The parser gives up at the year 5000, after some thousand months.
-fn matches(cron: &Cron, from: &impl CronDateTime) -> bool {
-    cron.find_next_occurrence(from, true).is_ok()
+/// Whether there is a day that it matches. A pattern says no year, and 2000 has every date that there is. The parser's own
+/// search would go on to the year 5000, which is milliseconds of work for a text that anybody may send.
+fn matches(cron: &Cron) -> bool {
+    let days = std::iter::successors(Some(jiff::civil::date(2000, 1, 1)), |day| day.tomorrow().ok());
+    days.take_while(|day| day.year() == 2000).any(|date| {
+        let numbers = (u32::try_from(date.month()), u32::try_from(date.day()));
+        let (Ok(month), Ok(day)) = numbers else { return false };
+        let since_sunday = u32::try_from(date.weekday().to_sunday_zero_offset()).unwrap_or(0);
+        let weekday = Weekday::from_days_from_sunday(since_sunday);
+        let is_in_month = cron.pattern.month_match(month).unwrap_or(false);
+        is_in_month && cron.pattern.day_match(2000, month, day, weekday).unwrap_or(false)
+    })
 }

@@ -184,6 +184,7 @@ fn a_day_that_does_not_exist_is_refused_without_a_long_search() {
         );
     }
     window("0 0 29 2 *", 1, "UTC");
+    window("0 0 30 2 MON", 1, "UTC"); // Either day suffices.
 }
 
 #[test]

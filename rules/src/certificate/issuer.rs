@@ -54,8 +54,8 @@ fn exists(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
             findings
                 .at("spec.issuerRef.group", Fault::Invalid)
                 .value(issuer.group_or_default())
-                .detail("this API group is not installed")
-                .advice("install its controller, or correct the group");
+                .detail("API group not installed")
+                .advice("install it, or correct the group");
         }
         return;
     }
@@ -76,7 +76,7 @@ fn exists(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
         .value(issuer.name.as_str())
         .detail(format!("there is no such {kind} yet"))
         .advice(if is_meant {
-            format!("set kind to {other_kind}, which has one of this name")
+            format!("set kind: {other_kind}, which exists")
         } else {
             "create it, or correct the name".to_owned()
         });
@@ -111,19 +111,19 @@ mod tests {
         check(
             json!({"name": "root"}),
             &[
-                "B10 spec.issuerRef.name: Invalid value: \"root\": there is no such Issuer yet; set kind to ClusterIssuer, which has one of this name",
+                "B10 spec.issuerRef.name: Invalid value: \"root\": there is no such Issuer yet; set kind: ClusterIssuer, which exists",
             ],
         );
         check(
             json!({"name": "ca", "kind": "ClusterIssuer"}),
             &[
-                "B10 spec.issuerRef.name: Invalid value: \"ca\": there is no such ClusterIssuer yet; set kind to Issuer, which has one of this name",
+                "B10 spec.issuerRef.name: Invalid value: \"ca\": there is no such ClusterIssuer yet; set kind: Issuer, which exists",
             ],
         );
         check(
             json!({"name": "ca", "kind": "StepIssuer", "group": "certmanager.step.sm"}),
             &[
-                "B10 spec.issuerRef.group: Invalid value: \"certmanager.step.sm\": this API group is not installed; install its controller, or correct the group",
+                "B10 spec.issuerRef.group: Invalid value: \"certmanager.step.sm\": API group not installed; install it, or correct the group",
             ],
         );
         check(json!({"name": "ca"}), &[]);

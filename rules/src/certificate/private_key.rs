@@ -2,7 +2,8 @@
 
 use api::CertificateSpec;
 use api::certificate::{CertificatePrivateKey, KeyAlgorithm, SignatureAlgorithm};
-use issuance::key::{KeyAlgorithm as Key, KeySpec, RsaSize};
+use issuance::key::{Curve, KeyAlgorithm as Key, KeySpec, RsaSize};
+use issuance::signature::SignatureAlgorithm as Signature;
 
 use super::{CERTIFICATE, keystores};
 use crate::case::Case;
@@ -197,22 +198,24 @@ fn size_is_sensible(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
 
 /// B11-W, the signature: a curve signs with the digest of its own strength, P-521 with each.
 fn signature_can_be_made(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let Some(signature) = case.object.spec.signature_algorithm.as_ref() else { return };
-    let Ok(wanted) = signature.as_str().parse::<issuance::signature::SignatureAlgorithm>() else { return };
+    let signature = case.object.spec.signature_algorithm.as_ref();
+    let Some(signature) = signature.filter(|_| algorithm(case) == KeyAlgorithm::Ecdsa) else { return };
+    let Ok(wanted) = signature.as_str().parse::<Signature>() else { return };
     let spec = KeySpec {
-        algorithm: Some(algorithm(case).as_str().to_owned()),
+        algorithm: Some(KeyAlgorithm::Ecdsa.as_str().to_owned()),
         size: key(case).and_then(|key| key.size),
     };
-    let Ok(key @ Key::Ecdsa(_)) = spec.key_algorithm() else { return };
-    let possible = issuance::signature::SignatureAlgorithm::possible(key);
-    if let (false, [only]) = (possible.contains(&wanted), possible)
-        && algorithm(case) == KeyAlgorithm::Ecdsa
-        && signature.as_str().starts_with("ECDSA")
+    let Ok(key) = spec.key_algorithm() else { return };
+    // An algorithm of another kind of key is C23's.
+    let is_of_kind = Signature::possible(Key::Ecdsa(Curve::P521)).contains(&wanted);
+    if let [only] = Signature::possible(key)
+        && is_of_kind
+        && *only != wanted
     {
         findings
             .at("spec.signatureAlgorithm", Fault::Invalid)
             .value(signature.as_str())
-            .detail(format!("an {key} key cannot sign with it here"))
+            .detail(format!("no signature of an {key} key"))
             .advice(format!("write {only}"));
     }
 }
@@ -332,7 +335,7 @@ mod tests {
         warns(
             &with(0, "ECDSAWithSHA512"),
             &[
-                "B11-W spec.signatureAlgorithm: Invalid value: \"ECDSAWithSHA512\": an ECDSA P-256 key cannot sign with it here; write ECDSAWithSHA256",
+                "B11-W spec.signatureAlgorithm: Invalid value: \"ECDSAWithSHA512\": no signature of an ECDSA P-256 key; write ECDSAWithSHA256",
             ],
         );
         warns(&with(384, "ECDSAWithSHA384"), &[]);

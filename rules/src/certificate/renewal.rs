@@ -1,13 +1,13 @@
 //! Rules about `renewal`: whether the certificate is renewed, and in which windows.
 
-use api::certificate::{CertificateRenewal, RenewalPolicy, RenewalWindow};
+use api::certificate::{RenewalPolicy, RenewalWindow};
 use api::{CertificateSpec, GoDuration};
 use issuance::renewal::{Window, WindowError, are_all_closed_for};
 
 use super::{CERTIFICATE, lifetime};
 use crate::case::Case;
 use crate::finding::Fault;
-use crate::rule::{Check, Class, Findings};
+use crate::rule::{Check, Class, Findings, Rule};
 
 /// Most windows that are judged, and that there may be: reading a pattern is much work, and nobody needs more.
 const WINDOWS_MAX: usize = 50;
@@ -53,122 +53,119 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "spec.renewal.windows",
         Class::Spec,
         "A window says how long it is open (one of no length, which cert-manager accepts, is B06's)",
-        |case, findings| {
-            for (index, window) in windows(case) {
-                if window.window_duration.as_str().is_empty() {
-                    findings
-                        .at(format!("spec.renewal.windows[{index}].windowDuration"), Fault::Required)
-                        .advice("write how long the window is open, such as \"2h\"");
-                }
-            }
-        },
-    ),
-    Check::new(
-        "C51",
-        CERTIFICATE,
-        "spec.renewal.windows",
-        Class::Spec,
-        "The time zone of a window is in the IANA database",
-        |case, findings| {
-            for (index, window) in windows(case) {
-                let Some(zone) = window.timezone.as_deref().filter(|zone| !zone.is_empty()) else { continue };
-                if Window::check_zone(zone).is_err() {
-                    findings
-                        .at(format!("spec.renewal.windows[{index}].timezone"), Fault::Invalid)
-                        .value(zone)
-                        .detail("not a time zone of the IANA database")
-                        .advice(
-                            "write one such as \"Europe/Berlin\", in this spelling, or leave it out for UTC",
-                        );
-                }
-            }
-        },
-    ),
-    Check::new(
-        "C52",
-        CERTIFICATE,
-        "spec.renewal.windows",
-        Class::Spec,
-        "The pattern of a window is cron: five fields, a word such as @daily, or @every with a duration",
-        patterns_are_valid,
-    ),
-    Check::new(
-        "B06",
-        CERTIFICATE,
-        "spec.renewal.windows",
-        Class::Field,
-        "Windows open, stay open for a second at least, and are not all closed for longer than a certificate lives; \
-         there are at most 50",
-        windows_can_be_met,
-    ),
+        windows_are_sound,
+    )
+    .with(&[&C51, &C52, &B06]),
 ];
 
-/// The windows that are judged, with their indices; none where renewal is disabled.
-fn windows<'a>(case: &Case<'a, CertificateSpec>) -> impl Iterator<Item = (usize, &'a RenewalWindow)> {
-    let renewal = case.object.spec.renewal.as_ref();
-    let renewal = renewal.filter(|renewal| renewal.policy != Some(RenewalPolicy::Disabled));
-    let windows = renewal.map_or(&[][..], |renewal: &CertificateRenewal| renewal.windows.as_slice());
-    windows.iter().take(WINDOWS_MAX).enumerate()
-}
+static C51: Rule = Rule {
+    id: "C51",
+    kinds: CERTIFICATE,
+    path: "spec.renewal.windows",
+    class: Class::Spec,
+    summary: "The time zone of a window is in the IANA database",
+};
 
-/// C52.
-fn patterns_are_valid(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    for (index, window) in windows(case) {
-        let detail = match Window::check_cron(&window.cron, window.timezone.as_deref()) {
-            Ok(()) | Err(WindowError::Never { .. }) => continue,
-            Err(WindowError::Cron { reason, .. }) => reason,
-            Err(other @ (WindowError::Zone { .. } | WindowError::Duration(_))) => other.to_string(),
-        };
+static C52: Rule = Rule {
+    id: "C52",
+    kinds: CERTIFICATE,
+    path: "spec.renewal.windows",
+    class: Class::Spec,
+    summary: "The pattern of a window is cron: five fields, a word such as @daily, or @every with a duration",
+};
+
+static B06: Rule = Rule {
+    id: "B06",
+    kinds: CERTIFICATE,
+    path: "spec.renewal.windows",
+    class: Class::Field,
+    summary: "Windows open, stay open for a second at least, and are not all closed for longer than a certificate \
+              lives; there are at most 50",
+};
+
+/// C50 to C52 and B06, so that good windows are read once: patterns are dear.
+fn windows_are_sound(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
+    let Some(renewal) = &case.object.spec.renewal else { return };
+    if renewal.policy == Some(RenewalPolicy::Disabled) {
+        return; // C48
+    }
+    let windows = || renewal.windows.iter().take(WINDOWS_MAX).enumerate();
+    // One that says no time is C50's here, and one that cannot be read B07's.
+    for (index, _) in windows().filter(|(_, window)| window.window_duration.as_str().is_empty()) {
         findings
-            .at(format!("spec.renewal.windows[{index}].cron"), Fault::Invalid)
-            .value(window.cron.as_str())
-            .detail(detail)
-            .advice("write minute, hour, day of month, month and day of week, such as \"0 2 * * SAT\"");
+            .at(format!("spec.renewal.windows[{index}].windowDuration"), Fault::Required)
+            .advice("write how long the window is open, such as \"2h\"");
     }
-}
-
-/// B06.
-fn windows_can_be_met(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let mut usable = Vec::new();
-    let mut all_usable = true;
-    for (index, window) in windows(case) {
-        // What cannot be read is B07's.
-        let parsed = window.window_duration.parse().ok();
-        let read = parsed.map(|duration| Window::parse(&window.cron, duration, window.timezone.as_deref()));
-        match read {
-            Some(Ok(window)) => {
-                usable.push(window);
-                continue;
-            }
-            Some(Err(WindowError::Duration(_))) => {
-                findings
-                    .at(format!("spec.renewal.windows[{index}].windowDuration"), Fault::Invalid)
-                    .value(window.window_duration.as_str())
-                    .detail("the window is never open")
-                    .advice("write a second at least, such as \"2h\"");
-            }
-            Some(Err(WindowError::Never { .. })) => {
-                findings
-                    .at(format!("spec.renewal.windows[{index}].cron"), Fault::Invalid)
-                    .value(window.cron.as_str())
-                    .detail("there is no such day, so the window never opens")
-                    .advice("write a day that the month has");
-            }
-            Some(Err(WindowError::Cron { .. } | WindowError::Zone { .. })) | None => {}
+    let mut usable = Vec::with_capacity(renewal.windows.len().min(WINDOWS_MAX));
+    for (index, window) in windows() {
+        let duration = window.window_duration.parse().ok();
+        let zone = window.timezone.as_deref();
+        match duration.map(|duration| Window::parse(&window.cron, duration, zone)) {
+            Some(Ok(window)) => usable.push(window),
+            read => window_fault(index, window, read.and_then(Result::err).as_ref(), findings),
         }
-        all_usable = false;
     }
-    if case.object.spec.renewal.as_ref().is_some_and(|renewal| renewal.windows.len() > WINDOWS_MAX) {
+    let findings = findings.of(&B06);
+    if renewal.windows.len() > WINDOWS_MAX {
         findings
             .here(Fault::TooLong)
             .detail("more windows than anybody needs")
             .advice(format!("keep at most {WINDOWS_MAX}; one pattern can list several times"));
-        return;
+    } else if !usable.is_empty() && usable.len() == renewal.windows.len() {
+        windows_can_be_met(case, &usable, findings);
     }
-    let Some(lifetime) = lifetime::lifetime(case).filter(|_| all_usable && !usable.is_empty()) else {
-        return;
+}
+
+/// What is wrong with a window that cannot be read: each part is judged by itself.
+fn window_fault(index: usize, window: &RenewalWindow, error: Option<&WindowError>, findings: &mut Findings) {
+    let zone = window.timezone.as_deref().filter(|zone| !zone.is_empty());
+    if let Some(zone) = zone.filter(|zone| Window::check_zone(zone).is_err()) {
+        findings
+            .of(&C51)
+            .at(format!("spec.renewal.windows[{index}].timezone"), Fault::Invalid)
+            .value(zone)
+            .detail("not a time zone of the IANA database")
+            .advice("write one such as \"Europe/Berlin\", in this spelling, or leave it out for UTC");
+    }
+    let cron = window.cron.as_str();
+    let path = format!("spec.renewal.windows[{index}].cron");
+    let pattern_fault = |findings: &mut Findings, path, detail: String| {
+        findings
+            .of(&C52)
+            .at(path, Fault::Invalid)
+            .value(cron)
+            .detail(detail)
+            .advice("write minute, hour, day of month, month and day of week, such as \"0 2 * * SAT\"");
     };
-    if lifetime.is_positive() && are_all_closed_for(&usable, lifetime) {
+    match Window::check_cron(cron, zone) {
+        Ok(()) => {}
+        Err(WindowError::Never { .. }) => {
+            findings
+                .of(&B06)
+                .at(path, Fault::Invalid)
+                .value(cron)
+                .detail("there is no such day, so the window never opens")
+                .advice("write a day that the month has");
+        }
+        Err(WindowError::Cron { reason, .. }) => pattern_fault(findings, path, reason),
+        Err(other @ (WindowError::Zone { .. } | WindowError::Duration(_))) => {
+            pattern_fault(findings, path, other.to_string());
+        }
+    }
+    if let Some(WindowError::Duration(_)) = error {
+        findings
+            .of(&B06)
+            .at(format!("spec.renewal.windows[{index}].windowDuration"), Fault::Invalid)
+            .value(window.window_duration.as_str())
+            .detail("the window is never open")
+            .advice("write a second at least, such as \"2h\"");
+    }
+}
+
+/// B06, all windows together.
+fn windows_can_be_met(case: &Case<'_, CertificateSpec>, windows: &[Window], findings: &mut Findings) {
+    let Some(lifetime) = lifetime::lifetime(case) else { return };
+    if lifetime.is_positive() && are_all_closed_for(windows, lifetime) {
         findings
             .here(Fault::Invalid)
             .detail(format!(

@@ -139,8 +139,8 @@ fn nobody_else_uses_it(case: &Case<'_, CertificateSpec>, findings: &mut Findings
             findings
                 .at(format!("{path}.passwordSecretRef.name"), Fault::Invalid)
                 .value(secret)
-                .detail("spec.secretName is the same Secret")
-                .advice("keep the password in another one");
+                .detail("the same as spec.secretName")
+                .advice("use another Secret");
         }
     }
     let Some(cluster) = case.context.cluster else { return };
@@ -160,7 +160,7 @@ fn nobody_else_uses_it(case: &Case<'_, CertificateSpec>, findings: &mut Findings
         findings
             .here(Fault::Invalid)
             .value(secret)
-            .detail("it holds the CA of the issuer, and would be overwritten")
+            .detail("it holds the issuer's CA")
             .advice("name another Secret");
     }
 }
@@ -279,16 +279,14 @@ mod tests {
             context,
             &json!({"secretName": "root"}),
             &[],
-            &[
-                "B04 spec.secretName: Invalid value: \"root\": it holds the CA of the issuer, and would be overwritten; name another Secret",
-            ],
+            &["B04 spec.secretName: Invalid value: \"root\": it holds the issuer's CA; name another Secret"],
         );
         check_in(context, &json!({}), &[], &[]);
         let reference = json!({"name": "web-tls", "key": "password"});
         warns(
             &json!({"keystores": {"pkcs12": {"create": true, "passwordSecretRef": reference}}}),
             &[
-                "B04 spec.keystores.pkcs12.passwordSecretRef.name: Invalid value: \"web-tls\": spec.secretName is the same Secret; keep the password in another one",
+                "B04 spec.keystores.pkcs12.passwordSecretRef.name: Invalid value: \"web-tls\": the same as spec.secretName; use another Secret",
             ],
         );
     }

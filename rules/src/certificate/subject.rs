@@ -7,7 +7,7 @@ use issuance::name::{LiteralFault, LiteralSubject, NameError};
 use super::CERTIFICATE;
 use crate::case::Case;
 use crate::finding::Fault;
-use crate::rule::{Check, Class, Findings};
+use crate::rule::{Check, Class, Findings, Rule};
 
 /// Longest common name in bytes, as the peer counts (RFC 5280 appendix A.1, ub-common-name).
 const COMMON_NAME_BYTES_MAX: usize = 64;
@@ -68,90 +68,106 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "spec.literalSubject",
         Class::Spec,
         "A literal subject follows RFC 4514",
-        |case, findings| literal_fault(case, LiteralFault::Syntax, findings),
-    ),
-    Check::new(
-        "C09",
-        CERTIFICATE,
-        "spec.literalSubject",
-        Class::Spec,
-        "A common name in a literal subject is text",
-        |case, findings| literal_fault(case, LiteralFault::CommonName, findings),
-    ),
-    Check::new(
-        "C10",
-        CERTIFICATE,
-        "spec.literalSubject",
-        Class::Spec,
-        "Attributes of a literal subject are C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC, UID (in any case) or dotted \
-         object identifiers; cert-manager takes upper case only",
-        literal_types_are_known,
-    ),
-    Check::new("C11", CERTIFICATE, "spec", Class::Spec, "The certificate has a name", is_for_something),
-    Check::new(
-        "C12",
-        CERTIFICATE,
-        "spec.commonName",
-        Class::Spec,
-        "The common name has at most 64 bytes, in a literal subject too",
-        common_name_fits,
-    ),
-    Check::new(
-        "B08",
-        CERTIFICATE,
-        "spec.subject.countries",
-        Class::Field,
-        "Countries are codes of two letters (ISO 3166), in a literal subject too",
-        countries_are_codes,
-    ),
-    Check::new(
-        "B08-W",
-        CERTIFICATE,
-        "spec.subject",
-        Class::Advice,
-        "Attributes of the subject are within the bounds of RFC 5280, and there is one common name at most",
-        |case, findings| {
-            if let Some(subject) = &case.object.spec.subject {
-                attributes_fit(subject, findings);
-            }
-            literal_attributes_fit(case, findings);
-        },
-    ),
+        attributes_are_sound,
+    )
+    .with(&[&C09, &C10, &C11, &C12, &B08, &B08_W]),
 ];
 
-/// The literal subject, where there is one that can be read.
-fn literal(case: &Case<'_, CertificateSpec>) -> Option<LiteralSubject> {
-    case.object.spec.literal_subject.as_ref()?.parse().ok()
+static C09: Rule = Rule {
+    id: "C09",
+    kinds: CERTIFICATE,
+    path: "spec.literalSubject",
+    class: Class::Spec,
+    summary: "A common name in a literal subject is text",
+};
+
+static C10: Rule = Rule {
+    id: "C10",
+    kinds: CERTIFICATE,
+    path: "spec.literalSubject",
+    class: Class::Spec,
+    summary: "Attributes of a literal subject are C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC, UID (in any case; \
+              cert-manager takes upper case only) or dotted object identifiers",
+};
+
+static C11: Rule = Rule {
+    id: "C11",
+    kinds: CERTIFICATE,
+    path: "spec",
+    class: Class::Spec,
+    summary: "The certificate has a name",
+};
+
+static C12: Rule = Rule {
+    id: "C12",
+    kinds: CERTIFICATE,
+    path: "spec.commonName",
+    class: Class::Spec,
+    summary: "The common name has at most 64 bytes, in a literal subject too",
+};
+
+static B08: Rule = Rule {
+    id: "B08",
+    kinds: CERTIFICATE,
+    path: "spec.subject.countries",
+    class: Class::Field,
+    summary: "Countries are codes of two letters (ISO 3166), in a literal subject too",
+};
+
+static B08_W: Rule = Rule {
+    id: "B08-W",
+    kinds: CERTIFICATE,
+    path: "spec.subject",
+    class: Class::Advice,
+    summary: "Attributes of the subject are within the bounds of RFC 5280, and there is one common name at most",
+};
+
+/// An attribute of a literal subject: its type, and its value where that is text.
+type Attribute = (String, Option<String>);
+
+/// C08 to C12, B08, B08-W, so that a literal subject is read once.
+fn attributes_are_sound(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
+    let spec = &case.object.spec;
+    let literal = spec.literal_subject.as_deref().map(|text| (text, text.parse::<LiteralSubject>()));
+    let attributes = match &literal {
+        Some((_, Ok(literal))) => literal.attributes(),
+        Some((text, Err(error))) => {
+            literal_fault(text, error, findings);
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    // A literal subject that cannot be read has been told of.
+    if !matches!(literal, Some((_, Err(_)))) {
+        is_for_something(spec, &attributes, findings.of(&C11));
+    }
+    common_name_fits(spec, &attributes, findings.of(&C12));
+    countries_are_codes(spec, &attributes, findings.of(&B08));
+    if let Some(subject) = &spec.subject {
+        attributes_fit(subject, findings.of(&B08_W));
+    }
+    literal_attributes_fit(&attributes, findings.of(&B08_W));
 }
 
-/// C08, C09.
-fn literal_fault(case: &Case<'_, CertificateSpec>, wanted: LiteralFault, findings: &mut Findings) {
-    let Some(text) = case.object.spec.literal_subject.as_deref() else { return };
-    // Only a hexadecimal value, which begins with this sign, is no text.
-    if wanted == LiteralFault::CommonName && !text.contains('#') {
-        return;
-    }
-    let Err(error) = text.parse::<LiteralSubject>() else { return };
+/// C08 (the rule at hand), C09, C10.
+fn literal_fault(text: &str, error: &NameError, findings: &mut Findings) {
     let (detail, fault) = match error {
         NameError::Literal { position, reason, fault, .. } => {
-            (format!("at character {position}: {reason}"), fault)
+            (format!("at character {position}: {reason}"), *fault)
         }
         other => (other.to_string(), LiteralFault::Syntax),
     };
-    if fault == wanted {
+    if fault != LiteralFault::Type {
+        let findings = if fault == LiteralFault::CommonName { findings.of(&C09) } else { &mut *findings };
         findings
             .here(Fault::Invalid)
             .value(text)
             .detail(detail)
             .advice("write attributes from the most specific one on, such as \"CN=web,OU=shop,O=Example\"");
     }
-}
-
-/// C10.
-fn literal_types_are_known(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let Some(text) = case.object.spec.literal_subject.as_deref() else { return };
     for unknown in LiteralSubject::unknown_types(text) {
         findings
+            .of(&C10)
             .here(Fault::Invalid)
             .value(text)
             .detail(format!("the attribute type {unknown:?} is not known"))
@@ -159,41 +175,27 @@ fn literal_types_are_known(case: &Case<'_, CertificateSpec>, findings: &mut Find
     }
 }
 
-/// C11. A literal subject that cannot be read has been told of.
-fn is_for_something(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let spec = &case.object.spec;
+/// C11.
+fn is_for_something(spec: &CertificateSpec, attributes: &[Attribute], findings: &mut Findings) {
     let has_name = spec.common_name.is_some()
         || !spec.dns_names.is_empty()
         || !spec.uris.is_empty()
         || !spec.email_addresses.is_empty()
         || !spec.ip_addresses.is_empty()
-        || !spec.other_names.is_empty();
-    if has_name {
-        return;
+        || !spec.other_names.is_empty()
+        || common_names(attributes).last().is_some_and(|name| !name.is_empty());
+    if !has_name {
+        findings.here(Fault::Invalid).value("").detail("the certificate would be for nobody").advice(
+            "set at least one of dnsNames, ipAddresses, uris, emailAddresses, otherNames, commonName or a \
+             literalSubject with CN",
+        );
     }
-    if let Some(text) = &spec.literal_subject {
-        let Ok(literal) = text.parse::<LiteralSubject>() else { return };
-        if common_names(&literal).last().is_some_and(|name| !name.is_empty()) {
-            return;
-        }
-    }
-    findings.here(Fault::Invalid).value("").detail("the certificate would be for nobody").advice(
-        "set at least one of dnsNames, ipAddresses, uris, emailAddresses, otherNames, commonName or a literalSubject \
-         with CN",
-    );
 }
 
 /// C12. Of several common names in a literal subject the most specific one counts, as in the peer.
-fn common_name_fits(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let spec = &case.object.spec;
-    let in_literal = match &spec.literal_subject {
-        Some(text) if text.len() > COMMON_NAME_BYTES_MAX => {
-            literal(case).and_then(|literal| common_names(&literal).pop())
-        }
-        _ => None,
-    };
-    let Some(name) = in_literal.as_ref().or(spec.common_name.as_ref()) else { return };
-    if name.len() > COMMON_NAME_BYTES_MAX {
+fn common_name_fits(spec: &CertificateSpec, attributes: &[Attribute], findings: &mut Findings) {
+    let name = common_names(attributes).last().or(spec.common_name.as_deref());
+    if let Some(name) = name.filter(|name| name.len() > COMMON_NAME_BYTES_MAX) {
         findings
             .here(Fault::TooLong)
             .detail(format!("the common name has {} bytes", name.len()))
@@ -202,39 +204,30 @@ fn common_name_fits(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
 }
 
 /// Common names, the most specific one last.
-fn common_names(literal: &LiteralSubject) -> Vec<String> {
-    let attributes = literal.attributes().into_iter();
-    attributes.filter(|(kind, _)| kind == "CN").filter_map(|(_, value)| value).collect()
+fn common_names(attributes: &[Attribute]) -> impl Iterator<Item = &str> {
+    attributes.iter().filter(|(kind, _)| kind == "CN").filter_map(|(_, value)| value.as_deref())
 }
 
 /// B08.
-fn countries_are_codes(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
+fn countries_are_codes(spec: &CertificateSpec, attributes: &[Attribute], findings: &mut Findings) {
     let is_code = |text: &str| text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
     let advice = "write the code of ISO 3166, such as \"DE\"";
-    if let Some(subject) = &case.object.spec.subject {
-        for (index, country) in subject.countries.iter().enumerate() {
-            if !is_code(country) {
-                findings
-                    .at(format!("spec.subject.countries[{index}]"), Fault::Invalid)
-                    .value(country.as_str())
-                    .detail("not a code of two letters")
-                    .advice(advice);
-            }
-        }
+    let countries = spec.subject.as_ref().map_or(&[][..], |subject| subject.countries.as_slice());
+    for (index, country) in countries.iter().enumerate().filter(|(_, country)| !is_code(country)) {
+        findings
+            .at(format!("spec.subject.countries[{index}]"), Fault::Invalid)
+            .value(country.as_str())
+            .detail("not a code of two letters")
+            .advice(advice);
     }
-    // Reading the text again would cost more than looking for the type first.
-    let names_country =
-        |text: &String| text.split('=').any(|before| before.trim_end().ends_with(['c', 'C', '6']));
-    if case.object.spec.literal_subject.as_ref().is_some_and(names_country) {
-        for (kind, value) in literal(case).map(|literal| literal.attributes()).unwrap_or_default() {
-            let value = value.unwrap_or_default();
-            if kind == "C" && !is_code(&value) {
-                findings
-                    .at("spec.literalSubject", Fault::Invalid)
-                    .value(value)
-                    .detail("the country is not a code of two letters")
-                    .advice(advice);
-            }
+    for (_, value) in attributes.iter().filter(|(kind, _)| kind == "C") {
+        let value = value.as_deref().unwrap_or_default();
+        if !is_code(value) {
+            findings
+                .at("spec.literalSubject", Fault::Invalid)
+                .value(value)
+                .detail("the country is not a code of two letters")
+                .advice(advice);
         }
     }
 }
@@ -277,27 +270,22 @@ fn attributes_fit(subject: &X509Subject, findings: &mut Findings) {
     }
 }
 
-/// B08-W, attributes of the literal subject. A text within the smallest bound that has one `CN` breaks none.
-fn literal_attributes_fit(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
-    let Some(text) = case.object.spec.literal_subject.as_deref() else { return };
-    if text.len() <= NAME_CHARS_MAX && text.matches('=').count() < 2 {
-        return;
-    }
-    let Some(literal) = literal(case) else { return };
+/// B08-W, attributes of the literal subject.
+fn literal_attributes_fit(attributes: &[Attribute], findings: &mut Findings) {
     let path = "spec.literalSubject";
-    if common_names(&literal).len() > 1 {
+    if common_names(attributes).count() > 1 {
         findings
             .at(path, Fault::Invalid)
             .detail("more than one CN, of which clients look at one")
             .advice("keep one");
     }
-    for (kind, value) in literal.attributes() {
+    for (kind, value) in attributes {
         let chars_max = match kind.as_str() {
             "O" | "OU" | "SERIALNUMBER" => NAME_CHARS_MAX,
             "L" | "ST" | "STREET" => PLACE_CHARS_MAX,
             _ => continue,
         };
-        if value.is_some_and(|value| is_longer(&value, chars_max)) {
+        if value.as_deref().is_some_and(|value| is_longer(value, chars_max)) {
             findings
                 .at(path, Fault::TooLong)
                 .detail(format!("clients may refuse such a long {kind}"))
