@@ -22,7 +22,7 @@ const SECRET: &str = "password";
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) found: Vec<(Position, Finding)>,
-    /// Without unknown members, with defaults, and with an empty value where one of the wrong type stands.
+    /// Without unknown members, with defaults, and with another value where one of the wrong type stands.
     pub(crate) object: Value,
 }
 
@@ -123,11 +123,8 @@ impl Look<'_> {
                 // The API server drops a null.
                 Some(_) if matches!(entry.node.content, Content::Null) => {}
                 Some(inner) => {
-                    if let Some(value) = self.value(inner, member) {
-                        map.insert(entry.key.clone(), value);
-                    } else {
-                        map.insert(entry.key.clone(), empty(inner));
-                    }
+                    let value = self.value(inner, member);
+                    map.insert(entry.key.clone(), value.unwrap_or_else(|| stand_in(&entry.node, inner)));
                 }
             }
         }
@@ -177,7 +174,8 @@ impl Look<'_> {
         let items = items.iter().enumerate().map(|(index, node)| {
             let path = format!("{}[{index}]", field.path);
             // An item of the wrong type leaves its place, so that the others keep their numbers.
-            self.value(inner, Field { node, at: node.at, path: &path }).unwrap_or_else(|| empty(inner))
+            self.value(inner, Field { node, at: node.at, path: &path })
+                .unwrap_or_else(|| stand_in(node, inner))
         });
         items.collect()
     }
@@ -282,14 +280,26 @@ fn whole(number: &Number) -> Option<i64> {
     format!("{float:.0}").parse().ok()
 }
 
-/// The value that stands for one of the wrong type: it can be read, and says nothing.
-fn empty(schema: &Value) -> Value {
-    match schema.get("type").and_then(Value::as_str) {
-        Some("object") => json!({}),
-        Some("array") => json!([]),
-        Some("boolean") => json!(false),
-        Some("integer" | "number") => json!(0),
-        _ => json!(""),
+/// The value that stands for one of the wrong type: what was meant, where that is plain, so that nothing else seems to
+/// be missing; else one that can be read and says nothing.
+fn stand_in(node: &Node, schema: &Value) -> Value {
+    let text = match &node.content {
+        Content::Text(text) => Some(text.as_str()),
+        Content::Bool { written, .. } | Content::Number { written, .. } => Some(written.as_str()),
+        _ => None,
+    };
+    let items = schema.pointer("/items/type").and_then(Value::as_str);
+    match (schema.get("type").and_then(Value::as_str), text) {
+        (Some("object"), _) => json!({}),
+        (Some("array"), Some(text)) if items == Some("string") => json!([text]),
+        (Some("array"), _) => json!([]),
+        (Some("boolean"), text) => json!(text == Some("true")),
+        (Some("integer" | "number"), text) => {
+            // A number that has just been refused does not fit; the smallest type is that of 32 bits.
+            json!(text.and_then(|text| text.parse::<i32>().ok()).unwrap_or_default())
+        }
+        _ if schema.get("format").is_some() => json!(""),
+        (_, text) => json!(text.unwrap_or_default()),
     }
 }
 
