@@ -100,6 +100,16 @@ pub enum Source {
     Dynamic(renewer::Settings),
 }
 
+impl Source {
+    /// Name of the Service in front of us, as far as the names tell under which we serve.
+    pub fn service_name(&self) -> Option<String> {
+        match self {
+            Self::Files { .. } => None,
+            Self::Dynamic(settings) => settings.service_name(),
+        }
+    }
+}
+
 /// Whom to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientRules {

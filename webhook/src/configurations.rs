@@ -41,6 +41,8 @@ use crate::renewer::{self, Served};
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// Time for one look and what it leads to: an API server that takes longer is tried again.
 const STEP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Whoever takes out what we add does so within this time; what stays is settled.
+const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// What is added and taken out again so often is no coincidence.
 const LOSSES_MAX: u32 = 2;
 /// The pause before it is added again, doubled each time.
@@ -117,6 +119,11 @@ impl Contest {
         let doublings = self.losses.saturating_sub(1).min(16);
         let pause = LOSS_PAUSE.saturating_mul(1 << doublings).min(LOSS_PAUSE_MAX);
         self.lost_at.map_or(Duration::ZERO, |lost_at| pause.saturating_sub(lost_at.elapsed()))
+    }
+
+    /// Time until what we added is settled.
+    fn unsettled(&self) -> Duration {
+        self.added.as_ref().map_or(Duration::ZERO, |(_, at)| SETTLE_TIME.saturating_sub(at.elapsed()))
     }
 
     fn is_hopeless(&self) -> bool {
@@ -242,15 +249,16 @@ where
         let bundles = Bundles::new(&configuration.clients(), wanted, is_annotated);
         self.contest.look(&bundles.before, &wanted.required);
         let is_refused = self.is_forbidden || self.contest.is_hopeless();
-        let mut reading = Reading { bundles: bundles.before.clone(), is_annotated, is_refused };
+        let is_settled = self.contest.unsettled().is_zero();
+        let before = bundles.before.clone();
+        let settled = if is_settled { before.clone() } else { self.trusts.observed().settled(K::KIND) };
+        let mut reading = Reading { bundles: before, settled, is_annotated, is_refused };
         self.trusts.set(K::KIND, Seen::Read(reading.clone()));
         let operations = bundles.operations(configuration.meta().resource_version.as_deref());
-        if operations.is_empty() {
-            return Ok(POLL_INTERVAL);
-        }
         let pause = self.contest.pause();
-        if !pause.is_zero() {
-            return Ok(pause);
+        if operations.is_empty() || !pause.is_zero() {
+            let pauses = [pause, self.contest.unsettled()].into_iter();
+            return Ok(pauses.filter(|pause| !pause.is_zero()).min().unwrap_or(POLL_INTERVAL));
         }
         let patched = self.patch(operations).await;
         reading.is_refused = match &patched {
@@ -263,7 +271,7 @@ where
             reading.bundles = bundles.afterwards();
         }
         self.trusts.set(K::KIND, Seen::Read(reading));
-        patched.map(|()| POLL_INTERVAL)
+        patched.map(|()| SETTLE_TIME)
     }
 
     async fn patch(&self, operations: Vec<Value>) -> Result<(), kube::Error> {

@@ -95,6 +95,14 @@ impl ApiServer {
         self.state().writes = 0;
     }
 
+    /// Does what a cainjector does that finds this Secret.
+    pub(crate) fn inject_secret(&self, injects: Injects) {
+        let data = self.secret().and_then(|secret| secret.data).unwrap_or_default();
+        if let Some(source) = data.get("ca.crt") {
+            self.inject(injects, std::str::from_utf8(&source.0).unwrap());
+        }
+    }
+
     /// Does what a cainjector does that finds `source` in `ca.crt`.
     pub(crate) fn inject(&self, injects: Injects, source: &str) {
         let mut state = self.state();

@@ -30,6 +30,7 @@ pub mod renewer;
 pub mod review;
 pub mod server;
 pub mod serving;
+mod source;
 pub mod validate;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -46,7 +47,7 @@ use runtime::args::ListenAddress;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use runtime::tls::{self, ServingCertificate};
+use runtime::tls;
 use runtime::{admin, listen};
 use tokio::sync::watch;
 
@@ -59,9 +60,10 @@ use crate::config::{Config, Source};
 use crate::configurations::{Configuration, Injector, Trusts};
 use crate::dial::Dialer;
 use crate::metrics::{ApprovalMetrics, Metrics};
-use crate::renewer::{Renewer, Served};
+use crate::renewer::Served;
 use crate::server::Service;
 use crate::serving::Trust;
+use crate::source::Keeping;
 use crate::validate::Judge;
 
 /// Name of the owner of the fields that we write.
@@ -113,10 +115,9 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
         warnings: _,
     } = config;
     let parameters = config::parameters(&serving, clients.as_ref())?;
-    let (Source::Dynamic(settings), None) = (serving.source, metrics_serving) else {
-        anyhow::bail!("this version serves neither certificates from files nor metrics over TLS");
-    };
-    let service_name = settings.service_name();
+    // An operator's certificate comes from an operator's CA, which others have to make callers trust.
+    let injects = matches!(serving.source, Source::Dynamic(_));
+    let service_name = serving.source.service_name();
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
     let (metrics, approvals) = (Metrics::new(&registry), ApprovalMetrics::new(&registry));
     let readiness = Readiness::default();
@@ -131,27 +132,22 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     tracing::info!(%address, "listening for reviews");
     let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
     admin::spawn(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
-    admin::spawn(&mut tasks, "metrics", metrics_listen_address, admin::metrics(registry.clone()), &drained)?;
 
-    let certificate = ServingCertificate::new();
-    let (sender, served) = watch::channel(None);
     let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
     let mutating = configurations.mutating_configuration_name.or(service_name);
+    let (validating, mutating) = (validating.filter(|_| injects), mutating.filter(|_| injects));
     let kinds = [
         validating.as_ref().map(|_| ValidatingWebhookConfiguration::KIND),
         mutating.as_ref().map(|_| MutatingWebhookConfiguration::KIND),
     ];
     let trusts = Trusts::of_kinds(kinds.into_iter().flatten());
-    let renewer = Renewer::new(
-        settings,
-        client.clone(),
-        Arc::clone(&certificate),
-        sender,
-        trusts.clone(),
-        metrics.clone(),
-        Arc::new(Timestamp::now),
-    )?;
-    spawn(&mut tasks, "certificate renewal", renewer.run(shutdown.clone()));
+    let keeping = Keeping { client: &client, trusts: &trusts, metrics: &metrics, shutdown: &shutdown };
+    let (certificate, served) = keeping.start(&mut tasks, "certificate renewal", serving.source)?;
+    let router = admin::metrics(registry.clone());
+    match metrics_serving {
+        None => admin::spawn(&mut tasks, "metrics", metrics_listen_address, router, &drained)?,
+        Some(tls) => keeping.serve_metrics(&mut tasks, metrics_listen_address, tls, router, &drained)?,
+    }
 
     let dialer = Dialer::new(address);
     spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));

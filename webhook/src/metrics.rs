@@ -83,6 +83,8 @@ pub struct Metrics {
     pub ca_expiry: Gauge,
     /// Certificates that were made for serving.
     pub certificates_issued: Counter,
+    /// Certificates for serving that were taken from files.
+    pub certificates_loaded: Counter,
     /// Attempts at a certificate for serving that failed.
     pub certificate_failures: Counter,
     /// CAs that were made for serving.
@@ -112,6 +114,7 @@ impl Metrics {
             certificate_expiry: Gauge::default(),
             ca_expiry: Gauge::default(),
             certificates_issued: Counter::default(),
+            certificates_loaded: Counter::default(),
             certificate_failures: Counter::default(),
             cas_made: Counter::default(),
             rotation_phase: Family::default(),
@@ -184,6 +187,11 @@ impl Metrics {
                 "signet_webhook_serving_certificates_issued",
                 "Certificates that were made for serving",
                 self.certificates_issued.clone(),
+            );
+            registry.register(
+                "signet_webhook_serving_certificates_loaded",
+                "Certificates for serving that were taken from files",
+                self.certificates_loaded.clone(),
             );
             registry.register(
                 "signet_webhook_serving_certificate_failures",

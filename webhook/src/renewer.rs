@@ -249,8 +249,13 @@ impl Renewer {
         let served = self.leaf.as_ref().map(|leaf| leaf.authority.certificate());
         let observed = self.trusts.observed();
         let (lifetimes, replica) = (&self.lifetimes, &self.replica);
-        let stored =
-            self.keeper.look(&Situation { lifetimes, served, observed: &observed, replica }, now).await?;
+        let stored = self
+            .keeper
+            .look(
+                &Situation { lifetimes, served, remembered: &self.stored, observed: &observed, replica },
+                now,
+            )
+            .await?;
         let phase = Phase::of(&stored, now);
         self.metrics.set_rotation_phase(phase.name(), Phase::ALL.map(Phase::name));
         Ok(stored)

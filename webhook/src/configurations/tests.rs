@@ -116,7 +116,8 @@ fn base64(text: &str) -> String {
 // What is known of the configurations.
 
 fn reading(bundles: &[&Certificate]) -> Reading {
-    Reading { bundles: bundles.iter().map(|ca| ca.to_pem()).collect(), ..Reading::default() }
+    let bundles: Vec<String> = bundles.iter().map(|ca| ca.to_pem()).collect();
+    Reading { settled: bundles.clone(), bundles, ..Reading::default() }
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_ca_is_trusted_when_each_webhook_has_it() {
     let trusts = Trusts::of_kinds(["A"]);
     let both = format!("{}{}", old.to_pem(), new.to_pem());
     let bundles = vec![old.to_pem(), both];
-    trusts.set("A", Seen::Read(Reading { bundles, ..Reading::default() }));
+    trusts.set("A", Seen::Read(Reading { settled: bundles.clone(), bundles, ..Reading::default() }));
     assert_eq!((trusts.get("A", &old), trusts.get("A", &new)), (Trust::Present, Trust::Missing));
 }
 
@@ -279,6 +280,28 @@ async fn a_cainjector_that_replaces_the_bundle_is_not_fought() {
     assert!(writes <= 2 && later == 0, "{writes} writes, {later} of them late");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_just_added_is_trusted_now_but_not_relied_on_yet() {
+    let (own, next) = (ca(), ca());
+    let api = fake::ApiServer::default();
+    api.add_configurations("webhook", true);
+    let (trusts, (_, metrics)) = (Trusts::of_kinds([]), metrics());
+    let mut injector = injector::<ValidatingWebhookConfiguration>(api.client(), &trusts, &metrics);
+    let relied_on = |ca: &Certificate| trusts.observed().trust(ca) == [Trust::Present];
+    let trusted = |ca: &Certificate| trusts.get(ValidatingWebhookConfiguration::KIND, ca) == Trust::Present;
+    let own_alone = wanted(&[], &[&own], &[]);
+    let pause = injector.step(&own_alone).await;
+    assert_eq!((trusted(&own), relied_on(&own), pause), (true, false, SETTLE_TIME));
+    tokio::time::sleep(SETTLE_TIME / 3).await;
+    let pause = injector.step(&own_alone).await;
+    assert_eq!((relied_on(&own), pause), (false, SETTLE_TIME - SETTLE_TIME / 3));
+    tokio::time::sleep(pause).await;
+    assert_eq!(injector.step(&own_alone).await, POLL_INTERVAL);
+    assert!(relied_on(&own));
+    injector.step(&wanted(&[], &[&own, &next], &[])).await;
+    assert!(relied_on(&own) && trusted(&next) && !relied_on(&next));
+}
+
 #[tokio::test]
 async fn what_may_not_be_written_is_known_to_be_out_of_our_hands() {
     let (own, next) = (ca(), ca());
@@ -293,8 +316,9 @@ async fn what_may_not_be_written_is_known_to_be_out_of_our_hands() {
     assert!(trusts.observed().is_in_our_hands(), "there was nothing to write");
     injector.step(&wanted(&[], &[&own, &next], &[])).await;
     assert!(!trusts.observed().is_in_our_hands());
-    assert_eq!(trusts.observed().trust(&own), [Trust::Present], "it can still be read");
-    assert_eq!(trusts.observed().trust(&next), [Trust::Missing]);
+    let kind = ValidatingWebhookConfiguration::KIND;
+    let trust = (trusts.get(kind, &own), trusts.get(kind, &next));
+    assert_eq!(trust, (Trust::Present, Trust::Missing), "it can still be read");
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,8 @@ pub(crate) enum Seen {
 pub(crate) struct Reading {
     /// The bundle of each webhook, PEM.
     pub(crate) bundles: Vec<String>,
+    /// The same, without what was written so recently that somebody may be about to take it out again.
+    pub(crate) settled: Vec<String>,
     /// Whether a cainjector is to write the bundles, too. It may have its reasons for what is in there.
     pub(crate) is_annotated: bool,
     /// Whether what we write is refused, or taken out again by somebody else.
@@ -38,9 +40,17 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether each of them trusts `ca`; empty when there are none.
+    /// Whether each of them trusts `ca`, and will go on doing so as far as can be seen; empty when there are none.
     pub fn trust(&self, ca: &Certificate) -> Vec<Trust> {
-        self.seen.values().map(|seen| seen.trust(ca)).collect()
+        self.seen.values().map(|seen| seen.trust(ca, |reading| &reading.settled)).collect()
+    }
+
+    /// What of a configuration of this kind is settled.
+    pub(super) fn settled(&self, kind: &str) -> Vec<String> {
+        match self.seen.get(kind) {
+            Some(Seen::Read(reading)) => reading.settled.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the injectors can make all of them trust a CA.
@@ -70,14 +80,17 @@ impl Reading {
 }
 
 impl Seen {
-    fn trust(&self, ca: &Certificate) -> Trust {
+    fn trust(&self, ca: &Certificate, bundles: impl Fn(&Reading) -> &Vec<String>) -> Trust {
         match self {
             Self::Nothing => Trust::Unknown,
             Self::Hidden => Trust::NotOurs,
-            Self::Read(reading) if reading.bundles.iter().all(|text| bundle::contains(text, ca)) => {
-                Trust::Present
+            Self::Read(reading) => {
+                let has = |text: &String| bundle::contains(text, ca);
+                // Webhooks that were added are not settled.
+                let is_settled = bundles(reading).len() == reading.bundles.len();
+                let is_present = is_settled && bundles(reading).iter().all(has);
+                if is_present { Trust::Present } else { Trust::Missing }
             }
-            Self::Read(_) => Trust::Missing,
         }
     }
 }
@@ -95,9 +108,10 @@ impl Trusts {
         Self { observed: Arc::new(watch::Sender::new(Observed { seen })) }
     }
 
-    /// Whether the configuration of this kind trusts `ca`.
+    /// Whether the configuration of this kind trusts `ca` now.
     pub fn get(&self, kind: &str, ca: &Certificate) -> Trust {
-        self.observed.borrow().seen.get(kind).map_or(Trust::Unknown, |seen| seen.trust(ca))
+        let observed = self.observed.borrow();
+        observed.seen.get(kind).map_or(Trust::Unknown, |seen| seen.trust(ca, |reading| &reading.bundles))
     }
 
     /// What is known now.

@@ -96,6 +96,8 @@ pub struct Situation<'a> {
     pub lifetimes: &'a Lifetimes,
     /// The CA under which this replica serves.
     pub served: Option<&'a Certificate>,
+    /// What was stored when this replica looked last.
+    pub remembered: &'a Stored,
     /// What is known of the own configurations.
     pub observed: &'a Observed,
     /// Name of this replica, from which its jitter comes.
@@ -119,7 +121,7 @@ pub enum Change {
     Switched,
     /// The next CA ended before it began.
     NextDropped,
-    /// The CA under which this replica serves was replaced by somebody else, and is needed until its leaves have ended.
+    /// A CA that was replaced by somebody else is remembered until its leaves have ended.
     Ousted,
     /// A previous CA is needed no more.
     PreviousDropped,
@@ -137,7 +139,7 @@ impl fmt::Display for Change {
             Self::PublishedInSecret => f.write_str("the next CA is published in ca.crt"),
             Self::Switched => f.write_str("the next CA has taken over"),
             Self::NextDropped => f.write_str("the next CA is dropped, since it follows no other"),
-            Self::Ousted => f.write_str("the CA that somebody replaced stays trusted while its leaves live"),
+            Self::Ousted => f.write_str("a CA that somebody replaced is remembered while its leaves live"),
             Self::PreviousDropped => f.write_str("a previous CA is dropped, since its last leaf has ended"),
             Self::Rested => f.write_str("the rotation is over"),
         }
@@ -214,13 +216,13 @@ fn step(
     situation: &Situation<'_>,
     now: Timestamp,
 ) -> Result<Option<Change>, ServingError> {
-    let Situation { lifetimes, served, observed, replica } = *situation;
+    let Situation { lifetimes, observed, replica, .. } = *situation;
     let current = stored.current.as_ref().map(|current| current.certificate().clone());
     let now = current.as_ref().map_or(now, |current| moment(current, now));
     if current.is_some()
-        && let Some(served) = served.filter(|served| is_ousted(stored, served, now))
+        && let Some(ousted) = ousted(stored, situation, now)
     {
-        stored.retire(served.clone(), lifetimes.last_leaf_end(now));
+        stored.previous.push(ousted);
         return Ok(Some(Change::Ousted));
     }
     let mut rotation = stored.rotation();
@@ -261,8 +263,29 @@ fn step(
     Ok(change)
 }
 
-fn is_ousted(stored: &Stored, served: &Certificate, now: Timestamp) -> bool {
-    !stored.knows(served) && now <= served.not_after() && stored.previous.len() < OUSTED_MAX
+/// A CA that this replica knows of and the Secret does not, because somebody has replaced or deleted it, and that is
+/// needed, or still has to be taken out of the configurations.
+fn ousted(stored: &Stored, situation: &Situation<'_>, now: Timestamp) -> Option<Previous> {
+    let Situation { lifetimes, served, remembered, observed, .. } = *situation;
+    if stored.previous.len() >= OUSTED_MAX {
+        return None;
+    }
+    let signs = |certificate: &Certificate| Previous {
+        certificate: certificate.clone(),
+        needed_until: lifetimes.last_leaf_end(now),
+    };
+    let signs_nothing = |authority: &Arc<Authority>| Previous {
+        certificate: authority.certificate().clone(),
+        needed_until: Timestamp::UNIX_EPOCH,
+    };
+    let next = remembered.next.iter().map(|next| &next.authority);
+    served
+        .map(signs)
+        .into_iter()
+        .chain(remembered.previous.iter().cloned())
+        .chain(remembered.current.iter().chain(next).map(signs_nothing))
+        .filter(|known| !stored.knows(&known.certificate))
+        .find(|known| known.is_needed(now) || observed.keeps(&known.certificate))
 }
 
 /// Makes a CA.

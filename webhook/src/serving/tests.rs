@@ -38,6 +38,7 @@ enum Callers {
 struct World {
     stored: Stored,
     served: Option<Certificate>,
+    remembered: Stored,
     trusts: Trusts,
     callers: Callers,
     lifetimes: Lifetimes,
@@ -49,7 +50,14 @@ impl World {
         let mut stored = Stored::read(data, None);
         stored.is_own = is_own;
         let trusts = Trusts::of_kinds(["A"]);
-        Self { stored, served: None, trusts, callers: Callers::Willing, lifetimes }
+        Self {
+            stored,
+            served: None,
+            remembered: Stored::default(),
+            trusts,
+            callers: Callers::Willing,
+            lifetimes,
+        }
     }
 
     /// One with a CA that was made at [`start`].
@@ -64,7 +72,13 @@ impl World {
         self.look();
         let observed = self.trusts.observed();
         let served = self.served.as_ref();
-        let situation = Situation { lifetimes: &self.lifetimes, served, observed: &observed, replica: "a" };
+        let situation = Situation {
+            lifetimes: &self.lifetimes,
+            served,
+            remembered: &self.remembered,
+            observed: &observed,
+            replica: "a",
+        };
         let changes = advance(&mut self.stored, &situation, now).unwrap();
         let is_own = self.stored.is_own;
         self.stored = Stored::read(Some(&self.data()), None);
@@ -83,7 +97,7 @@ impl World {
                 let bundle = all.iter().map(Certificate::to_pem).collect();
                 let is_refused = self.callers == Callers::Refusing;
                 let bundles = if is_refused { vec![self.text("ca.crt")] } else { vec![bundle] };
-                Seen::Read(Reading { bundles, is_annotated: false, is_refused })
+                Seen::Read(Reading { settled: bundles.clone(), bundles, is_annotated: false, is_refused })
             }
         };
         self.trusts.set("A", seen);
@@ -309,8 +323,13 @@ fn replicas_do_not_all_prepare_at_the_same_time() {
         let mut world = World::started();
         let observed = world.trusts.observed();
         (1..365).find(|day| {
-            let situation =
-                Situation { lifetimes: &world.lifetimes, served: None, observed: &observed, replica };
+            let situation = Situation {
+                remembered: &Stored::default(),
+                lifetimes: &world.lifetimes,
+                served: None,
+                observed: &observed,
+                replica,
+            };
             advance(&mut world.stored, &situation, days_later(*day)).unwrap() == [Change::Prepared]
         })
     };
@@ -349,8 +368,13 @@ fn no_rotation_begins_while_cert_managers_webhook_may_be_running() {
         let mut world = World::of(Some(&data), false);
         let observed = world.trusts.observed();
         let prepared = (1..365).find(|day| {
-            let situation =
-                Situation { lifetimes: &world.lifetimes, served: None, observed: &observed, replica };
+            let situation = Situation {
+                remembered: &Stored::default(),
+                lifetimes: &world.lifetimes,
+                served: None,
+                observed: &observed,
+                replica,
+            };
             !advance(&mut world.stored, &situation, days_later(*day)).unwrap().is_empty()
         });
         let days = prepared.unwrap() - would_have;
@@ -413,6 +437,27 @@ fn a_ca_that_somebody_replaced_is_needed_until_the_leaves_under_it_have_ended() 
     let at = |now: Timestamp| wanted(&world.stored, None, now);
     assert_eq!(at(days_later(7)).older, std::slice::from_ref(&first));
     assert_eq!(at(days_later(8)).retired, [first]);
+}
+
+#[test]
+fn what_a_deleted_secret_held_is_remembered_and_taken_out_of_the_configurations() {
+    let mut world = World::started();
+    let (day, _) = world.next_change(1);
+    world.at(days_later(day));
+    let first = world.current();
+    world.served = Some(first.clone());
+    world.remembered = std::mem::take(&mut world.stored);
+    let next = world.remembered.next.as_ref().unwrap().authority.certificate().clone();
+    world.callers = Callers::Stubborn;
+    let bundles = vec![first.to_pem() + &next.to_pem()];
+    let reading = Reading { settled: bundles.clone(), bundles, ..Reading::default() };
+    world.trusts.set("A", Seen::Read(reading));
+    world.stored = Stored::read(None, None);
+    let now = days_later(day);
+    let created = Change::Created("there is none".to_owned());
+    assert_eq!(world.at(now), [created, Change::Ousted, Change::Ousted]);
+    let wanted = wanted(&world.stored, world.served.as_ref(), now);
+    assert_eq!((wanted.older, wanted.retired), (vec![first], vec![next]));
 }
 
 // Going over to another CA.
