@@ -72,6 +72,8 @@ pub struct Settings {
     pub other_names: bool,
     /// Longest signing request, in bytes of PEM (R05).
     pub request_bytes_max: usize,
+    /// Longest bundle of CA certificates, in bytes of PEM (B17).
+    pub bundle_bytes_max: usize,
     /// Whether an Order's whole spec is held to what it was on creation, and a Challenge must belong to an Order (B22).
     pub acme_owners: bool,
     /// Whether a signing request may come from an RSA key of 1024 to 2047 bits (B14).
@@ -89,6 +91,7 @@ impl Settings {
         name_constraints: true,
         other_names: true,
         request_bytes_max: 36_500,
+        bundle_bytes_max: 330_000,
         acme_owners: false,
         short_request_keys: false,
         plaintext_servers: false,

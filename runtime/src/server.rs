@@ -13,6 +13,7 @@ use hyper_util::rt::TokioTimer;
 use rustls::ServerConfig;
 
 use crate::connections::{Admission, Connections, Watching};
+use crate::handshakes::{Counted, Handshakes};
 use crate::shutdown::Shutdown;
 
 /// Most connections of one listener. API servers, kubelets and scrapers keep one or two each; so many, each with its
@@ -60,6 +61,22 @@ impl Default for Bounds {
     }
 }
 
+/// How TLS is served.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Certificate, versions, suites and clients.
+    pub config: ServerConfig,
+    /// Counts handshakes that fail.
+    pub handshakes: Handshakes,
+}
+
+/// Nobody looks at the counters.
+impl From<ServerConfig> for Tls {
+    fn from(config: ServerConfig) -> Self {
+        Self { config, handshakes: Handshakes::default() }
+    }
+}
+
 /// Serves `router` until `end` is requested. Then nothing new is taken, and what is in flight has `drain` to end
 /// before its connection is cut. Without `tls` it is plain HTTP.
 ///
@@ -70,7 +87,7 @@ impl Default for Bounds {
 /// When the listener fails.
 pub async fn serve(
     listener: std::net::TcpListener,
-    tls: Option<ServerConfig>,
+    tls: Option<Tls>,
     router: Router,
     end: Shutdown,
     drain: Duration,
@@ -81,7 +98,7 @@ pub async fn serve(
 async fn serve_within(
     bounds: Bounds,
     listener: std::net::TcpListener,
-    tls: Option<ServerConfig>,
+    tls: Option<Tls>,
     router: Router,
     end: Shutdown,
     drain: Duration,
@@ -96,9 +113,10 @@ async fn serve_within(
         match tls {
             None => server.acceptor(watching).serve(admission).await,
             Some(tls) => {
-                let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(tls)));
+                let Tls { config, handshakes } = tls;
+                let tls = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
                 let acceptor = tls.handshake_timeout(HANDSHAKE_TIME_MAX).acceptor(watching);
-                server.acceptor(acceptor).serve(admission).await
+                server.acceptor(Counted::new(acceptor, handshakes)).serve(admission).await
             }
         }
     };
@@ -192,6 +210,27 @@ mod tests {
         for begun in [&b""[..], b"G", b"PRI * HTTP/2.0\r\n\r\n"] {
             closed(&mut send(server.address, begun).await).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_handshake_that_fails_is_counted_by_its_reason() {
+        crate::install_crypto();
+        let registry = crate::metrics::Metrics::new("process", "0");
+        let config = crate::tls::server_config(crate::tls::ServingCertificate::new(), &[]);
+        let tls = Tls { config, handshakes: Handshakes::new(&registry) };
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve(listener, Some(tls), quick(), Shutdown::default(), BRIEF));
+        drop(send(address, b"").await);
+        closed(&mut send(address, REQUEST).await).await;
+        let wanted = ["closed", "tls"]
+            .map(|reason| format!("signet_tls_handshake_failures_total{{reason=\"{reason}\"}} 1\n"));
+        let counted = async {
+            while !wanted.iter().all(|line| registry.encode().unwrap().contains(line)) {
+                tokio::time::sleep(BRIEF / 10).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.expect("not counted");
     }
 
     #[tokio::test]

@@ -224,6 +224,15 @@ pub struct RulesArgs {
           default_missing_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub cluster_warnings: bool,
 
+    /// Hold the whole spec of an Order to what it was on creation, and let nobody create a Challenge that belongs to no
+    /// Order
+    #[arg(long)]
+    pub require_acme_owners: bool,
+
+    /// Let signing requests come from RSA keys of 1024 to 2047 bits
+    #[arg(long)]
+    pub allow_short_request_keys: bool,
+
     /// Let issuers send their secrets to servers over plain HTTP
     #[arg(long)]
     pub allow_plaintext_servers: bool,

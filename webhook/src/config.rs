@@ -427,6 +427,9 @@ impl Checked {
         }
         let mut settings = rules::Settings {
             request_bytes_max: certificate,
+            bundle_bytes_max: bundle,
+            acme_owners: args.require_acme_owners,
+            short_request_keys: args.allow_short_request_keys,
             plaintext_servers: args.allow_plaintext_servers,
             denied_servers: args.deny_servers,
             ..rules::Settings::DEFAULT

@@ -211,7 +211,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
         let (router, end) = (axum::Router::new(), Shutdown::default());
-        tokio::spawn(runtime::server::serve(listener, Some(config), router, end, Duration::ZERO));
+        tokio::spawn(runtime::server::serve(listener, Some(config.into()), router, end, Duration::ZERO));
         Dialer::new(address)
     }
 

@@ -44,6 +44,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::Client;
 use runtime::args::ListenAddress;
+use runtime::handshakes::Handshakes;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -120,6 +121,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let service_name = serving.source.service_name();
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
     let (metrics, approvals) = (Metrics::new(&registry), ApprovalMetrics::new(&registry));
+    let handshakes = Handshakes::new(&registry);
     let readiness = Readiness::default();
     // Reviews, probes and metrics are served for a while after the first sign of shutdown.
     let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
@@ -175,6 +177,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let authorizer = Arc::new(ClusterAuthorizer::new(client, approvals));
     let service = Service::new(metrics, authorizer, judge, shutdown.clone());
     let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
+    let tls = runtime::server::Tls { config: tls, handshakes };
     let router = server::router(&service);
     let serving = runtime::server::serve(listener, Some(tls), router, drained.clone(), IN_FLIGHT_TIME_MAX);
     tasks.spawn("listener", serving);

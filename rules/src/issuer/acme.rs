@@ -27,7 +27,9 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "I04",
         "spec.acme.caBundle",
         "The CA certificates of an ACME issuer hold at least one that can be read",
-        |case, findings| trust::holds_a_certificate(acme(case).and_then(ca_bundle), findings),
+        |case, findings| {
+            trust::holds_a_certificate(acme(case).and_then(ca_bundle), case.context.settings, findings);
+        },
     ),
     spec(
         "I05",

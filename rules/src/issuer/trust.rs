@@ -9,7 +9,7 @@ use issuance::pem::{self, Limit, PemError};
 use jiff::Timestamp;
 
 use super::{ISSUERS, acme, vault, venafi};
-use crate::case::Case;
+use crate::case::{Case, Settings};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings};
 
@@ -25,7 +25,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "Bundles of CA certificates are PEM in which every block is a certificate",
         |case, findings| {
             for (path, text, peer_looks) in bundles(case) {
-                let Err(damage) = read(text) else { continue };
+                let Err(damage) = read(text, case.context.settings) else { continue };
                 // Where nothing can be read, I04 and I64 say so in the same words.
                 if !peer_looks || some_can_be_read(text) {
                     findings.at(path, Fault::Invalid).detail(damage.detail).advice(damage.advice);
@@ -41,7 +41,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "CA certificates of issuers are CAs and have not expired",
         |case, findings| {
             for (path, text, _) in bundles(case) {
-                if let Ok(certificates) = read(text) {
+                if let Ok(certificates) = read(text, case.context.settings) {
                     are_of_use(path, &certificates, case.context.now, findings);
                 }
             }
@@ -50,9 +50,9 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 /// I04, I64: the bundle at the rule's path holds at least one certificate.
-pub(super) fn holds_a_certificate(text: Option<&[u8]>, findings: &mut Findings) {
+pub(super) fn holds_a_certificate(text: Option<&[u8]>, settings: &Settings, findings: &mut Findings) {
     if let Some(text) = text
-        && let Err(damage) = read(text)
+        && let Err(damage) = read(text, settings)
         && !some_can_be_read(text)
     {
         findings.here(Fault::Invalid).detail(damage.detail).advice(damage.advice);
@@ -86,8 +86,9 @@ struct Damage {
     advice: Cow<'static, str>,
 }
 
-fn read(text: &[u8]) -> Result<Vec<Certificate>, Damage> {
-    pem::certificates(text, Limit::BUNDLE).map_err(|error| {
+fn read(text: &[u8], settings: &Settings) -> Result<Vec<Certificate>, Damage> {
+    let limit = Limit { bytes: settings.bundle_bytes_max, ..Limit::BUNDLE };
+    pem::certificates(text, limit).map_err(|error| {
         let advice = match &error {
             PemError::TooLong { .. } | PemError::TooMany { .. } => "keep the CAs of this server alone",
             PemError::Empty => return without_blocks(text, &error),

@@ -32,7 +32,9 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "I64",
         "spec.vault.caBundle",
         "The CA certificates of a Vault issuer hold at least one that can be read",
-        |case, findings| trust::holds_a_certificate(vault(case).and_then(ca_bundle), findings),
+        |case, findings| {
+            trust::holds_a_certificate(vault(case).and_then(ca_bundle), case.context.settings, findings);
+        },
     ),
     spec(
         "I65",

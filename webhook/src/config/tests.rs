@@ -207,7 +207,7 @@ fn every_key_of_the_file_counts() {
     assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("kube.yaml")));
     assert_eq!(config.kubernetes.api_server_host.as_deref(), Some("https://kube.example.org"));
     assert!(!config.rules.other_names && config.rules.name_constraints);
-    assert_eq!(config.rules.request_bytes_max, 1000);
+    assert_eq!((config.rules.request_bytes_max, config.rules.bundle_bytes_max), (1000, 4000));
     assert_eq!((config.logging.verbosity, config.logging.vmodule.len()), (Some(4), 1));
     assert_eq!(config.logging.logging_format, Some(runtime::args::LogFormat::Json));
     assert_eq!(
