@@ -85,7 +85,8 @@ impl Keeping<'_> {
         let listener =
             listen::bind(address).with_context(|| format!("cannot listen on {address} for metrics"))?;
         tracing::info!(name = "metrics", address = %listener.local_addr()?, "listening");
-        let serving = runtime::server::serve(listener, Some(tls), router, end.clone(), crate::END_TIME_MAX);
+        let serving =
+            runtime::server::serve(listener, Some(tls.into()), router, end.clone(), crate::END_TIME_MAX);
         tasks.spawn("metrics", serving);
         Ok(())
     }
