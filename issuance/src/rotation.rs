@@ -174,11 +174,6 @@ impl Policy {
         now.saturating_add(self.leaf_lifetime).unwrap_or(Timestamp::MAX)
     }
 
-    /// How long the certificates live that a CA signs.
-    pub fn leaf_lifetime(&self) -> SignedDuration {
-        self.leaf_lifetime
-    }
-
     /// When `current` is to be replaced: a share of its own life after its beginning, less the jitter.
     fn rotate_at(&self, current: &Certificate, jitter: Jitter) -> Timestamp {
         let lifetime = current.not_after().duration_since(current.not_before());

@@ -153,7 +153,7 @@ impl World {
         match (self.replicas.iter().any(is_waiting), published) {
             (true, false) => secs(20),
             (true, true) => secs(120),
-            (false, _) => HOUR * 2,
+            (false, _) => HOUR * 3,
         }
     }
 
