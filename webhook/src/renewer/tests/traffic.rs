@@ -175,7 +175,7 @@ impl Serving {
         let tls = runtime::tls::server_config(Arc::clone(&replica.renewer.certificate), &[]);
         let router = axum::Router::new().route("/", get(async || "ok"));
         let end = Shutdown::default();
-        tokio::spawn(runtime::server::serve(listener, Some(tls), router, end, Duration::ZERO));
+        tokio::spawn(runtime::server::serve(listener, Some(tls.into()), router, end, Duration::ZERO));
         let (validating, mutating) = (injector(api, &replica), injector(api, &replica));
         Self { replica, validating, mutating, address, held: None }
     }
