@@ -247,12 +247,7 @@ impl Cluster {
     /// # Errors
     /// When the file cannot be read or is incomplete.
     pub async fn client_of(&self, kubeconfig: &Path) -> anyhow::Result<Client> {
-        let config = Kubeconfig::read_from(kubeconfig)
-            .with_context(|| format!("failed to read {}", kubeconfig.display()))?;
-        let config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default())
-            .await
-            .with_context(|| format!("{} is incomplete", kubeconfig.display()))?;
-        self.client_with(&config)
+        self.client_with(&configuration(kubeconfig).await?)
     }
 
     /// A client with the rights of whom `token` was given to, such as a service account.
@@ -260,13 +255,20 @@ impl Cluster {
     /// # Errors
     /// When the cluster's kubeconfig cannot be read.
     pub async fn client_with_token(&self, token: &str) -> anyhow::Result<Client> {
-        let path = self.kubeconfig();
-        let admin =
-            Kubeconfig::read_from(&path).with_context(|| format!("failed to read {}", path.display()))?;
-        let mut config = kube::Config::from_custom_kubeconfig(admin, &KubeConfigOptions::default())
-            .await
-            .with_context(|| format!("{} is incomplete", path.display()))?;
+        let mut config = self.admin().await?;
         config.auth_info = AuthInfo { token: Some(token.to_owned().into()), ..AuthInfo::default() };
+        self.client_with(&config)
+    }
+
+    /// A client of a user whom nobody has heard of before, and who therefore may do what was granted to that name and to
+    /// everybody; the administrator vouches for it.
+    ///
+    /// # Errors
+    /// When the cluster's kubeconfig cannot be read.
+    pub async fn client_as(&self, user: &str) -> anyhow::Result<Client> {
+        let mut config = self.admin().await?;
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(vec!["system:authenticated".to_owned()]);
         self.client_with(&config)
     }
 
@@ -285,6 +287,7 @@ impl Cluster {
         let service = ServiceBuilder::new()
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer().context("failed to set up authentication to the API server")?)
+            .layer(config.extra_headers_layer().context("failed to set up impersonation")?)
             .map_err(tower::BoxError::from)
             .service(http);
         Ok(Client::new(service, config.default_namespace.clone()))
@@ -354,6 +357,23 @@ impl Cluster {
         run(self.client_command(Tool::Helm).args(args), "helm", args)
     }
 
+    /// A `cmctl` command as administrator, in the cluster's network.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn cmctl_command(&self) -> anyhow::Result<Command> {
+        let program = Toolchain::ensure(&[Tool::Cmctl])?.path(Tool::Cmctl);
+        Ok(self.as_administrator(&program))
+    }
+
+    /// Ends a component without warning and starts it again.
+    ///
+    /// # Errors
+    /// When it cannot be stopped or started, or the API server is not ready in time afterwards.
+    pub async fn restart(&self, component: Component) -> anyhow::Result<()> {
+        start::restart(self, component).await
+    }
+
     /// Makes an image archive known to every node.
     ///
     /// # Errors
@@ -405,8 +425,16 @@ impl Cluster {
         command
     }
 
+    async fn admin(&self) -> anyhow::Result<kube::Config> {
+        configuration(&self.kubeconfig()).await
+    }
+
     fn client_command(&self, tool: Tool) -> Command {
-        let mut command = self.network.command(&self.tools.path(tool));
+        self.as_administrator(&self.tools.path(tool))
+    }
+
+    fn as_administrator(&self, program: &Path) -> Command {
+        let mut command = self.network.command(program);
         let cache = self.layout.dir().join("client-cache");
         command.env("KUBECONFIG", self.kubeconfig());
         // Clients remember a server's API by its address, which all clusters share.
@@ -444,6 +472,14 @@ impl Drop for Scoped {
             eprintln!("failed to take cluster {} down: {error:#}", self.0.name());
         }
     }
+}
+
+async fn configuration(kubeconfig: &Path) -> anyhow::Result<kube::Config> {
+    let file = Kubeconfig::read_from(kubeconfig)
+        .with_context(|| format!("failed to read {}", kubeconfig.display()))?;
+    kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("{} is incomplete", kubeconfig.display()))
 }
 
 fn layout(name: &Name, placement: Placement) -> anyhow::Result<Layout> {

@@ -1,4 +1,5 @@
-//! Builds the programs that a cluster consists of, from the Go module in `e2e/tools`, and keeps them between runs.
+//! Builds the programs that a cluster and its tests consist of, from the Go modules in `e2e/tools`, and keeps them
+//! between runs.
 //!
 //! The cache folder's name is a digest of everything that decides the result, so a changed version is built anew and an
 //! unchanged one never again. Each program appears under its name only when it is complete.
@@ -7,7 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use crate::{paths, progress};
@@ -46,11 +47,13 @@ pub enum Tool {
     PebbleChalltestsrv,
     /// The chart installer.
     Helm,
+    /// cert-manager's own client.
+    Cmctl,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
@@ -62,6 +65,7 @@ impl Tool {
         Self::Pebble,
         Self::PebbleChalltestsrv,
         Self::Helm,
+        Self::Cmctl,
     ];
 
     /// What a control plane on loopback needs.
@@ -95,6 +99,7 @@ impl Tool {
             Self::Pebble => "pebble",
             Self::PebbleChalltestsrv => "pebble-challtestsrv",
             Self::Helm => "helm",
+            Self::Cmctl => "cmctl",
         }
     }
 
@@ -112,6 +117,16 @@ impl Tool {
                 format!("github.com/letsencrypt/pebble/v2/cmd/{}", self.name())
             }
             Self::Helm => "helm.sh/helm/v3/cmd/helm".to_owned(),
+            Self::Cmctl => "github.com/cert-manager/cmctl/v2".to_owned(),
+        }
+    }
+
+    /// The folder of the Go module that pins it. What has dependencies of its own has a module of its own, so that it
+    /// cannot change what Kubernetes is built from.
+    fn module(self) -> &'static str {
+        match self {
+            Self::Cmctl => "e2e/tools/cmctl",
+            _ => "e2e/tools",
         }
     }
 }
@@ -123,12 +138,15 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Builds those of `tools` that are not there yet. A second process waits for the first instead of building again.
+    /// Builds those of `tools` that are not there yet; they are of one module. A second process waits for the first
+    /// instead of building again.
     ///
     /// # Errors
     /// When Go is missing or a build fails; the message holds the last lines of the build.
     pub fn ensure(tools: &[Tool]) -> anyhow::Result<Self> {
-        let module = paths::workspace().join("e2e/tools");
+        let folder = tools.first().context("no tool was asked for")?.module();
+        ensure!(tools.iter().all(|tool| tool.module() == folder), "{tools:?} are not of one module");
+        let module = paths::workspace().join(folder);
         let read = |name: &str| {
             let path = module.join(name);
             fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
@@ -234,11 +252,18 @@ mod tests {
 
     #[test]
     fn the_module_pins_every_tool_and_the_version_of_kubernetes() {
-        let module = fs::read_to_string(paths::workspace().join("e2e/tools/go.mod")).unwrap();
-        assert!(module.contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
+        let module = |tool: Tool| {
+            let path = paths::workspace().join(tool.module()).join("go.mod");
+            fs::read_to_string(path).unwrap()
+        };
+        assert!(module(Tool::Kubectl).contains(&format!("k8s.io/kubernetes {KUBERNETES_VERSION}")));
         for tool in Tool::ALL {
-            let line = format!("\t{}\n", tool.package());
-            assert!(module.contains(&line), "no tool directive for {}", tool.package());
+            let lines = [format!("\t{}\n", tool.package()), format!("\ntool {}\n", tool.package())];
+            assert!(
+                lines.iter().any(|line| module(tool).contains(line)),
+                "no tool directive for {}",
+                tool.package()
+            );
         }
     }
 }

@@ -16,7 +16,7 @@ use kube::{Api, Client};
 use super::{Cluster, Config, Facts, Placement, is_ready, layout, stop, tools};
 use crate::layout::{Component, Layout, NODES_MAX, Node, api_server};
 use crate::pki::Identity;
-use crate::process::{Process, Program, last_lines, write_atomically};
+use crate::process::{Process, Program, kill_all, last_lines, write_atomically};
 use crate::toolchain::Toolchain;
 use crate::{cgroup, image, mountns, netns, nsfs, packages, pki, progress, render, wait};
 
@@ -61,6 +61,18 @@ fn require(placement: Placement) -> anyhow::Result<()> {
         "a cluster with nodes needs root, for its network and mount namespaces. Run this as root, or start a control plane alone: `cargo xtask cluster up --loopback`"
     );
     packages::ensure(&packages::CLUSTER)
+}
+
+/// Ends a component without warning and starts it again.
+pub(super) async fn restart(cluster: &Cluster, component: Component) -> anyhow::Result<()> {
+    let (layout, placement) = (&cluster.layout, cluster.facts.placement);
+    let running = cluster.process(component).with_context(|| format!("{component} does not run"))?;
+    kill_all(|| Vec::from_iter(running.is_alive().then(|| running.pid())))?;
+    let starter = Starter { layout, toolchain: &cluster.tools, placement, address: cluster.facts.address };
+    starter.start(component)?;
+    let client = cluster.client().await?;
+    let needed = [Component::Etcd, Component::ApiServer];
+    starter.wait("the API server to be ready again", &needed, || api_ready(&client)).await
 }
 
 async fn bring_up(

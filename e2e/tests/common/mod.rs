@@ -1,8 +1,11 @@
 //! What several test files need; each of them uses a part of it.
 #![allow(dead_code, reason = "each test file is a program of its own and uses a part of this")]
 
+pub(crate) mod ca;
 pub(crate) mod driver;
+pub(crate) mod load;
 pub(crate) mod pods;
+pub(crate) mod replicas;
 pub(crate) mod reviewer;
 
 use k8s_openapi::api::core::v1::Pod;

@@ -20,6 +20,9 @@ const PORT: u16 = 10_250;
 /// The name under which the API server calls it.
 const NAME: &str = "cert-manager-webhook.cert-manager.svc";
 
+/// The Secret with its CA.
+pub(crate) const SECRET: &str = "cert-manager-webhook-ca";
+
 /// How long one answer may take on a busy machine.
 const IO_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -27,6 +30,7 @@ const IO_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Reviewer {
     cluster: Cluster,
     tls: Arc<ClientConfig>,
+    name: String,
 }
 
 /// An HTTP answer.
@@ -38,15 +42,51 @@ pub(crate) struct Answer {
 
 impl Reviewer {
     pub(crate) async fn new(cluster: &Cluster) -> anyhow::Result<Self> {
-        let secrets = Api::<Secret>::namespaced(cluster.client().await?, install::RELEASE);
-        let secret = secrets.get("cert-manager-webhook-ca").await?;
+        Self::of(cluster, install::RELEASE, SECRET, NAME).await
+    }
+
+    /// Of another installation: the namespace and name of its CA's Secret, and the name under which it serves.
+    pub(crate) async fn of(
+        cluster: &Cluster,
+        namespace: &str,
+        secret: &str,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        let secrets = Api::<Secret>::namespaced(cluster.client().await?, namespace);
+        let secret = secrets.get(secret).await?;
         let ca = secret.data.and_then(|mut data| data.remove("ca.crt")).context("the webhook has no CA")?;
         let mut roots = RootCertStore::empty();
         for root in CertificateDer::pem_slice_iter(&ca.0) {
             roots.add(root.context("the webhook's CA is not PEM")?)?;
         }
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { cluster: cluster.clone(), tls: Arc::new(tls) })
+        Ok(Self { cluster: cluster.clone(), tls: Arc::new(tls), name: name.to_owned() })
+    }
+
+    /// Shakes hands with one replica: it serves under the CA, or this fails.
+    pub(crate) fn open(
+        &self,
+        replica: &Pod,
+    ) -> anyhow::Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
+        let socket = self.cluster.network().connect(address(replica)?)?;
+        socket.set_read_timeout(Some(IO_TIMEOUT))?;
+        socket.set_write_timeout(Some(IO_TIMEOUT))?;
+        let connection = ClientConnection::new(Arc::clone(&self.tls), self.name.clone().try_into()?)?;
+        let mut stream = StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).context("the handshake failed")?;
+        }
+        Ok(stream)
+    }
+
+    /// The same on the runtime.
+    pub(crate) async fn open_async(
+        &self,
+        replica: &Pod,
+    ) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
+        let socket = self.cluster.network().connect_async(address(replica)?).await?;
+        let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls));
+        connector.connect(self.name.clone().try_into()?, socket).await.context("the handshake failed")
     }
 
     /// Sends one request to one replica on a connection of its own.
@@ -58,15 +98,10 @@ impl Reviewer {
         content_type: &str,
         body: &[u8],
     ) -> anyhow::Result<Answer> {
-        let address = replica.status.as_ref().and_then(|status| status.pod_ip.as_deref());
-        let address: IpAddr = address.context("a replica has no address")?.parse()?;
-        let socket = self.cluster.network().connect(SocketAddr::new(address, PORT))?;
-        socket.set_read_timeout(Some(IO_TIMEOUT))?;
-        socket.set_write_timeout(Some(IO_TIMEOUT))?;
-        let connection = ClientConnection::new(Arc::clone(&self.tls), NAME.try_into()?)?;
-        let mut stream = StreamOwned::new(connection, socket);
+        let mut stream = self.open(replica)?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {NAME}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.name,
             body.len()
         );
         stream.write_all(head.as_bytes()).context("failed to send the head")?;
@@ -76,6 +111,13 @@ impl Reviewer {
         stream.read_to_string(&mut answer).context("failed to read the answer")?;
         parse(&answer).with_context(|| format!("the answer is {answer:?}"))
     }
+}
+
+/// Where a replica takes reviews, in the cluster's network.
+pub(crate) fn address(replica: &Pod) -> anyhow::Result<SocketAddr> {
+    let address = replica.status.as_ref().and_then(|status| status.pod_ip.as_deref());
+    let address: IpAddr = address.context("a replica has no address")?.parse()?;
+    Ok(SocketAddr::new(address, PORT))
 }
 
 fn parse(answer: &str) -> anyhow::Result<Answer> {

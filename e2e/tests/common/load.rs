@@ -1,0 +1,173 @@
+//! Calls without a pause, each of which must end as it should.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use e2e::namespace::Scope;
+use e2e::resources;
+use kube::api::PostParams;
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+
+const API_VERSION: &str = "cert-manager.io/v1";
+
+/// Creates a right Certificate, a wrong one, and a CertificateRequest in turn (nothing is stored), from several clients,
+/// until it is told to finish.
+pub(crate) struct Load {
+    finish: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<anyhow::Result<Report>>>,
+}
+
+/// What became of the calls.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// How many there were.
+    pub(crate) sent: usize,
+    /// Those that ended otherwise than they should have. That a wrong object was accepted, or that a request was not
+    /// stamped, is no such failure: it ends the load.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// A call that failed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) sent: Instant,
+    pub(crate) failed: Instant,
+    pub(crate) error: String,
+}
+
+impl Load {
+    /// Starts with so many clients, each with connections of its own.
+    pub(crate) async fn start(scope: &Scope, clients: usize) -> anyhow::Result<Self> {
+        let finish = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(Calls::new()?);
+        let mut tasks = Vec::new();
+        for _ in 0..clients {
+            let client = scope.cluster.client().await?;
+            let (finish, calls, namespace) =
+                (Arc::clone(&finish), Arc::clone(&calls), scope.namespace.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut report = Report::default();
+                while !finish.load(Ordering::Relaxed) {
+                    calls.send(&client, &namespace, &mut report).await?;
+                }
+                Ok(report)
+            }));
+        }
+        Ok(Self { finish, tasks })
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// When the load ended by itself, or something slipped through.
+    pub(crate) async fn finish(self) -> anyhow::Result<Report> {
+        self.finish.store(true, Ordering::Relaxed);
+        let mut whole = Report::default();
+        for task in self.tasks {
+            let part = task.await??;
+            whole.sent += part.sent;
+            whole.failures.extend(part.failures);
+        }
+        ensure!(whole.sent > 0, "nothing was sent");
+        Ok(whole)
+    }
+
+    /// Ends it, and requires that no call has failed; how many there were.
+    ///
+    /// # Errors
+    /// As [`Load::finish`], or when a call failed.
+    pub(crate) async fn finish_without_failure(self) -> anyhow::Result<usize> {
+        let Report { sent, failures } = self.finish().await?;
+        let first = failures.first().map(|failure| &failure.error);
+        ensure!(failures.is_empty(), "of {sent} calls {} failed, the first with {first:?}", failures.len());
+        Ok(sent)
+    }
+}
+
+/// The objects that are sent.
+struct Calls {
+    right: Value,
+    wrong: Value,
+    request: Value,
+}
+
+impl Calls {
+    fn new() -> anyhow::Result<Self> {
+        let names = vec!["web.example.com".to_owned()];
+        let request =
+            rcgen::CertificateParams::new(names)?.serialize_request(&rcgen::KeyPair::generate()?)?.pem()?;
+        let object = |kind: &str, spec: Value| {
+            json!({
+                "apiVersion": API_VERSION,
+                "kind": kind,
+                "metadata": {"generateName": "load-"},
+                "spec": spec,
+            })
+        };
+        Ok(Self {
+            right: object(
+                "Certificate",
+                json!({"secretName": "web-tls", "issuerRef": {"name": "ca"}, "dnsNames": ["web.example.com"]}),
+            ),
+            wrong: object("Certificate", json!({"secretName": "", "issuerRef": {"name": "ca"}})),
+            request: object(
+                "CertificateRequest",
+                json!({"request": STANDARD.encode(request), "issuerRef": {"name": "ca"}, "username": "forged"}),
+            ),
+        })
+    }
+
+    async fn send(&self, client: &kube::Client, namespace: &str, report: &mut Report) -> anyhow::Result<()> {
+        report.sent += 3;
+        let sent = Instant::now();
+        if let Err(error) = create(client, namespace, &self.right).await {
+            report.fail(sent, &error);
+        }
+        let sent = Instant::now();
+        match create(client, namespace, &self.wrong).await {
+            Ok(_) => bail!("a wrong Certificate was accepted after {} calls", report.sent),
+            Err(kube::Error::Api(status)) if status.code == 422 => {}
+            Err(error) => report.fail(sent, &error),
+        }
+        let sent = Instant::now();
+        match create(client, namespace, &self.request).await {
+            Ok(stamped) => {
+                let user = &stamped.data["spec"]["username"];
+                ensure!(user == "admin", "a request was stamped with {user} after {} calls", report.sent);
+            }
+            Err(error) => report.fail(sent, &error),
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn fail(&mut self, sent: Instant, error: &kube::Error) {
+        self.failures.push(Failure { sent, failed: Instant::now(), error: error.to_string() });
+    }
+}
+
+async fn create(client: &kube::Client, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let object = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+    resources::api(client, namespace, API_VERSION, kind).create(&params, &object).await
+}
+
+/// One call of each kind, once.
+///
+/// # Errors
+/// When one does not end as it should.
+pub(crate) async fn once(scope: &Scope) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    Calls::new()?.send(&scope.client, &scope.namespace, &mut report).await?;
+    match report.failures.pop() {
+        None => Ok(()),
+        Some(failure) => bail!(failure.error),
+    }
+}

@@ -1,0 +1,238 @@
+//! Strangers who can reach the webhook's port and mean it no good: ordinary calls are answered all the while, and
+//! memory stays bounded.
+
+mod common;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use common::load::Load;
+use common::replicas;
+use common::reviewer::{self, Reviewer};
+use e2e::authority::issuer;
+use e2e::cluster::Cluster;
+use e2e::namespace::{self, Scope};
+use k8s_openapi::api::core::v1::Pod;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+
+/// Connections of a flood, to all replicas together.
+const CONNECTIONS: usize = 10_000;
+
+/// Files that the test itself needs beside them.
+const OTHER_FILES: u64 = 500;
+
+/// How long a flood lasts.
+const FLOOD: Duration = Duration::from_secs(8);
+
+/// Bodies that come by a byte a second, for each replica.
+const SLOW_BODIES: usize = 200;
+
+/// Bodies above the limit that come at the same time, for each replica, and their size.
+const LARGE_BODIES: usize = 24;
+const LARGE_BYTES: usize = 8 << 20;
+
+/// How many clients call meanwhile.
+const CLIENTS: usize = 4;
+
+/// What a replica may take at its worst: three quarters of what the chart gives it.
+const PEAK_KIB_MAX: u64 = 96 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_connections_keep_no_call_waiting() -> anyhow::Result<()> {
+    allow_files(CONNECTIONS as u64 + OTHER_FILES)?;
+    under_load("flood", |scope, replicas| async move {
+        let addresses = replicas.iter().map(reviewer::address).collect::<Result<Vec<_>, _>>()?;
+        let (over, end) = watch::channel(());
+        let open = Arc::new(AtomicUsize::new(0));
+        let strangers: Vec<_> = (0..CONNECTIONS)
+            .map(|number| {
+                let (scope, end, open) = (scope.clone(), end.clone(), Arc::clone(&open));
+                let address = addresses[number % addresses.len()];
+                tokio::spawn(async move { stranger(&scope, address, number, end, &open).await })
+            })
+            .collect();
+        tokio::time::sleep(FLOOD).await;
+        println!("{} of {CONNECTIONS} connections came about", open.load(Ordering::Relaxed));
+        ensure!(open.load(Ordering::Relaxed) > CONNECTIONS / 10, "this was no flood");
+        drop(over);
+        for stranger in strangers {
+            stranger.await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_come_a_byte_a_second_keep_no_call_waiting() -> anyhow::Result<()> {
+    under_load("slow", |scope, replicas| async move {
+        let reviewer = Arc::new(Reviewer::new(&scope.cluster).await?);
+        let senders = replicas.iter().flat_map(|replica| {
+            let reviewer = Arc::clone(&reviewer);
+            (0..SLOW_BODIES).map(move |_| {
+                let (reviewer, replica) = (Arc::clone(&reviewer), replica.clone());
+                tokio::spawn(async move { slow_body(&reviewer, &replica).await })
+            })
+        });
+        let senders: Vec<_> = senders.collect();
+        let mut answered = 0;
+        for sender in senders {
+            let answer = sender.await??;
+            // Some are cut off, because there is no room for so many; the others are told that it took too long.
+            if !answer.is_empty() {
+                ensure!(answer.starts_with("HTTP/1.1 504 "), "the answer is {answer:?}");
+                answered += 1;
+            }
+        }
+        println!("{answered} of {} slow bodies were answered", SLOW_BODIES * replicas.len());
+        ensure!(answered > 0, "nobody was told what was wrong");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_above_the_limit_keep_no_call_waiting() -> anyhow::Result<()> {
+    under_load("large", |scope, replicas| async move {
+        let reviewer = Arc::new(Reviewer::new(&scope.cluster).await?);
+        let mut senders = Vec::new();
+        for replica in &replicas {
+            for _ in 0..LARGE_BODIES {
+                let (reviewer, replica) = (Arc::clone(&reviewer), replica.clone());
+                senders.push(tokio::task::spawn_blocking(move || {
+                    let body = vec![b' '; LARGE_BYTES];
+                    reviewer.send(&replica, "POST", "/validate", "application/json", &body)
+                }));
+            }
+        }
+        for sender in senders {
+            let answer = sender.await??;
+            let review: Value = serde_json::from_str(&answer.body)?;
+            let code = &review["response"]["status"]["code"];
+            // No memory for one more is told as such, since it passes.
+            ensure!(*code == 413 || *code == 503, "the answer is {review}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_of_more_than_a_mebibyte_is_judged() -> anyhow::Result<()> {
+    under_load("big", |scope, _| async move {
+        let zones: Vec<String> = (0..20_000).map(|number| format!("zone-{number}.{}.example.com", "x".repeat(40))).collect();
+        let spec = json!({"acme": {
+            "server": "https://acme.example.com/directory",
+            "privateKeySecretRef": {"name": "account"},
+            "solvers": [{"selector": {"dnsZones": zones}, "http01": {"ingress": {"ingressClassName": "web"}}}],
+        }});
+        let right = issuer("Issuer", "big", &spec);
+        ensure!(right.to_string().len() > 1_200_000, "it has {} bytes", right.to_string().len());
+        scope.create(&right).await.context("a right one was refused")?;
+        let mut wrong = issuer("Issuer", "wrong", &spec);
+        wrong["spec"]["selfSigned"] = json!({});
+        match scope.create(&wrong).await {
+            Ok(_) => bail!("a wrong one was accepted"),
+            Err(kube::Error::Api(status)) => {
+                ensure!(status.code == 422 && status.message.contains("spec.selfSigned"), "{status:?}");
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+    .await
+}
+
+/// Runs `abuse` while ordinary calls are made, none of which may fail, and looks at what the replicas took at most.
+async fn under_load<F, Fut>(prefix: &str, abuse: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Scope, Vec<Pod>) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let _alone = replicas::HARM.write().await;
+    namespace::with(&Cluster::shared()?, prefix, |scope| async move {
+        let before = replicas::ready(&scope.client).await?;
+        let processes = scope.cluster.processes(replicas::PROGRAM);
+        processes.iter().try_for_each(|pid| replicas::forget_peak(*pid))?;
+        let load = Load::start(&scope, CLIENTS).await?;
+        let abused = abuse(scope.clone(), before.clone()).await;
+        let sent = load.finish_without_failure().await;
+        abused?;
+        println!("{} calls meanwhile", sent?);
+        for pid in processes {
+            let peak = replicas::peak_kib(pid)?;
+            println!("a replica took {} MiB at most", peak / 1024);
+            ensure!(peak < PEAK_KIB_MAX, "a replica took {peak} KiB");
+        }
+        let after = replicas::ready(&scope.client).await?;
+        ensure!(replicas::lives(&before) == replicas::lives(&after), "a replica was restarted");
+        Ok(())
+    })
+    .await
+}
+
+/// Holds a connection for as long as it can: some say nothing, some begin a handshake and leave it at that.
+async fn stranger(
+    scope: &Scope,
+    address: SocketAddr,
+    number: usize,
+    mut end: watch::Receiver<()>,
+    open: &AtomicUsize,
+) {
+    /// The head of a TLS record that announces 512 bytes, none of which come.
+    const HELLO: [u8; 5] = [0x16, 0x03, 0x01, 0x02, 0x00];
+    let hold = async {
+        let mut stream = scope.cluster.network().connect_async(address).await?;
+        open.fetch_add(1, Ordering::Relaxed);
+        if number % 2 == 1 {
+            stream.write_all(&HELLO).await?;
+        }
+        // Until the webhook has enough of it.
+        stream.read(&mut [0; 1]).await
+    };
+    tokio::select! {
+        // To be refused or cut off is a stranger's lot.
+        _ = hold => {}
+        _ = end.changed() => {}
+    }
+}
+
+/// Sends a body by a byte a second until it is answered or cut off; what was answered.
+async fn slow_body(reviewer: &Reviewer, replica: &Pod) -> anyhow::Result<String> {
+    // A failed handshake: there is no room for one more.
+    let Ok(mut stream) = reviewer.open_async(replica).await else { return Ok(String::new()) };
+    let head = "POST /validate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+    let mut answer = Vec::new();
+    let talk = async {
+        stream.write_all(head.as_bytes()).await?;
+        loop {
+            stream.write_all(b" ").await?;
+            stream.flush().await?;
+            if let Ok(read) = tokio::time::timeout(Duration::from_secs(1), stream.read_buf(&mut answer)).await
+            {
+                read?;
+                return std::io::Result::Ok(());
+            }
+        }
+    };
+    // The connection may be gone at any time.
+    let _ =
+        tokio::time::timeout(Duration::from_secs(20), talk).await.context("it is listened to for ever")?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Raises the number of files that this process may have open.
+fn allow_files(wanted: u64) -> anyhow::Result<()> {
+    let (now, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if now < wanted {
+        ensure!(most >= wanted, "this test needs {wanted} open files; `ulimit -Hn` says {most}");
+        setrlimit(Resource::RLIMIT_NOFILE, wanted, most)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What happens to calls when something that the webhook stands on is killed, restarted, lost or damaged.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use common::ca;
+use common::load::{self, Load, Report};
+use common::replicas;
+use common::reviewer::{self, Reviewer};
+use e2e::cluster::{Cluster, Component};
+use e2e::namespace::{self, Scope};
+use e2e::{install, paths, wait};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+
+/// How many clients call at the same time.
+const CLIENTS: usize = 4;
+
+/// How long after a replica's sudden death calls may still be sent to it: until its node's kubelet and the endpoint
+/// controller have noticed.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the webhook may take to put right what was damaged; a second is usual.
+const REPAIRED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Replicas that race at their installation, and how long they are called afterwards.
+const RACERS: usize = 5;
+const CALLED_FOR: Duration = Duration::from_secs(2);
+
+#[tokio::test]
+async fn a_replica_that_is_drained_costs_no_call() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("drain", |scope| async move {
+        let doomed = replicas::ready(&scope.client).await?.swap_remove(0);
+        let name = doomed.metadata.name.context("a replica has no name")?;
+        let load = Load::start(&scope, CLIENTS).await?;
+        let api = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
+        api.delete(&name, &DeleteParams::default()).await?;
+        wait::until("the drained replica to be replaced", replicas::BACK_WITHIN, || async {
+            ensure!(api.get_opt(&name).await?.is_none(), "it is still there");
+            replicas::ready(&scope.client).await
+        })
+        .await?;
+        let sent = load.finish_without_failure().await?;
+        println!("{sent} calls while a replica was drained");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_replica_that_is_killed_fails_closed_and_briefly() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("kill", |scope| async move {
+        replicas::ready(&scope.client).await?;
+        let doomed = *scope.cluster.processes(replicas::PROGRAM).first().context("no webhook runs")?;
+        let load = Load::start(&scope, CLIENTS).await?;
+        kill(Pid::from_raw(doomed), Signal::SIGKILL)?;
+        let killed = Instant::now();
+        // Until kubelet notices, the dead replica still counts as Ready.
+        wait::until("the killed replica to come back", replicas::BACK_WITHIN, || async {
+            let restarts: i32 = replicas::ready(&scope.client).await?.iter().map(common::restarts).sum();
+            ensure!(restarts > 0, "nobody has noticed its death yet");
+            Ok(())
+        })
+        .await?;
+        // Nobody can answer for a process that is gone, so the calls that it was answering fail, and those that are
+        // still sent to it are refused by its node; none may slip through.
+        let Report { sent, failures } = load.finish().await?;
+        let in_flight = failures.iter().filter(|failure| failure.sent <= killed).count();
+        println!(
+            "{sent} calls: {in_flight} were in flight at the kill, {} came later",
+            failures.len() - in_flight
+        );
+        for failure in &failures {
+            let after = failure.failed.saturating_duration_since(killed);
+            ensure!(
+                after < NOTICED_WITHIN,
+                "a call still failed {after:?} after the kill: {}",
+                failure.error
+            );
+            ensure!(
+                failure.sent <= killed || failure.error.contains("connection refused"),
+                "a call that began {:?} after the kill failed with {}",
+                failure.sent - killed,
+                failure.error
+            );
+        }
+        replicas::replace_restarted(&scope).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_api_server_that_restarts_finds_the_webhook_as_it_was() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("restart", |scope| async move {
+        let before = replicas::ready(&scope.client).await?;
+        scope.cluster.restart(Component::ApiServer).await?;
+        let began = Instant::now();
+        wait::until("calls to succeed again", REPAIRED_WITHIN, || load::once(&scope)).await?;
+        println!("calls succeed {:?} after the API server is ready", began.elapsed());
+        // What has watches notices that they broke; who has lost them for good would not see this.
+        for kind in ca::KINDS {
+            ca::empty_bundles(&scope, kind).await?;
+        }
+        repaired(&scope).await?;
+        let after =
+            wait::until("all replicas", replicas::BACK_WITHIN, || replicas::ready(&scope.client)).await?;
+        ensure!(replicas::lives(&before) == replicas::lives(&after), "a replica was restarted");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_bundle_that_somebody_empties_is_filled_again() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("bundle", |scope| async move {
+        for kind in ca::KINDS {
+            ca::empty_bundles(&scope, kind).await?;
+        }
+        let began = Instant::now();
+        repaired(&scope).await?;
+        println!("the bundles are back after {:?}", began.elapsed());
+        wait::until("calls to succeed again", REPAIRED_WITHIN, || load::once(&scope)).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_ca_that_is_lost_or_damaged_is_replaced_without_a_failed_call() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("secret", |scope| async move {
+        let load = Load::start(&scope, CLIENTS).await?;
+        let secrets = Api::<Secret>::namespaced(scope.client.clone(), install::RELEASE);
+        let damages: [(&str, Value); 4] = [
+            ("no key", json!({"data": {"tls.key": null}})),
+            (
+                "a key of another certificate",
+                json!({"stringData": {"tls.key": KeyPair::generate()?.serialize_pem()}}),
+            ),
+            ("what is no certificate", json!({"stringData": {"tls.crt": "no PEM", "ca.crt": "no PEM"}})),
+            ("nothing at all", json!({"data": null})),
+        ];
+        for (what, damage) in damages {
+            let former = ca::current(&scope).await?;
+            secrets.patch(reviewer::SECRET, &PatchParams::default(), &Patch::Merge(damage)).await?;
+            replaced(&scope, &former).await.with_context(|| format!("a Secret with {what}"))?;
+        }
+        let former = ca::current(&scope).await?;
+        secrets.delete(reviewer::SECRET, &DeleteParams::default()).await?;
+        replaced(&scope, &former).await.context("a Secret that is gone")?;
+        let sent = load.finish_without_failure().await?;
+        println!("{sent} calls while the CA was lost and damaged five times");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_ca_of_cert_manager_is_taken_over_without_a_failed_call() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("peer", |scope| async move {
+        let load = Load::start(&scope, CLIENTS).await?;
+        let (certificate, key) = ca::like_cert_managers(Duration::ZERO)?;
+        let secret = json!({"stringData": {"tls.crt": certificate, "ca.crt": certificate, "tls.key": key}});
+        let secrets = Api::<Secret>::namespaced(scope.client.clone(), install::RELEASE);
+        secrets.patch(reviewer::SECRET, &PatchParams::default(), &Patch::Merge(secret)).await?;
+        ca::served(&scope).await?;
+        ensure!(ca::current(&scope).await? == certificate.as_bytes(), "the Secret was written");
+        let sent = load.finish_without_failure().await?;
+        println!("{sent} calls while the CA was changed by cert-manager");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn replicas_that_race_at_their_installation_agree_on_one_ca() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    with("race", |scope| async move {
+        // Its guard of requests is about every namespace, so nothing else may be going on.
+        let outcome = race(&scope).await;
+        let uninstalled =
+            scope.cluster.helm(&["uninstall", RIVAL, "--namespace", &scope.namespace, "--wait"]);
+        outcome?;
+        uninstalled.map(drop)
+    })
+    .await
+}
+
+/// The release of a second installation.
+const RIVAL: &str = "rival";
+
+/// A second installation, of the webhook alone, for objects of the test's namespace.
+async fn race(scope: &Scope) -> anyhow::Result<()> {
+    let namespace = &scope.namespace;
+    let chart = paths::workspace().join("manifests/chart").display().to_string();
+    let values = [
+        format!("fullnameOverride={namespace}"),
+        format!("webhook.replicas={RACERS}"),
+        format!("webhook.namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={namespace}"),
+        "image.pullPolicy=Never,crds.enabled=false,userRoles=false".to_owned(),
+        "cainjector.enabled=false,csiDriver.enabled=false,controller.enabled=false".to_owned(),
+    ];
+    let mut arguments =
+        vec!["install", RIVAL, &chart, "--namespace", namespace, "--wait", "--timeout", "90s"];
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
+    let began = Instant::now();
+    scope.cluster.helm(&arguments)?;
+    println!("{RACERS} replicas are ready after {:?}", began.elapsed());
+    // Who is Ready can be called, at once.
+    let load = Load::start(scope, CLIENTS).await?;
+    tokio::time::sleep(CALLED_FOR).await;
+    let sent = load.finish_without_failure().await?;
+    println!("{sent} calls right after the installation");
+    let (secret, name) = (format!("{namespace}-webhook-ca"), format!("{namespace}-webhook.{namespace}.svc"));
+    let reviewer = Reviewer::of(&scope.cluster, namespace, &secret, &name).await?;
+    let pods = replicas::all(&scope.client, namespace).await?;
+    ensure!(pods.len() == RACERS, "{} replicas are there", pods.len());
+    for pod in &pods {
+        reviewer.open(pod).context("a replica serves under another CA than the one in the Secret")?;
+        ensure!(common::restarts(pod) == 0, "a replica was restarted");
+    }
+    Ok(())
+}
+
+async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Scope) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    namespace::with(&Cluster::shared()?, prefix, test).await
+}
+
+/// Waits until another CA than the former is in the Secret and every replica serves under it.
+async fn replaced(scope: &Scope, former: &[u8]) -> anyhow::Result<()> {
+    wait::until("another CA", REPAIRED_WITHIN, || async {
+        ensure!(ca::current(scope).await? != former, "it is still the former");
+        Ok(())
+    })
+    .await?;
+    ca::served(scope).await
+}
+
+/// Waits until no entry of the two configurations is without a bundle.
+async fn repaired(scope: &Scope) -> anyhow::Result<()> {
+    wait::until("every bundle to be filled", REPAIRED_WITHIN, || async {
+        for kind in ca::KINDS {
+            let configuration =
+                scope.resource("admissionregistration.k8s.io/v1", kind).get(ca::CONFIGURATION).await?;
+            for entry in configuration.data["webhooks"].as_array().context("no webhooks")? {
+                let bundle = entry["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+                ensure!(!bundle.is_empty(), "{} of the {kind} has none", entry["name"]);
+            }
+        }
+        Ok(())
+    })
+    .await
+}
