@@ -32,6 +32,7 @@ pub mod server;
 pub mod serving;
 mod source;
 pub mod validate;
+mod weight;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;

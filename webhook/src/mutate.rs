@@ -2,10 +2,12 @@
 //! defaulted. Pure.
 
 use rules::Requester;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::review::{Answer, Denial, Operation, Request};
+use crate::weight;
 
 /// The answer to a mutating review.
 ///
@@ -23,13 +25,13 @@ pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
     let Some(object) = request.object else {
         return Err(Denial::malformed("the request has no object"));
     };
-    let object: Stampable = serde_json::from_str(object.get()).map_err(|error| {
-        Denial::malformed(format!("cannot read the object as CertificateRequest: {error}"))
-    })?;
-    rules::check_stampable(object.spec.as_ref())?;
+    let unreadable =
+        |error| Denial::malformed(format!("cannot read the object as CertificateRequest: {error}"));
+    let object: Stampable<'_> = serde_json::from_str(object.get()).map_err(unreadable)?;
+    rules::check_stampable(object.spec.is_none_or(|spec| spec.get().starts_with('{')))?;
     let operations = match object.spec {
-        Some(Value::Object(spec)) => changes(&spec, &request.user_info),
-        _ => vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})],
+        Some(spec) => changes(&serde_json::from_str(spec.get()).map_err(unreadable)?, &request.user_info),
+        None => vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})],
     };
     Ok(if operations.is_empty() {
         Answer::Allowed { warnings: Vec::new() }
@@ -38,9 +40,47 @@ pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
     })
 }
 
+/// Identities that weigh more are not compared but written anew. Those of requesters weigh some KiB.
+const COMPARED_BYTES_MAX: usize = 256 * 1024;
+
 #[derive(Deserialize)]
-struct Stampable {
-    spec: Option<Value>,
+struct Stampable<'a> {
+    #[serde(borrow)]
+    spec: Option<&'a RawValue>,
+}
+
+/// What the spec says of the identity. The rest of it, and it may be large, is never built.
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Identity<'a> {
+    #[serde(deserialize_with = "present")]
+    uid: Option<&'a RawValue>,
+    #[serde(deserialize_with = "present")]
+    username: Option<&'a RawValue>,
+    #[serde(deserialize_with = "present")]
+    groups: Option<&'a RawValue>,
+    #[serde(deserialize_with = "present")]
+    extra: Option<&'a RawValue>,
+}
+
+/// A null that is written is there.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl Identity<'_> {
+    fn is(&self, member: &str, wanted: &Value) -> bool {
+        let written = match member {
+            "uid" => self.uid,
+            "username" => self.username,
+            "groups" => self.groups,
+            _ => self.extra,
+        };
+        written.is_some_and(|written| {
+            weight::parsed_bytes_max(written.get()) <= COMPARED_BYTES_MAX
+                && serde_json::from_str::<Value>(written.get()).is_ok_and(|written| written == *wanted)
+        })
+    }
 }
 
 type Members = serde_json::Map<String, Value>;
@@ -58,14 +98,14 @@ fn stamp(requester: &Requester) -> Members {
 }
 
 /// What is to be written where the spec differs from the stamp.
-fn changes(spec: &Members, requester: &Requester) -> Vec<Value> {
+fn changes(written: &Identity<'_>, requester: &Requester) -> Vec<Value> {
     let wanted = stamp(requester);
     let mut operations: Vec<Value> = wanted
         .iter()
-        .filter(|(member, value)| spec.get(*member) != Some(*value))
+        .filter(|(member, value)| !written.is(member, value))
         .map(|(member, value)| json!({"op": "add", "path": format!("/spec/{member}"), "value": value}))
         .collect();
-    if spec.contains_key("extra") && !wanted.contains_key("extra") {
+    if written.extra.is_some() && !wanted.contains_key("extra") {
         operations.push(json!({"op": "remove", "path": "/spec/extra"}));
     }
     operations
@@ -163,5 +203,14 @@ mod tests {
         check(json!({}), &json!({}), &empty);
         check(json!({"spec": null}), &json!({}), &empty);
         check(json!({"spec": {"extra": {"k": ["v"]}}}), &json!({}), &empty);
+        check(json!({"spec": {"extra": null, "groups": null}}), &json!({}), &empty);
+    }
+
+    #[test]
+    fn an_identity_that_would_take_much_memory_is_not_even_read() {
+        let groups = vec![""; COMPARED_BYTES_MAX / 100];
+        let spec = json!({"uid": "", "username": "", "groups": groups}).to_string();
+        let identity: Identity<'_> = serde_json::from_str(&spec).unwrap();
+        assert!(identity.is("uid", &json!("")) && !identity.is("groups", &json!(groups)));
     }
 }

@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use rules::Requester;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+
+use crate::weight;
 
 mod answer;
 
@@ -36,7 +39,7 @@ pub struct Request<'a> {
     /// What is done to the object.
     pub operation: Operation,
     /// Who asks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "requester")]
     pub user_info: Requester,
     /// The object as it would be stored.
     #[serde(borrow, default)]
@@ -44,6 +47,22 @@ pub struct Request<'a> {
     /// The object as it is stored.
     #[serde(borrow, default)]
     pub old_object: Option<&'a RawValue>,
+}
+
+/// Most memory that the requester's identity may take: two thousand groups. Unlike an object it is held until the
+/// review is answered.
+const REQUESTER_BYTES_MAX: usize = 256 * 1024;
+
+fn requester<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Requester, D::Error> {
+    let json = <&RawValue>::deserialize(deserializer)?.get();
+    let weight = weight::parsed_bytes_max(json);
+    if weight > REQUESTER_BYTES_MAX {
+        return Err(D::Error::custom(format_args!(
+            "the userInfo has too many groups and attributes: reading it could take {weight} bytes, and at most \
+             {REQUESTER_BYTES_MAX} can be spared"
+        )));
+    }
+    serde_json::from_str(json).map_err(D::Error::custom)
 }
 
 impl Request<'_> {
@@ -181,6 +200,19 @@ mod tests {
             &request(r#"{"uid":"u","operation":"PATCH"}"#),
             "cannot read the AdmissionReview: unknown variant `PATCH`, expected one of `CREATE`, `UPDATE`, `DELETE`, `CONNECT` at line 1 column 101",
         );
+    }
+
+    #[test]
+    fn a_requester_of_too_many_groups_is_not_read() {
+        let body = |count: usize| {
+            json!({"apiVersion": API_VERSIONS[0], "kind": KIND, "request": {"uid": "u", "operation": "CREATE",
+                "userInfo": {"groups": vec![""; count]}}})
+            .to_string()
+        };
+        let denial = read(body(100_000).as_bytes()).unwrap_err();
+        assert_eq!(denial.code, 400);
+        assert!(denial.message.contains("the userInfo has too many groups and attributes"), "{denial:?}");
+        assert!(read(body(2_000).as_bytes()).is_ok());
     }
 
     #[test]

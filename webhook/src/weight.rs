@@ -1,0 +1,58 @@
+//! How much memory JSON can take once it is parsed. A few bytes of text can become hundreds: `{}` in a list of solvers
+//! is a whole solver. So what comes from outside is weighed before it is parsed. Pure.
+
+/// Most that one object or list takes, apart from what is in it: a map's first node, of eleven keys and values, or the
+/// largest struct of the API that stands in a list or a box, and what a list that grows has in reserve.
+const OPENED_BYTES: usize = 640;
+/// Most that one further member or item takes, apart from what is in it: three strings or plain values, as a list that
+/// grows has room for as many again while it moves, and the least that is allocated for a text.
+const FURTHER_BYTES: usize = 128;
+
+/// An upper bound of the memory that `json` takes once it is parsed, in bytes, without the characters of its texts. It
+/// takes one look at each byte. What is not JSON has some weight, too.
+pub(crate) fn parsed_bytes_max(json: &str) -> usize {
+    let (mut weight, mut in_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        if in_text {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' => is_escaped = true,
+                b'"' => in_text = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_text = true,
+            b'{' | b'[' => weight = weight.saturating_add(OPENED_BYTES),
+            b',' => weight = weight.saturating_add(FURTHER_BYTES),
+            _ => {}
+        }
+    }
+    weight
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(json: &str, opened: usize, further: usize) {
+        assert_eq!(parsed_bytes_max(json), opened * OPENED_BYTES + further * FURTHER_BYTES, "{json}");
+    }
+
+    #[test]
+    fn what_is_opened_and_what_follows_has_weight() {
+        check("[{},{}]", 3, 1);
+        check(r#"{"a":{"b":[1,2,3]},"c":null}"#, 3, 3);
+        check(&"[".repeat(100), 100, 0);
+    }
+
+    #[test]
+    fn a_text_has_none_whatever_is_in_it() {
+        check("", 0, 0);
+        check("7", 0, 0);
+        check(r#""[{,\",{[\\""#, 0, 0);
+        check(r#"["\\",{}]"#, 2, 1);
+        check(r#""{ never ends"#, 0, 0);
+    }
+}
