@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cluster::Cluster;
 use crate::issuer::HostRange;
@@ -185,16 +185,50 @@ impl Metadata {
     }
 }
 
-/// Who asks, as the API server authenticated them (authentication.k8s.io/v1 UserInfo).
+/// Who asks, as the API server authenticated them (authentication.k8s.io/v1 UserInfo). A `null` in JSON, as Go writes
+/// what is nil, is read as empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Requester {
     /// Name of the user.
+    #[serde(deserialize_with = "or_empty")]
     pub username: String,
     /// UID of the user; many users have none.
+    #[serde(deserialize_with = "or_empty")]
     pub uid: String,
     /// Groups of the user.
+    #[serde(deserialize_with = "or_empty")]
     pub groups: Vec<String>,
     /// Further attributes, such as pod and node of a service account token.
+    #[serde(deserialize_with = "lists")]
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+fn or_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(input)?.unwrap_or_default())
+}
+
+fn lists<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, Vec<String>>, D::Error> {
+    let lists: BTreeMap<String, Option<Vec<String>>> = or_empty(input)?;
+    Ok(lists.into_iter().map(|(name, values)| (name, values.unwrap_or_default())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_go_writes_for_nil_is_read_as_empty() {
+        let read = |value| serde_json::from_value::<Requester>(value).map_err(|error| error.to_string());
+        assert!(read(json!({"groups": "a"})).is_err() && read(json!({"extra": {"a": 1}})).is_err());
+        let empty = Requester::default();
+        assert_eq!(read(json!({"username": null, "uid": null, "groups": null, "extra": null})), Ok(empty));
+        let extra = BTreeMap::from([("a".to_owned(), Vec::new()), ("b".to_owned(), vec!["c".to_owned()])]);
+        assert_eq!(
+            read(json!({"username": "u", "extra": {"a": null, "b": ["c"]}})),
+            Ok(Requester { username: "u".to_owned(), extra, ..Requester::default() })
+        );
+    }
 }

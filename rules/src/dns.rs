@@ -8,6 +8,9 @@ const NAME_BYTES_MAX: usize = 253;
 /// Longest label (RFC 1035 §2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
+/// Longest text that is looked at for a name that is close to it: a URL around one, say.
+const SIMILAR_BYTES_MAX: usize = 1024;
+
 /// What marks an A-label (RFC 5890 §2.3.2.1).
 const ACE_PREFIX: &str = "xn--";
 
@@ -44,6 +47,9 @@ pub(crate) fn host_fault(name: &str) -> Option<&'static str> {
 /// A valid name that is close to `name`: without white space, scheme, port, path and last dot, and in ASCII. None:
 /// there is no obvious one.
 pub(crate) fn similar(name: &str) -> Option<String> {
+    if name.len() > SIMILAR_BYTES_MAX {
+        return None;
+    }
     let name = name.trim();
     let name = name.split_once("://").map_or(name, |(_, rest)| rest);
     let name = name.split(['/', ':']).next().unwrap_or_default();
@@ -52,10 +58,15 @@ pub(crate) fn similar(name: &str) -> Option<String> {
     labels.map(|labels| labels.join(".")).filter(|guess| fault(guess).is_none())
 }
 
-/// The label in ASCII. None: it has characters that are no letters or digits, so what is meant is not clear.
+/// The label in ASCII. None: it is too long in any form, or has characters that are no letters or digits, so what is
+/// meant is not clear.
 fn to_ascii(label: &str) -> Option<String> {
     if label.is_ascii() {
         return Some(label.to_owned());
+    }
+    // In ASCII no character gets shorter, and the work is quadratic.
+    if label.chars().nth(LABEL_BYTES_MAX).is_some() {
+        return None;
     }
     let label = label.to_lowercase();
     let plain = label.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
@@ -178,5 +189,8 @@ mod tests {
         ] {
             assert_eq!(similar(name).as_deref(), wanted, "{name:?}");
         }
+        assert_eq!(similar(&format!("https://web.test/{}", "a".repeat(SIMILAR_BYTES_MAX))), None);
+        assert_eq!(to_ascii(&"é".repeat(LABEL_BYTES_MAX + 1)), None);
+        assert!(to_ascii(&"é".repeat(LABEL_BYTES_MAX)).is_some());
     }
 }

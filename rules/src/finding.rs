@@ -10,6 +10,9 @@ use crate::rule::Rule;
 /// A message shows at most this much of a value, which may be a certificate request of many kilobytes.
 const VALUE_CHARS_MAX: usize = 120;
 
+/// Computed details, advice and paths have at most this many characters: they may quote what a user wrote.
+const TEXT_CHARS_MAX: usize = 300;
+
 /// One breach of one rule.
 ///
 /// `Display` gives `<path>: <Fault>[: <value>][: <detail>[; <advice>]]`, the form in which Kubernetes itself tells of
@@ -34,7 +37,7 @@ impl Finding {
     /// A finding that says no more than which field is wrong in which way.
     pub fn new(rule: &'static Rule, path: impl Into<Cow<'static, str>>, fault: Fault) -> Self {
         let (detail, advice) = (Cow::Borrowed(""), Cow::Borrowed(""));
-        Self { rule, path: path.into(), fault, value: None, detail, advice }
+        Self { rule, path: clipped(path.into()), fault, value: None, detail, advice }
     }
 
     /// Adds what is there.
@@ -45,13 +48,13 @@ impl Finding {
 
     /// Adds what is wrong.
     pub fn detail(&mut self, detail: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.detail = detail.into();
+        self.detail = clipped(detail.into());
         self
     }
 
     /// Adds what would be right.
     pub fn advice(&mut self, advice: impl Into<Cow<'static, str>>) -> &mut Self {
-        self.advice = advice.into();
+        self.advice = clipped(advice.into());
         self
     }
 
@@ -149,6 +152,21 @@ pub fn join(findings: &[Finding]) -> String {
     }
 }
 
+/// The text, cut to a printable length where it was put together: what is written in the source is short.
+fn clipped(text: Cow<'static, str>) -> Cow<'static, str> {
+    match text {
+        Cow::Owned(mut text) => {
+            if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+                text.truncate(end);
+                text.push_str("...");
+                text.shrink_to_fit();
+            }
+            Cow::Owned(text)
+        }
+        Cow::Borrowed(text) => Cow::Borrowed(text),
+    }
+}
+
 /// JSON, cut to a printable length.
 struct Clipped<'a>(&'a Value);
 
@@ -201,6 +219,16 @@ mod tests {
     fn a_long_value_is_cut() {
         let text = finding(Fault::Invalid).value("é".repeat(10_000)).to_string();
         assert!(text.chars().count() < 200 && text.ends_with("é..."), "{text}");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_wherever_it_stands() {
+        let long = "é".repeat(10_000);
+        let cut = format!("{}...", "é".repeat(TEXT_CHARS_MAX));
+        let mut finding = Finding::new(&RULE, long.clone(), Fault::Invalid);
+        finding.detail(long.clone()).advice(long);
+        check(&finding, &format!("{cut}: Invalid value: {cut}; {cut}"));
+        assert_eq!(finding.message(), format!("Invalid value: {cut}; {cut}"));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use crate::case::{Case, Judged};
 use crate::finding::{Fault, Finding};
 
+/// Most findings of one rule that are kept. Far fewer are told, and an object can hold a million faults.
+const FINDINGS_MAX: usize = 1_000;
+
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -135,20 +138,28 @@ impl<S: Judged> Check<S> {
 
     /// Evaluates the rules, whatever their class.
     pub(crate) fn evaluate(&'static self, case: &Case<'_, S>, found: &mut Vec<Finding>) {
-        let mut findings = Findings { rule: &self.rule, found: std::mem::take(found) };
+        let mut findings = Findings::new(&self.rule, std::mem::take(found));
         (self.evaluate)(case, &mut findings);
         *found = findings.found;
     }
 }
 
-/// Where a rule reports what it found.
+/// Where a rule reports what it found. Of each rule the first thousand breaches are kept.
 #[derive(Debug)]
 pub(crate) struct Findings {
     rule: &'static Rule,
     found: Vec<Finding>,
+    /// How many breaches of each rule were reported. By rule, so that warnings leave room for denials.
+    counts: Vec<(&'static Rule, usize)>,
+    /// The last breach that was not kept: who reports it still adds to it.
+    dropped: Finding,
 }
 
 impl Findings {
+    fn new(rule: &'static Rule, found: Vec<Finding>) -> Self {
+        Self { rule, found, counts: Vec::new(), dropped: Finding::new(rule, "", Fault::Invalid) }
+    }
+
     /// The same, for breaches of another rule of the check.
     pub(crate) fn of(&mut self, rule: &'static Rule) -> &mut Self {
         self.rule = rule;
@@ -171,15 +182,50 @@ impl Findings {
         path: impl Into<std::borrow::Cow<'static, str>>,
         fault: Fault,
     ) -> &mut Finding {
-        self.found.push(Finding::new(self.rule, path, fault));
+        let finding = Finding::new(self.rule, path, fault);
+        if self.is_full() {
+            self.dropped = finding;
+            return &mut self.dropped;
+        }
+        self.found.push(finding);
         let last = self.found.len() - 1;
         &mut self.found[last]
+    }
+
+    /// Counts one more breach of the rule. Whether there are too many.
+    fn is_full(&mut self) -> bool {
+        let rule = self.rule;
+        match self.counts.iter_mut().find(|(counted, _)| std::ptr::eq(*counted, rule)) {
+            Some((_, count)) => {
+                *count += 1;
+                *count > FINDINGS_MAX
+            }
+            None => {
+                self.counts.push((rule, 1));
+                false
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_keeps_a_thousand_findings_and_leaves_room_for_others() {
+        static WARNS: Rule = Rule { id: "A", kinds: &[], path: "a", class: Class::Advice, summary: "a" };
+        static DENIES: Rule = Rule { id: "B", kinds: &[], path: "b", class: Class::Spec, summary: "b" };
+        let mut findings = Findings::new(&WARNS, Vec::new());
+        for index in 0..100_000 {
+            findings.at(format!("a[{index}]"), Fault::Invalid).detail("first");
+        }
+        findings.of(&DENIES).here(Fault::Invalid).detail("second");
+        findings.of(&WARNS).here(Fault::Invalid).detail("third");
+        assert_eq!(findings.found.len(), FINDINGS_MAX + 1);
+        assert_eq!(findings.found[FINDINGS_MAX - 1].to_string(), "a[999]: Invalid value: first");
+        assert_eq!(findings.found[FINDINGS_MAX].to_string(), "b: Invalid value: second");
+    }
 
     #[test]
     fn a_resource_of_another_group_or_version_is_no_kind_of_ours() {

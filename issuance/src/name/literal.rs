@@ -42,9 +42,9 @@ pub enum LiteralFault {
 
 impl LiteralSubject {
     /// The types of attributes in `text` that are not known, as they are written. Whether the text is a literal
-    /// subject in all other ways is not looked at.
+    /// subject in all other ways is not looked at. None of a text that is too long to be read.
     pub fn unknown_types(text: &str) -> impl Iterator<Item = &str> {
-        let mut rest = Some(text);
+        let mut rest = (text.len() <= BYTES_MAX).then_some(text);
         let attributes = std::iter::from_fn(move || {
             let text = rest?;
             let (attribute, after) = text.split_at_checked(separator(text)).unwrap_or((text, ""));
@@ -309,6 +309,7 @@ mod tests {
         check("CN=#0A0178", LiteralFault::CommonName, &[]);
         check("E=a\\,b=c,CN=web+ T =x;=y", LiteralFault::Type, &["E", "T", ""]);
         assert_eq!(LiteralSubject::unknown_types("cn=web,O=a\\,X=b,1.2.3=x").next(), None);
+        assert_eq!(LiteralSubject::unknown_types(&"a=,".repeat(BYTES_MAX / 2)).next(), None);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::rule::Findings;
 /// Lists up to this length are compared pair by pair, which needs no memory.
 const PAIRWISE_MAX: usize = 16;
 
+/// Most different items of a list that are remembered, so that memory is bounded; no certificate has that many names.
+const REMEMBERED_MAX: usize = 65_536;
+
 /// B02.
 pub(super) fn none_is_repeated(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
     let spec = &case.object.spec;
@@ -48,12 +51,13 @@ fn report<'a, T, K: Eq + Hash>(
         }
         return;
     }
-    let mut seen = HashMap::with_capacity(items.len());
+    let mut seen: HashMap<K, usize> = HashMap::new();
     for (index, item) in items.iter().enumerate() {
         let Some(key) = key(item) else { continue };
-        let first = *seen.entry(key).or_insert(index);
-        if first != index {
-            tell(index, item, first);
+        if let Some(first) = seen.get(&key) {
+            tell(index, item, *first);
+        } else if seen.len() < REMEMBERED_MAX {
+            seen.insert(key, index);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Rules about the subject: `commonName`, `subject` and `literalSubject`.
 
+use std::collections::BTreeSet;
+
 use api::CertificateSpec;
 use api::certificate::X509Subject;
 use issuance::name::{LiteralFault, LiteralSubject, NameError};
@@ -11,6 +13,9 @@ use crate::rule::{Check, Class, Findings, Rule};
 
 /// Longest common name in bytes, as the peer counts (RFC 5280 appendix A.1, ub-common-name).
 const COMMON_NAME_BYTES_MAX: usize = 64;
+
+/// Most unknown types of attributes that are told of. Who has more of them means something else.
+const UNKNOWN_TYPES_MAX: usize = 10;
 
 pub(super) static RULES: &[Check<CertificateSpec>] = &[
     Check::new(
@@ -165,12 +170,14 @@ fn literal_fault(text: &str, error: &NameError, findings: &mut Findings) {
             .detail(detail)
             .advice("write attributes from the most specific one on, such as \"CN=web,OU=shop,O=Example\"");
     }
-    for unknown in LiteralSubject::unknown_types(text) {
+    let mut told = BTreeSet::new();
+    let unknown = LiteralSubject::unknown_types(text).filter(|unknown| told.insert(*unknown));
+    for unknown in unknown.take(UNKNOWN_TYPES_MAX) {
         findings
             .of(&C10)
             .here(Fault::Invalid)
-            .value(text)
-            .detail(format!("the attribute type {unknown:?} is not known"))
+            .value(unknown)
+            .detail("an attribute of this type is not known")
             .advice("write C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC, UID or a dotted object identifier");
     }
 }
