@@ -5,7 +5,8 @@
 //! A cainjector may write the same fields. One that merges, ours or cert-manager's, keeps what it finds, so there is
 //! nothing to fight about; in configurations that bear its annotation nothing is taken out, since it would be put back.
 //! One that replaces the field takes the next CA out as often as it is added, so after the second time that is left to
-//! `ca.crt`, which every cainjector copies ([`crate::serving::keeping`]).
+//! `ca.crt`, which every cainjector copies ([`crate::serving::keeping`]). Only the CA that is served under is put back
+//! within seconds, however often it goes.
 
 mod bundle;
 #[cfg(test)]
@@ -45,10 +46,12 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(10);
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 /// What is added and taken out again so often is no coincidence.
 const LOSSES_MAX: u32 = 2;
-/// The pause before it is added again, doubled each time.
+/// The pause before it is added once more, doubled with each loss; there is none before [`LOSSES_MAX`].
 const LOSS_PAUSE: Duration = Duration::from_secs(15);
 /// The longest such pause, and how long a CA has to stay until its losses are forgotten.
 const LOSS_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// The longest such pause where the CA that is served under is missing: until it is back, no call gets through.
+const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Annotations that tell a cainjector to write the bundles.
 const INJECTION: [&str; 3] =
     [annotation::INJECT_CA_FROM, annotation::INJECT_CA_FROM_SECRET, annotation::INJECT_APISERVER_CA];
@@ -114,10 +117,14 @@ impl Contest {
         self.added = Some((self.required.clone(), Instant::now()));
     }
 
-    /// The pause until it is added again.
-    fn pause(&self) -> Duration {
+    /// The pause until it is added again; callers have none left that they could trust if there `is_outage`.
+    fn pause(&self, is_outage: bool) -> Duration {
+        if !self.is_hopeless() {
+            return Duration::ZERO;
+        }
         let doublings = self.losses.saturating_sub(1).min(16);
-        let pause = LOSS_PAUSE.saturating_mul(1 << doublings).min(LOSS_PAUSE_MAX);
+        let longest = if is_outage { OUTAGE_PAUSE_MAX } else { LOSS_PAUSE_MAX };
+        let pause = LOSS_PAUSE.saturating_mul(1 << doublings).min(longest);
         self.lost_at.map_or(Duration::ZERO, |lost_at| pause.saturating_sub(lost_at.elapsed()))
     }
 
@@ -255,7 +262,7 @@ where
         let mut reading = Reading { bundles: before, settled, is_annotated, is_refused };
         self.trusts.set(K::KIND, Seen::Read(reading.clone()));
         let operations = bundles.operations(configuration.meta().resource_version.as_deref());
-        let pause = self.contest.pause();
+        let pause = self.contest.pause(self.is_outage(&bundles.before));
         if operations.is_empty() || !pause.is_zero() {
             let pauses = [pause, self.contest.unsettled()].into_iter();
             return Ok(pauses.filter(|pause| !pause.is_zero()).min().unwrap_or(POLL_INTERVAL));
@@ -272,6 +279,13 @@ where
         }
         self.trusts.set(K::KIND, Seen::Read(reading));
         patched.map(|()| SETTLE_TIME)
+    }
+
+    /// Whether a webhook does not trust what is served.
+    fn is_outage(&self, bundles: &[String]) -> bool {
+        let served = self.served.borrow();
+        let ca = served.as_ref().and_then(|served| served.ca.as_ref());
+        ca.is_some_and(|ca| !bundles.iter().all(|text| bundle::contains(text, ca)))
     }
 
     async fn patch(&self, operations: Vec<Value>) -> Result<(), kube::Error> {

@@ -272,7 +272,7 @@ async fn a_cainjector_that_replaces_the_bundle_is_not_fought() {
     let (new, next) = (ca(), ca());
     let all = wanted(&[], &[&new, &next], &[]);
     let (_, writes, later) = ten_minutes(Injects::Replacing, &all, &new.to_pem()).await;
-    // Two injectors try seven times each, and are undone each time.
+    // Two injectors try six times each, twice at once, and are undone each time.
     assert!(writes <= 28 && later <= 4, "{writes} writes, {later} of them late");
     // Once it has both, there is nothing to write any more.
     let both = Bundle::of(vec![new, next]).to_pem();
@@ -341,4 +341,38 @@ async fn what_is_taken_out_again_and_again_is_known_to_be_out_of_our_hands() {
     // Another CA is another matter.
     injector.step(&wanted(&[], &[&new], &[])).await;
     assert!(trusts.observed().is_in_our_hands());
+}
+
+/// How long a configuration that is replaced by hand, again and again, goes without the CA that is served under.
+async fn longest_outage(by_hand: usize) -> Duration {
+    let (own, api) = (ca(), fake::ApiServer::default());
+    api.add_configurations("webhook", false);
+    let (trusts, (_, metrics)) = (Trusts::of_kinds([]), metrics());
+    let mut injector = injector::<ValidatingWebhookConfiguration>(api.client(), &trusts, &metrics);
+    let wanted = wanted(&[], &[&own], &[]);
+    let name = "webhook".try_into().unwrap();
+    let served = Served { certificate: own.clone(), name, ca: Some(own.clone()), wanted: wanted.clone() };
+    let (_sender, served) = watch::channel(Some(served));
+    injector.served = served;
+    let kind = ValidatingWebhookConfiguration::KIND;
+    let mut longest = Duration::ZERO;
+    for _ in 0..by_hand {
+        api.inject(Injects::Replacing, "");
+        let replaced_at = Instant::now();
+        loop {
+            let pause = injector.step(&wanted).await;
+            if api.bundles(kind).iter().all(|text| bundle::contains(text, &own)) {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        longest = longest.max(replaced_at.elapsed());
+    }
+    longest
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ca_that_is_served_under_is_back_within_seconds_each_time() {
+    assert_eq!(longest_outage(2).await, Duration::ZERO);
+    assert!(longest_outage(12).await <= OUTAGE_PAUSE_MAX);
 }
