@@ -5,7 +5,7 @@ use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs};
 
 /// Copies CA bundles from Secrets into webhook configurations and API services
 #[derive(Debug, Clone, Parser)]
-#[command(name = "signet-cainjector", version, max_term_width = 100)]
+#[command(name = "signet-cainjector", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {
     /// How to reach the Kubernetes API.
     #[command(flatten)]
@@ -42,5 +42,11 @@ mod tests {
             let parsed = Args::try_parse_from(["signet-cainjector", wrong]);
             assert!(parsed.is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_last_of_several_values_counts() {
+        let args = Args::try_parse_from(["signet-cainjector", "--v=2", "--v=4"]).unwrap();
+        assert_eq!(args.logging.verbosity, Some(4));
     }
 }

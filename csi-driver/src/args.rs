@@ -13,7 +13,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 /// Puts a private key and a certificate of its own into each pod that asks for them with an inline CSI volume.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "signet-csi-driver", version)]
+#[command(name = "signet-csi-driver", version, args_override_self = true)]
 pub struct Args {
     /// Name of the node, as its Node object has it
     #[arg(long, value_name = "NAME")]
@@ -173,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn paths_follow_from_endpoint_and_name() {
+    fn paths_follow_from_endpoint_and_name_and_the_last_of_several_flags_counts() {
         let args = parse(&[]).unwrap();
         assert_eq!(args.data_root(), Path::new("/run/csi.cert-manager.io"));
         assert_eq!(args.registry_folder().as_deref(), Some(Path::new("/k/plugins_registry")));
         assert_eq!(args.path_for_kubelet(), "/k/plugins/d/csi.sock");
-        let args = parse(&["--plugins-registry-dir=0"]).unwrap();
+        let args = parse(&["--plugins-registry-dir=/a", "--plugins-registry-dir=0"]).unwrap();
         assert_eq!(args.registry_folder(), None);
     }
 

@@ -1,7 +1,8 @@
 //! Flag groups that the binaries share; each flattens them into its own `clap` struct.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use serde::Deserialize;
@@ -149,7 +150,7 @@ pub enum LogFormat {
 #[command(next_help_heading = "Kubernetes API")]
 pub struct KubernetesArgs {
     /// Kubeconfig file; without it the pod's service account is used, then $KUBECONFIG and ~/.kube/config
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path)]
     pub kubeconfig: Option<PathBuf>,
 
     /// Address of the API server, instead of the one in the kubeconfig. Deprecated by the peers: without a kubeconfig it
@@ -163,10 +164,25 @@ impl KubernetesArgs {
     #[must_use]
     pub fn or(self, file: Self) -> Self {
         Self {
-            kubeconfig: self.kubeconfig.or(file.kubeconfig),
-            api_server_host: self.api_server_host.or(file.api_server_host),
+            kubeconfig: self.kubeconfig().map(Path::to_owned).or(file.kubeconfig),
+            api_server_host: self.api_server_host().map(str::to_owned).or(file.api_server_host),
         }
     }
+
+    /// The kubeconfig file; an empty path is none, as in Go.
+    pub fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref().filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// Address of the API server; an empty text is none.
+    pub fn api_server_host(&self) -> Option<&str> {
+        self.api_server_host.as_deref().filter(|host| !host.is_empty())
+    }
+}
+
+/// A path, which may be empty; by itself clap refuses such ones.
+fn path(text: &str) -> Result<PathBuf, Infallible> {
+    text.parse()
 }
 
 /// Where a controller answers probes and scrapes.
@@ -287,6 +303,22 @@ mod tests {
         assert_eq!((args.verbosity, args.logging_format), (Some(1), Some(LogFormat::Json)));
         let patterns: Vec<&str> = args.vmodule.iter().map(|level| level.pattern.as_str()).collect();
         assert_eq!(patterns, ["b", "c"]);
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        #[derive(Debug, Parser)]
+        struct Process {
+            #[command(flatten)]
+            kubernetes: KubernetesArgs,
+        }
+        let given =
+            |flags: &[&str]| Process::try_parse_from(["process"].iter().chain(flags)).unwrap().kubernetes;
+        let file = given(&["--kubeconfig=/file", "--api-server-host=file"]);
+        let args = given(&["--kubeconfig=", "--api-server-host="]);
+        assert_eq!((args.kubeconfig(), args.api_server_host()), (None, None));
+        let both = args.or(file);
+        assert_eq!((both.kubeconfig(), both.api_server_host()), (Some(Path::new("/file")), Some("file")));
     }
 
     fn check(text: &str, expected: Option<&str>) {

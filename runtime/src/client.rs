@@ -55,7 +55,7 @@ pub async fn connect(args: &KubernetesArgs, user_agent: &str) -> Result<Client, 
 }
 
 async fn configuration(args: &KubernetesArgs) -> Result<Config, ClientError> {
-    let mut config = match (&args.kubeconfig, &args.api_server_host) {
+    let mut config = match (args.kubeconfig(), args.api_server_host()) {
         (None, None) => return Config::infer().await.map_err(ClientError::Infer),
         // As the peers: an address alone comes without credentials, for it is that of a proxy.
         (None, Some(_)) => Config::new(Uri::from_static("http://localhost")),
@@ -65,7 +65,7 @@ async fn configuration(args: &KubernetesArgs) -> Result<Config, ClientError> {
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)?
         }
     };
-    if let Some(host) = &args.api_server_host {
+    if let Some(host) = args.api_server_host() {
         config.cluster_url = server(host, config.root_cert.is_some())?;
     }
     Ok(config)

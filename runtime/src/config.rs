@@ -173,6 +173,26 @@ impl<T> Default for Text<T> {
     }
 }
 
+impl<T> Text<T> {
+    /// The value of a flag, if there is one.
+    pub fn of(flag: Option<Self>) -> Option<T> {
+        flag.and_then(|Self(value)| value)
+    }
+
+    /// The items of a list that are not empty.
+    pub fn all(items: Vec<Self>) -> Vec<T> {
+        items.into_iter().filter_map(|Self(item)| item).collect()
+    }
+}
+
+impl<T: FromStr> FromStr for Text<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        if text.is_empty() { Ok(Self(None)) } else { text.parse().map(|value| Self(Some(value))) }
+    }
+}
+
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());

@@ -1,5 +1,6 @@
 //! Flags. Their names are those of cert-manager's webhook where it has them. What a flag leaves open, the configuration
-//! file decides, and then a default: [`crate::config::Config`] is what comes of them.
+//! file decides, and then a default: [`crate::config::Config`] is what comes of them. As in Go, the last of several
+//! values counts, lists grow, and an empty text is no value.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use clap::Parser;
 use jiff::SignedDuration;
 use rules::HostRange;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
+use runtime::config::Text;
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
 
@@ -21,11 +23,11 @@ const LEAF_DURATION_MIN: SignedDuration = SignedDuration::from_mins(5);
 /// Admission webhook for the cert-manager.io API: refuses objects that cannot work, says what to write instead, and
 /// stamps CertificateRequests with who asked
 #[derive(Debug, Clone, Parser)]
-#[command(name = "signet-webhook", version)]
+#[command(name = "signet-webhook", version, args_override_self = true)]
 pub struct Args {
     /// Configuration file: a WebhookConfiguration of webhook.config.cert-manager.io/v1alpha1; flags win over it
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub config: Option<Text<PathBuf>>,
 
     /// Port for the API server's calls, HTTPS; 0 takes a free one [default: 6443]
     #[arg(long, value_name = "PORT")]
@@ -82,23 +84,23 @@ pub struct Args {
 pub struct ServingArgs {
     /// File with the certificate chain, PEM
     #[arg(long, value_name = "FILE")]
-    pub tls_cert_file: Option<PathBuf>,
+    pub tls_cert_file: Option<Text<PathBuf>>,
 
     /// File with its private key, PEM
     #[arg(long, value_name = "FILE")]
-    pub tls_private_key_file: Option<PathBuf>,
+    pub tls_private_key_file: Option<Text<PathBuf>>,
 
     /// Namespace of the Secret that keeps the CA of the serving certificate
     #[arg(long, value_name = "NAMESPACE")]
-    pub dynamic_serving_ca_secret_namespace: Option<String>,
+    pub dynamic_serving_ca_secret_namespace: Option<Text<String>>,
 
     /// Name of that Secret; it is created if it does not exist
     #[arg(long, value_name = "NAME")]
-    pub dynamic_serving_ca_secret_name: Option<String>,
+    pub dynamic_serving_ca_secret_name: Option<Text<String>>,
 
     /// DNS names and IP addresses under which the API server calls; may be repeated
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name)]
-    pub dynamic_serving_dns_names: Vec<ServerName<'static>>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name_if_any)]
+    pub dynamic_serving_dns_names: Vec<Text<ServerName<'static>>>,
 
     /// Life of a serving certificate [default: 168h]
     #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
@@ -107,11 +109,11 @@ pub struct ServingArgs {
     /// Cipher suites of TLS 1.2 by their names in Go, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; without it all
     /// that are safe
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub tls_cipher_suites: Vec<String>,
+    pub tls_cipher_suites: Vec<Text<String>>,
 
     /// Lowest version of TLS: VersionTLS12 or VersionTLS13 [default: VersionTLS12]
     #[arg(long, value_name = "VERSION")]
-    pub tls_min_version: Option<MinVersion>,
+    pub tls_min_version: Option<Text<MinVersion>>,
 }
 
 /// Who may call.
@@ -125,11 +127,11 @@ pub struct ClientArgs {
 
     /// File with the CAs of clients, PEM
     #[arg(long, value_name = "FILE")]
-    pub client_ca_path: Option<PathBuf>,
+    pub client_ca_path: Option<Text<PathBuf>>,
 
     /// Common names or DNS names of clients; without it all names
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub client_subject_names: Vec<String>,
+    pub client_subject_names: Vec<Text<String>>,
 }
 
 /// How metrics are served.
@@ -142,23 +144,23 @@ pub struct MetricsArgs {
 
     /// File with the certificate chain, PEM
     #[arg(long, value_name = "FILE")]
-    pub metrics_tls_cert_file: Option<PathBuf>,
+    pub metrics_tls_cert_file: Option<Text<PathBuf>>,
 
     /// File with its private key, PEM
     #[arg(long, value_name = "FILE")]
-    pub metrics_tls_private_key_file: Option<PathBuf>,
+    pub metrics_tls_private_key_file: Option<Text<PathBuf>>,
 
     /// Namespace of the Secret that keeps the CA of the metrics' certificate
     #[arg(long, value_name = "NAMESPACE")]
-    pub metrics_dynamic_serving_ca_secret_namespace: Option<String>,
+    pub metrics_dynamic_serving_ca_secret_namespace: Option<Text<String>>,
 
     /// Name of that Secret; it is created if it does not exist
     #[arg(long, value_name = "NAME")]
-    pub metrics_dynamic_serving_ca_secret_name: Option<String>,
+    pub metrics_dynamic_serving_ca_secret_name: Option<Text<String>>,
 
     /// DNS names and IP addresses under which metrics are scraped; may be repeated
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name)]
-    pub metrics_dynamic_serving_dns_names: Vec<ServerName<'static>>,
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name_if_any)]
+    pub metrics_dynamic_serving_dns_names: Vec<Text<ServerName<'static>>>,
 
     /// Life of the metrics' certificate [default: 168h]
     #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
@@ -166,11 +168,11 @@ pub struct MetricsArgs {
 
     /// As --tls-cipher-suites, for metrics
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub metrics_tls_cipher_suites: Vec<String>,
+    pub metrics_tls_cipher_suites: Vec<Text<String>>,
 
     /// As --tls-min-version, for metrics
     #[arg(long, value_name = "VERSION")]
-    pub metrics_tls_min_version: Option<MinVersion>,
+    pub metrics_tls_min_version: Option<Text<MinVersion>>,
 }
 
 /// The webhook configurations that are to trust the CA.
@@ -179,11 +181,11 @@ pub struct MetricsArgs {
 pub struct ConfigurationArgs {
     /// ValidatingWebhookConfiguration to add the CA to; without it the first label of the first DNS name
     #[arg(long, value_name = "NAME")]
-    pub validating_configuration_name: Option<String>,
+    pub validating_configuration_name: Option<Text<String>>,
 
     /// MutatingWebhookConfiguration to add the CA to; without it the first label of the first DNS name
     #[arg(long, value_name = "NAME")]
-    pub mutating_configuration_name: Option<String>,
+    pub mutating_configuration_name: Option<Text<String>>,
 }
 
 /// How objects are judged.
@@ -192,7 +194,7 @@ pub struct ConfigurationArgs {
 pub struct RulesArgs {
     /// Features that are on or off, such as NameConstraints=false,OtherNames=false
     #[arg(long, value_name = "NAME=BOOL,…")]
-    pub feature_gates: Option<Gates>,
+    pub feature_gates: Vec<Gates>,
 
     /// Most bytes of PEM of a certificate or a signing request [default: 36500]
     #[arg(long, value_name = "BYTES")]
@@ -239,7 +241,7 @@ pub struct RulesArgs {
 
     /// Hosts that no issuer may name as its server: networks, addresses, names, or .domain for all names below
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
-    pub deny_servers: Vec<HostRange>,
+    pub deny_servers: Vec<Text<HostRange>>,
 }
 
 /// What old set-ups pass to have Go's profiler.
@@ -258,14 +260,14 @@ pub struct ProfilingArgs {
 impl From<ServingArgs> for TlsSettings {
     fn from(args: ServingArgs) -> Self {
         Self {
-            certificate_file: args.tls_cert_file,
-            key_file: args.tls_private_key_file,
-            secret_namespace: args.dynamic_serving_ca_secret_namespace,
-            secret_name: args.dynamic_serving_ca_secret_name,
-            names: args.dynamic_serving_dns_names,
+            certificate_file: Text::of(args.tls_cert_file),
+            key_file: Text::of(args.tls_private_key_file),
+            secret_namespace: Text::of(args.dynamic_serving_ca_secret_namespace),
+            secret_name: Text::of(args.dynamic_serving_ca_secret_name),
+            names: Text::all(args.dynamic_serving_dns_names),
             leaf_lifetime: args.dynamic_serving_leaf_duration,
-            cipher_suites: args.tls_cipher_suites,
-            min_version: args.tls_min_version,
+            cipher_suites: Text::all(args.tls_cipher_suites),
+            min_version: Text::of(args.tls_min_version),
         }
     }
 }
@@ -274,14 +276,14 @@ impl MetricsArgs {
     /// The address, and how to serve there.
     pub fn split(self) -> (Option<ListenAddress>, TlsSettings) {
         let tls = TlsSettings {
-            certificate_file: self.metrics_tls_cert_file,
-            key_file: self.metrics_tls_private_key_file,
-            secret_namespace: self.metrics_dynamic_serving_ca_secret_namespace,
-            secret_name: self.metrics_dynamic_serving_ca_secret_name,
-            names: self.metrics_dynamic_serving_dns_names,
+            certificate_file: Text::of(self.metrics_tls_cert_file),
+            key_file: Text::of(self.metrics_tls_private_key_file),
+            secret_namespace: Text::of(self.metrics_dynamic_serving_ca_secret_namespace),
+            secret_name: Text::of(self.metrics_dynamic_serving_ca_secret_name),
+            names: Text::all(self.metrics_dynamic_serving_dns_names),
             leaf_lifetime: self.metrics_dynamic_serving_leaf_duration,
-            cipher_suites: self.metrics_tls_cipher_suites,
-            min_version: self.metrics_tls_min_version,
+            cipher_suites: Text::all(self.metrics_tls_cipher_suites),
+            min_version: Text::of(self.metrics_tls_min_version),
         };
         (self.metrics_listen_address, tls)
     }
@@ -293,6 +295,11 @@ impl MetricsArgs {
 /// When it is neither a DNS name nor an IP address.
 pub fn serving_name(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned()).map_err(|_| "neither a DNS name nor an IP address".to_owned())
+}
+
+/// As [`serving_name`]; None: there is no text.
+fn serving_name_if_any(text: &str) -> Result<Text<ServerName<'static>>, String> {
+    if text.is_empty() { Ok(Text(None)) } else { serving_name(text).map(|name| Text(Some(name))) }
 }
 
 fn duration(text: &str) -> Result<SignedDuration, String> {
@@ -345,6 +352,19 @@ mod tests {
         refused("--max-certificate-size=-1", "invalid digit");
         refused("--deny-servers=10.0.0.1/8", "the address has bits outside of the network");
         refused("--feature-gates=NameConstraint=true", "did you mean \"NameConstraints\"?");
+    }
+
+    #[test]
+    fn the_last_of_several_values_counts_and_lists_grow() {
+        let again = ["--v=2", "--secure-port=1", "--v=4", "--secure-port=2", "--deny-as-forbidden"];
+        let lists =
+            ["--dynamic-serving-dns-names=a,b", "--dynamic-serving-dns-names=c", "--deny-as-forbidden"];
+        let args =
+            parsed(&[again, ["--config=/a", "--config=", lists[0], lists[1], lists[2]]].concat()).unwrap();
+        assert_eq!((args.logging.verbosity, args.secure_port), (Some(4), Some(2)));
+        assert_eq!((Text::of(args.config), args.serving.dynamic_serving_dns_names.len()), (None, 3));
+        let gates = ["--feature-gates=AllBeta=false", "--feature-gates=OtherNames=true"];
+        assert_eq!(parsed(&gates).unwrap().rules.feature_gates.len(), 2);
     }
 
     #[test]

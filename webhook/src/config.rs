@@ -16,7 +16,7 @@ use issuance::name::SubjectAltName;
 use issuance::pem::Limit;
 use jiff::SignedDuration;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
-use runtime::config::Plain;
+use runtime::config::{Plain, Text};
 use runtime::tls::{CipherSuites, Clients, MinVersion, Parameters};
 use rustls::pki_types::ServerName;
 
@@ -180,7 +180,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be used, or a value is missing or contradicts another one.
     pub fn load(args: Args) -> Result<Self, ConfigError> {
-        let file = args.config.as_deref().map(File::read).transpose()?;
+        let file = Text::of(args.config.clone()).as_deref().map(File::read).transpose()?;
         Self::of(args, file.unwrap_or_default())
     }
 
@@ -384,11 +384,12 @@ impl Checked {
     fn clients(&mut self, args: ClientArgs, file: &mut File) -> Option<ClientRules> {
         let (path, names) = file.clients();
         let is_enabled = args.enable_client_verification.or(plain(file.enable_client_verification));
-        let ca_path = args.client_ca_path.or(path);
+        let ca_path = Text::of(args.client_ca_path).or(path);
         if is_enabled != Some(true) {
             return None;
         }
-        let names = if args.client_subject_names.is_empty() { names } else { args.client_subject_names };
+        let ours = Text::all(args.client_subject_names);
+        let names = if ours.is_empty() { names } else { ours };
         if ca_path.is_none() {
             self.wrong(
                 "clientCAPath",
@@ -431,10 +432,11 @@ impl Checked {
             acme_owners: args.require_acme_owners,
             short_request_keys: args.allow_short_request_keys,
             plaintext_servers: args.allow_plaintext_servers,
-            denied_servers: args.deny_servers,
+            denied_servers: Text::all(args.deny_servers),
             ..rules::Settings::DEFAULT
         };
-        let gates = args.feature_gates.unwrap_or_default().or(file.gates());
+        // Later ones win.
+        let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
         gates.apply(&mut settings);
         for gate in gates.without_effect() {
             self.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));

@@ -45,6 +45,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use kube::Client;
 use runtime::args::ListenAddress;
+use runtime::config::Text;
 use runtime::handshakes::Handshakes;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
@@ -136,8 +137,8 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
     admin::spawn(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
 
-    let validating = configurations.validating_configuration_name.or_else(|| service_name.clone());
-    let mutating = configurations.mutating_configuration_name.or(service_name);
+    let validating = Text::of(configurations.validating_configuration_name).or_else(|| service_name.clone());
+    let mutating = Text::of(configurations.mutating_configuration_name).or(service_name);
     let (validating, mutating) = (validating.filter(|_| injects), mutating.filter(|_| injects));
     let kinds = [
         validating.as_ref().map(|_| ValidatingWebhookConfiguration::KIND),

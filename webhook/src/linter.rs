@@ -20,7 +20,7 @@ use crate::config::Gates;
 /// Prints <file>:<line>:<column>: error|warning <rule>: <field>: <what is wrong>; <what would be right>.
 /// Exits with 0 when all is well, 1 when there are errors, 2 when something cannot be read.
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "validate", verbatim_doc_comment)]
+#[command(name = "validate", verbatim_doc_comment, args_override_self = true)]
 pub struct ValidateArgs {
     /// Files with YAML or JSON, folders of them, or - for standard input; may be repeated
     #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., required = true)]

@@ -37,7 +37,7 @@ pub(super) struct File {
     pub(super) enable_client_verification: Option<Plain<bool>>,
     #[serde(rename = "clientCAPath")]
     client_ca_path: Text<PathBuf>,
-    client_certificate_subjects: Option<Vec<String>>,
+    client_certificate_subjects: Option<Vec<Text<String>>>,
     kube_config: Text<PathBuf>,
     api_server_host: Text<String>,
     pub(super) enable_pprof: Option<Plain<bool>>,
@@ -53,7 +53,7 @@ pub(super) struct File {
 struct TlsFile {
     filesystem: Option<FilesystemFile>,
     dynamic: Option<DynamicFile>,
-    cipher_suites: Option<Vec<String>>,
+    cipher_suites: Option<Vec<Text<String>>>,
     #[serde(rename = "minTLSVersion")]
     min_tls_version: Text<MinVersion>,
 }
@@ -133,7 +133,8 @@ impl File {
 
     /// File with the CAs of clients, and their names.
     pub(super) fn clients(&mut self) -> (Option<PathBuf>, Vec<String>) {
-        (self.client_ca_path.0.take(), self.client_certificate_subjects.take().unwrap_or_default())
+        let names = self.client_certificate_subjects.take().unwrap_or_default();
+        (self.client_ca_path.0.take(), Text::all(names))
     }
 
     /// How to reach the API server.
@@ -179,9 +180,9 @@ impl From<TlsFile> for TlsSettings {
             key_file: key_file.0,
             secret_namespace: secret_namespace.0,
             secret_name: secret_name.0,
-            names: names.into_iter().filter_map(|Text(name)| name).map(|ServingName(name)| name).collect(),
+            names: Text::all(names).into_iter().map(|ServingName(name)| name).collect(),
             leaf_lifetime: leaf_duration.map(|LeafDuration(lifetime)| lifetime),
-            cipher_suites: file.cipher_suites.unwrap_or_default(),
+            cipher_suites: Text::all(file.cipher_suites.unwrap_or_default()),
             min_version: file.min_tls_version.0,
         }
     }

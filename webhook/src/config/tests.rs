@@ -260,6 +260,47 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn an_empty_value_is_none() {
+    let flags = [
+        "--config=",
+        "--kubeconfig=",
+        "--tls-cert-file=",
+        "--tls-min-version=",
+        "--tls-cipher-suites=",
+        "--dynamic-serving-ca-secret-name=",
+        "--dynamic-serving-dns-names=",
+        "--metrics-tls-cert-file=",
+        "--client-ca-path=",
+        "--client-subject-names=,",
+        "--deny-servers=",
+    ];
+    let file = FILE.replace(
+        "cipherSuites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_RSA_WITH_RC4_128_SHA]",
+        "cipherSuites: [\"\"]",
+    );
+    let file = file.replace("[apiserver]", "[\"\", apiserver]");
+    let config = config(&flags, &file).unwrap();
+    let Source::Dynamic(settings) = &config.serving.source else { panic!("{config:?}") };
+    assert_eq!((settings.secret_name.as_str(), settings.names.len()), ("webhook-ca", 3));
+    assert_eq!(config.serving.min_version, MinVersion::Tls11);
+    assert!(config.serving.cipher_suites.dropped().is_empty());
+    assert_eq!(config.clients.unwrap().names, ["apiserver"]);
+    assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("kube.yaml")));
+    let again = self::config(&[&DYNAMIC[..], &["--dynamic-serving-dns-names=,c"]].concat(), "").unwrap();
+    let Source::Dynamic(settings) = &again.serving.source else { panic!("{again:?}") };
+    assert_eq!(settings.names.len(), 3);
+}
+
+#[test]
+fn what_the_chart_passes_can_be_passed_again() {
+    let again =
+        ["--v=4", "--secure-port=1", "--feature-gates=AllBeta=false", "--feature-gates=OtherNames=true"];
+    let config = config(&[&DYNAMIC[..], &["--v=2", "--secure-port=10250"], &again].concat(), "").unwrap();
+    assert_eq!((config.logging.verbosity, config.secure_port), (Some(4), 1));
+    assert!(config.rules.other_names && !config.rules.name_constraints);
+}
+
+#[test]
 fn all_relative_paths_begin_at_the_folder_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
