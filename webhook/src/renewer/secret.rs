@@ -1,6 +1,7 @@
 //! The Secret of the CA, read and written so that replicas cannot overwrite each other.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::keys::annotation;
 use jiff::Timestamp;
@@ -30,13 +31,22 @@ pub(super) struct Keeper {
     /// For messages.
     name: String,
     metrics: Metrics,
+    /// Whether label and annotation were put back. Somebody who takes them out again means it.
+    has_marked: AtomicBool,
 }
 
 impl Keeper {
     pub(super) fn new(client: Client, namespace: &str, secret_name: &str, metrics: Metrics) -> Self {
         let secrets = Api::namespaced(client, namespace);
         let (namespace, name) = (namespace.to_owned(), format!("{namespace}/{secret_name}"));
-        Self { secrets, namespace, secret_name: secret_name.to_owned(), name, metrics }
+        Self {
+            secrets,
+            namespace,
+            secret_name: secret_name.to_owned(),
+            name,
+            metrics,
+            has_marked: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn secrets(&self) -> Api<Secret> {
@@ -57,6 +67,7 @@ impl Keeper {
             let mut stored = read(secret.as_ref());
             let changes = keeping::advance(&mut stored, situation, now)?;
             if changes.is_empty() {
+                self.mark(secret).await;
                 return Ok(stored);
             }
             let secret = written(secret, (&self.namespace, &self.secret_name), &stored);
@@ -74,6 +85,25 @@ impl Keeper {
             }
         }
         Err(RenewError::Contended(self.name.clone()))
+    }
+
+    /// Puts back what the Secret needs besides CAs, once. Without it only the cainjector is worse off, so a failure is
+    /// told and passed over.
+    async fn mark(&self, secret: Option<Secret>) {
+        let Some(mut secret) = secret.filter(|secret| !is_marked(secret)) else { return };
+        if self.has_marked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        mark(&mut secret);
+        match self.write(&secret).await {
+            Ok(()) => {
+                tracing::info!(secret = self.name, "put back the label and the annotation of the Secret")
+            }
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                tracing::warn!(secret = self.name, "cannot put back label and annotation: {error:#}");
+            }
+        }
     }
 
     async fn write(&self, secret: &Secret) -> Result<(), kube::Error> {
@@ -116,20 +146,31 @@ fn written(secret: Option<Secret>, (namespace, name): (&str, &str), stored: &Sto
         },
         ..Secret::default()
     });
-    let put = |map: &mut Option<BTreeMap<String, String>>, (key, value): (&str, &str)| {
-        map.get_or_insert_default().insert(key.to_owned(), value.to_owned());
-    };
-    put(&mut secret.metadata.labels, MANAGED_BY);
-    put(&mut secret.metadata.annotations, ALLOW_INJECTION);
+    mark(&mut secret);
     let annotations = secret.metadata.annotations.get_or_insert_default();
     annotations.remove(annotation::WEBHOOK_CA_SERIAL_NUMBER);
     if let Some(own) = stored.current.as_ref().filter(|_| stored.is_own) {
         let serial = own.certificate().serial_hex();
         annotations.insert(annotation::WEBHOOK_CA_SERIAL_NUMBER.to_owned(), serial);
     }
-    secret.metadata.managed_fields = None;
     stored.write(secret.data.get_or_insert_default());
     secret
+}
+
+fn is_marked(secret: &Secret) -> bool {
+    let has = |map: &Option<BTreeMap<String, String>>, (key, value): (&str, &str)| {
+        map.as_ref().and_then(|map| map.get(key)).is_some_and(|found| found == value)
+    };
+    has(&secret.metadata.labels, MANAGED_BY) && has(&secret.metadata.annotations, ALLOW_INJECTION)
+}
+
+fn mark(secret: &mut Secret) {
+    let put = |map: &mut Option<BTreeMap<String, String>>, (key, value): (&str, &str)| {
+        map.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    };
+    put(&mut secret.metadata.labels, MANAGED_BY);
+    put(&mut secret.metadata.annotations, ALLOW_INJECTION);
+    secret.metadata.managed_fields = None;
 }
 
 #[cfg(test)]

@@ -141,6 +141,26 @@ async fn a_ca_that_was_put_back_is_no_change() {
 }
 
 #[tokio::test]
+async fn label_and_annotation_are_put_back_once() {
+    let (api, clock) = (ApiServer::default(), TestClock::new());
+    let mut replica = Replica::new(api.client(), &clock, "a");
+    replica.step().await.unwrap();
+    let whole = api.secret().unwrap().metadata;
+    for is_first in [true, false] {
+        let mut bare = api.secret().unwrap();
+        bare.metadata.labels = None;
+        bare.metadata.annotations.as_mut().unwrap().remove("cert-manager.io/allow-direct-injection");
+        let data = bare.data.clone();
+        api.set_secret(Some(bare));
+        replica.step().await.unwrap();
+        let secret = api.secret().unwrap();
+        assert_eq!(secret.metadata.labels.is_some(), is_first);
+        assert_eq!(secret.metadata.annotations == whole.annotations, is_first);
+        assert_eq!(secret.data, data);
+    }
+}
+
+#[tokio::test]
 async fn replicas_that_start_together_agree_on_one_ca() {
     let (api, clock) = (ApiServer::default(), TestClock::new());
     let names = ["a", "b", "c", "d", "e"];
