@@ -59,6 +59,12 @@ impl Observed {
         !self.seen.is_empty() && self.seen.values().all(is_ours)
     }
 
+    /// Whether a cainjector writes, or would have to write, into one of them.
+    pub fn is_left_to_others(&self) -> bool {
+        let is_annotated = |seen: &Seen| matches!(seen, Seen::Read(reading) if reading.is_annotated);
+        !self.is_in_our_hands() || self.seen.values().any(is_annotated)
+    }
+
     /// Whether one of them may hold `ca`, and the injectors may take it out.
     pub fn keeps(&self, ca: &Certificate) -> bool {
         self.seen.values().any(|seen| match seen {

@@ -231,7 +231,7 @@ fn step(
     let policy = lifetimes.policy(stored.is_own, stored.overlap).map_err(ServingError::Lifetimes)?;
     let jitter = Jitter::of(&[replica.as_bytes(), current.as_ref().map_or(&[], |current| current.der())]);
     let change = match rotation.plan(&policy, jitter, now).step {
-        Step::Create => Some(create(stored, lifetimes, now)?),
+        Step::Create => Some(create(stored, situation, now)?),
         Step::Prepare => {
             stored.next = Some(NextCa { authority: new_ca(lifetimes.ca, now)?, published_at: None });
             Some(Change::Prepared)
@@ -298,12 +298,16 @@ pub fn new_ca(lifetime: SignedDuration, now: Timestamp) -> Result<Arc<Authority>
     Ok(Arc::new(authority))
 }
 
-fn create(stored: &mut Stored, lifetimes: &Lifetimes, now: Timestamp) -> Result<Change, ServingError> {
+/// Makes a CA that signs at once. Where a cainjector copies `ca.crt`, and may copy it over what is there, that tells of
+/// the CA that is still served under, too.
+fn create(stored: &mut Stored, situation: &Situation<'_>, now: Timestamp) -> Result<Change, ServingError> {
+    let Situation { lifetimes, served, observed, .. } = *situation;
     let reason = stored.flaw.take().or_else(|| {
         let current = stored.current.as_ref()?.certificate();
         Some(format!("it is valid from {} to {}", current.not_before(), current.not_after()))
     });
     take_over(stored, new_ca(lifetimes.ca, now)?, lifetimes, now);
+    stored.overlap |= served.is_some() && observed.is_left_to_others();
     Ok(Change::Created(reason.unwrap_or_default()))
 }
 
