@@ -2,7 +2,6 @@
 //! are listed here, with what they tell, so that there is one table.
 
 use api::IssuerRef;
-use serde_json::Value;
 
 use crate::finding::{Fault, Finding};
 use crate::rule::{Class, Kind, Rule};

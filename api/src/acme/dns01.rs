@@ -29,31 +29,31 @@ pub struct Dns01Solver {
     pub nameservers: Vec<String>,
     /// Akamai Edge DNS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub akamai: Option<AkamaiDns>,
+    pub akamai: Option<Box<AkamaiDns>>,
     /// Azure DNS.
     #[serde(rename = "azureDNS", skip_serializing_if = "Option::is_none")]
-    pub azure_dns: Option<AzureDns>,
+    pub azure_dns: Option<Box<AzureDns>>,
     /// Google Cloud DNS.
     #[serde(rename = "cloudDNS", skip_serializing_if = "Option::is_none")]
-    pub cloud_dns: Option<CloudDns>,
+    pub cloud_dns: Option<Box<CloudDns>>,
     /// Cloudflare.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cloudflare: Option<CloudflareDns>,
+    pub cloudflare: Option<Box<CloudflareDns>>,
     /// Amazon Route 53.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub route53: Option<Route53Dns>,
+    pub route53: Option<Box<Route53Dns>>,
     /// An acme-dns server.
     #[serde(rename = "acmeDNS", skip_serializing_if = "Option::is_none")]
-    pub acme_dns: Option<AcmeDns>,
+    pub acme_dns: Option<Box<AcmeDns>>,
     /// DigitalOcean.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub digitalocean: Option<DigitalOceanDns>,
+    pub digitalocean: Option<Box<DigitalOceanDns>>,
     /// Any name server that takes dynamic updates (RFC 2136).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rfc2136: Option<Rfc2136Dns>,
+    pub rfc2136: Option<Box<Rfc2136Dns>>,
     /// A solver outside this project, called through the Kubernetes API.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<WebhookDns>,
+    pub webhook: Option<Box<WebhookDns>>,
 }
 
 impl Dns01Solver {

@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 pub struct Http01Solver {
     /// Leads the server's request to the answer by an Ingress.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ingress: Option<IngressSolver>,
+    pub ingress: Option<Box<IngressSolver>>,
     /// Leads the server's request to the answer by an HTTPRoute of the Gateway API.
     #[serde(rename = "gatewayHTTPRoute", skip_serializing_if = "Option::is_none")]
-    pub gateway_http_route: Option<GatewayHttpRouteSolver>,
+    pub gateway_http_route: Option<Box<GatewayHttpRouteSolver>>,
 }
 
 /// An Ingress made for each challenge, or one that is edited. At most one of class,
@@ -41,7 +41,7 @@ pub struct IngressSolver {
     pub name: Option<String>,
     /// Changes to the solver pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<PodTemplate>,
+    pub pod_template: Option<Box<PodTemplate>>,
     /// Changes to the Ingress that is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress_template: Option<IngressTemplate>,
@@ -72,7 +72,7 @@ pub struct GatewayHttpRouteSolver {
     pub parent_refs: Vec<ParentReference>,
     /// Changes to the solver pod.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_template: Option<PodTemplate>,
+    pub pod_template: Option<Box<PodTemplate>>,
 }
 
 /// A parent of a route, as in the Gateway API.

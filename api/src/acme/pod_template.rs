@@ -18,7 +18,7 @@ pub struct PodTemplate {
     pub metadata: Option<MetadataTemplate>,
     /// Where and as whom the pod runs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub spec: Option<PodSpec>,
+    pub spec: Option<Box<PodSpec>>,
 }
 
 /// The part of a pod's spec that may be changed.
@@ -31,7 +31,7 @@ pub struct PodSpec {
     /// Rules that draw the pod to nodes and to other pods, or keep it away from them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::affinity")]
-    pub affinity: Option<Affinity>,
+    pub affinity: Option<Box<Affinity>>,
     /// Taints of nodes that the pod puts up with.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::tolerations")]
@@ -51,7 +51,7 @@ pub struct PodSpec {
     pub image_pull_secrets: Vec<ImagePullSecret>,
     /// As whom the pod runs. It replaces our own settings as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub security_context: Option<PodSecurityContext>,
+    pub security_context: Option<Box<PodSecurityContext>>,
     /// Resources of the solver's container. They replace the controller's defaults one by one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
@@ -75,7 +75,7 @@ pub struct PodSecurityContext {
     /// SELinux label of all containers.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::se_linux_options")]
-    pub se_linux_options: Option<SELinuxOptions>,
+    pub se_linux_options: Option<Box<SELinuxOptions>>,
     /// User id of the first process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_as_user: Option<i64>,

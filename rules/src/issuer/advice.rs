@@ -62,7 +62,7 @@ fn address_fault(text: &str) -> Option<&'static str> {
 }
 
 fn updates_are_signed_soundly(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
-    for (index, rfc2136) in dns01::of(case, Provider::Rfc2136, |dns01| dns01.rfc2136.as_ref()) {
+    for (index, rfc2136) in dns01::of(case, Provider::Rfc2136, |dns01| dns01.rfc2136.as_deref()) {
         if rfc2136.tsig_key_name.is_none() {
             continue;
         }

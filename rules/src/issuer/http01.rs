@@ -119,19 +119,19 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 fn all<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a Http01Solver)> {
-    solver::all(case).filter_map(|(index, solver)| Some((index, solver.http01.as_ref()?)))
+    solver::all(case).filter_map(|(index, solver)| Some((index, solver.http01.as_deref()?)))
 }
 
 /// The solvers that answer by an Ingress.
 pub(super) fn ingresses<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a IngressSolver)> {
-    all(case).filter_map(|(index, http01)| Some((index, http01.ingress.as_ref()?)))
+    all(case).filter_map(|(index, http01)| Some((index, http01.ingress.as_deref()?)))
 }
 
 /// The solvers that answer by an HTTPRoute.
 pub(super) fn gateways<'a>(
     case: &Case<'a, IssuerSpec>,
 ) -> impl Iterator<Item = (usize, &'a GatewayHttpRouteSolver)> {
-    all(case).filter_map(|(index, http01)| Some((index, http01.gateway_http_route.as_ref()?)))
+    all(case).filter_map(|(index, http01)| Some((index, http01.gateway_http_route.as_deref()?)))
 }
 
 /// The first parent of each HTTPRoute that has a kind without a name or a name without a kind; those behind it are not

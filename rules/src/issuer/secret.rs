@@ -55,7 +55,7 @@ fn in_solvers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
             }
         }
     }
-    for (index, webhook) in dns01::of(case, Provider::Webhook, |dns01| dns01.webhook.as_ref()) {
+    for (index, webhook) in dns01::of(case, Provider::Webhook, |dns01| dns01.webhook.as_deref()) {
         let path = || indexed("spec.acme.solvers[*].dns01.webhook.groupName", &[index]).into();
         if webhook.group_name.is_empty() {
             findings.at(path(), Fault::Required).advice("write the API group under which the webhook serves");
@@ -63,9 +63,9 @@ fn in_solvers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
         name_is_valid(path, &webhook.group_name, findings);
     }
     let ingresses =
-        http01::ingresses(case).map(|(index, ingress)| (index, "ingress", ingress.pod_template.as_ref()));
+        http01::ingresses(case).map(|(index, ingress)| (index, "ingress", ingress.pod_template.as_deref()));
     let gateways = http01::gateways(case)
-        .map(|(index, gateway)| (index, "gatewayHTTPRoute", gateway.pod_template.as_ref()));
+        .map(|(index, gateway)| (index, "gatewayHTTPRoute", gateway.pod_template.as_deref()));
     for (index, field, template) in ingresses.chain(gateways) {
         let secrets =
             template.and_then(|template| template.spec.as_ref()).map(|spec| &spec.image_pull_secrets);
@@ -83,40 +83,40 @@ type Get = fn(&Dns01Solver) -> Option<&SecretKeySelector>;
 /// Where providers refer to Secrets.
 const SOLVER_SECRETS: &[(Provider, &str, Get)] = &[
     (Provider::Akamai, "akamai.accessTokenSecretRef", |dns01| {
-        Some(&dns01.akamai.as_ref()?.access_token_secret_ref)
+        Some(&dns01.akamai.as_deref()?.access_token_secret_ref)
     }),
     (Provider::Akamai, "akamai.clientSecretSecretRef", |dns01| {
-        Some(&dns01.akamai.as_ref()?.client_secret_secret_ref)
+        Some(&dns01.akamai.as_deref()?.client_secret_secret_ref)
     }),
     (Provider::Akamai, "akamai.clientTokenSecretRef", |dns01| {
-        Some(&dns01.akamai.as_ref()?.client_token_secret_ref)
+        Some(&dns01.akamai.as_deref()?.client_token_secret_ref)
     }),
     (Provider::AzureDns, "azureDNS.clientSecretSecretRef", |dns01| {
-        dns01.azure_dns.as_ref()?.client_secret_secret_ref.as_ref()
+        dns01.azure_dns.as_deref()?.client_secret_secret_ref.as_ref()
     }),
     (Provider::CloudDns, "cloudDNS.serviceAccountSecretRef", |dns01| {
-        dns01.cloud_dns.as_ref()?.service_account_secret_ref.as_ref()
+        dns01.cloud_dns.as_deref()?.service_account_secret_ref.as_ref()
     }),
     (Provider::Cloudflare, "cloudflare.apiKeySecretRef", |dns01| {
-        dns01.cloudflare.as_ref()?.api_key_secret_ref.as_ref()
+        dns01.cloudflare.as_deref()?.api_key_secret_ref.as_ref()
     }),
     (Provider::Cloudflare, "cloudflare.apiTokenSecretRef", |dns01| {
-        dns01.cloudflare.as_ref()?.api_token_secret_ref.as_ref()
+        dns01.cloudflare.as_deref()?.api_token_secret_ref.as_ref()
     }),
     (Provider::Route53, "route53.accessKeyIDSecretRef", |dns01| {
-        dns01.route53.as_ref()?.access_key_id_secret_ref.as_ref()
+        dns01.route53.as_deref()?.access_key_id_secret_ref.as_ref()
     }),
     (Provider::Route53, "route53.secretAccessKeySecretRef", |dns01| {
-        dns01.route53.as_ref()?.secret_access_key_secret_ref.as_ref()
+        dns01.route53.as_deref()?.secret_access_key_secret_ref.as_ref()
     }),
     (Provider::AcmeDns, "acmeDNS.accountSecretRef", |dns01| {
-        Some(&dns01.acme_dns.as_ref()?.account_secret_ref)
+        Some(&dns01.acme_dns.as_deref()?.account_secret_ref)
     }),
     (Provider::DigitalOcean, "digitalocean.tokenSecretRef", |dns01| {
-        Some(&dns01.digitalocean.as_ref()?.token_secret_ref)
+        Some(&dns01.digitalocean.as_deref()?.token_secret_ref)
     }),
     (Provider::Rfc2136, "rfc2136.tsigSecretSecretRef", |dns01| {
-        dns01.rfc2136.as_ref()?.tsig_secret_secret_ref.as_ref()
+        dns01.rfc2136.as_deref()?.tsig_secret_secret_ref.as_ref()
     }),
 ];
 

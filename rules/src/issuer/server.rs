@@ -58,7 +58,7 @@ fn servers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
 }
 
 fn solver_servers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
-    for (index, acme_dns) in dns01::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_ref()) {
+    for (index, acme_dns) in dns01::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_deref()) {
         let path = || indexed("spec.acme.solvers[*].dns01.acmeDNS.host", &[index]);
         server(Lazy(path), &acme_dns.host, Transport::Any, case.context.settings, findings);
     }

@@ -75,7 +75,7 @@ pub(super) fn all<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usiz
 pub(super) fn dns01<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a Dns01Solver)> {
     all(case)
         .filter(|(_, solver)| solver.http01.is_none())
-        .filter_map(|(index, solver)| Some((index, solver.dns01.as_ref()?)))
+        .filter_map(|(index, solver)| Some((index, solver.dns01.as_deref()?)))
 }
 
 /// Those parts of solvers whose text is empty are refused at the rule's path.

@@ -58,7 +58,7 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 fn all<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a AkamaiDns)> {
-    provider::of(case, Provider::Akamai, |dns01| dns01.akamai.as_ref())
+    provider::of(case, Provider::Akamai, |dns01| dns01.akamai.as_deref())
 }
 
 fn each(

@@ -110,7 +110,7 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 fn all<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a AzureDns)> {
-    provider::of(case, Provider::AzureDns, |dns01| dns01.azure_dns.as_ref())
+    provider::of(case, Provider::AzureDns, |dns01| dns01.azure_dns.as_deref())
 }
 
 /// The managed identities that no service principal stands beside.

@@ -87,7 +87,7 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 fn all<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a Rfc2136Dns)> {
-    provider::of(case, Provider::Rfc2136, |dns01| dns01.rfc2136.as_ref())
+    provider::of(case, Provider::Rfc2136, |dns01| dns01.rfc2136.as_deref())
 }
 
 #[cfg(test)]

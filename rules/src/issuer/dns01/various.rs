@@ -150,7 +150,7 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
         "The Secret with the token for DigitalOcean and its key are named",
         |case, findings| {
             for (index, ocean) in
-                provider::of(case, Provider::DigitalOcean, |dns01| dns01.digitalocean.as_ref())
+                provider::of(case, Provider::DigitalOcean, |dns01| dns01.digitalocean.as_deref())
             {
                 selector::is_complete(&ocean.token_secret_ref, &[index], findings);
             }
@@ -161,7 +161,7 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
         "spec.acme.solvers[*].dns01.webhook.solverName",
         "The solver behind a webhook is named",
         |case, findings| {
-            let webhooks = provider::of(case, Provider::Webhook, |dns01| dns01.webhook.as_ref());
+            let webhooks = provider::of(case, Provider::Webhook, |dns01| dns01.webhook.as_deref());
             let advice = "write the name under which the webhook serves the solver";
             solver::requires(webhooks, |webhook| &webhook.solver_name, advice, findings);
         },
@@ -169,19 +169,19 @@ pub(in crate::issuer) static RULES: &[Check<IssuerSpec>] = &[
 ];
 
 fn cloud_dns<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a CloudDns)> {
-    provider::of(case, Provider::CloudDns, |dns01| dns01.cloud_dns.as_ref())
+    provider::of(case, Provider::CloudDns, |dns01| dns01.cloud_dns.as_deref())
 }
 
 fn cloudflare<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a CloudflareDns)> {
-    provider::of(case, Provider::Cloudflare, |dns01| dns01.cloudflare.as_ref())
+    provider::of(case, Provider::Cloudflare, |dns01| dns01.cloudflare.as_deref())
 }
 
 fn route53<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a Route53Dns)> {
-    provider::of(case, Provider::Route53, |dns01| dns01.route53.as_ref())
+    provider::of(case, Provider::Route53, |dns01| dns01.route53.as_deref())
 }
 
 fn acme_dns<'a>(case: &Case<'a, IssuerSpec>) -> impl Iterator<Item = (usize, &'a AcmeDns)> {
-    provider::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_ref())
+    provider::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_deref())
 }
 
 #[cfg(test)]
