@@ -18,10 +18,10 @@ const BYTES_MAX: usize = 8_192;
 /// Attribute types are the short names C, O, OU, CN, SERIALNUMBER, L, ST, STREET, DC and UID in any case, or dotted
 /// object identifiers. `+` joins attributes of one relative name. A backslash stands before a special character or
 /// two hexadecimal digits of a byte; a value that begins with `#` is the hexadecimal DER of a value of any type.
-/// Strings in quotes are of RFC 1779 and refused, as RFC 4514 wants.
+/// Strings in quotes are of RFC 1779, which RFC 4514 does not know.
 ///
 /// Where the peer is more lenient than RFC 4514 and there is one reading only, so are we: white space around types and
-/// values means nothing, `;` is another `,`, and `<`, `>` need no backslash. String types are chosen as Go chooses
+/// values means nothing, `;` is another `,`, and `<`, `>`, `"` need no backslash. String types are chosen as Go chooses
 /// them, for DC too: PrintableString where the characters allow it, else UTF8String.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LiteralSubject {
@@ -233,7 +233,6 @@ fn unescape(value: &str, start: usize) -> Result<String, Fault> {
                     octets.push(byte.ok_or(Fault(at, escape))?);
                 }
             }
-            '"' => return Err(Fault(at, "values do not stand in quotes; put a backslash before a quote")),
             '\0' => return Err(Fault(at, "a NUL character is written as \\00")),
             other => octets.extend(other.to_string().bytes()),
         }
@@ -281,7 +280,7 @@ mod tests {
         check("CN=\\0Test", 4, escape);
         check("CN=\\é1", 4, escape);
         check("CN=\\C4", 4, "the bytes of the value are not UTF-8");
-        check("O=a,CN=\"web\"", 8, "values do not stand in quotes");
+        check("CN=\"web, Inc\"", 9, form);
         check("CN=a\0", 5, "a NUL character is written as \\00");
         let der = "after a # stands the DER of one value in hexadecimal";
         check("CN=#", 4, der);
@@ -339,6 +338,7 @@ mod tests {
         check("CN=web\\\\ ", "CN=web\\");
         check("CN=a\\,b\\+c\\;d\\\"e\\#f\\=g\\<h\\>", "CN=a,b+c;d\"e#f=g<h>");
         check("CN=a=b<c>", "CN=a=b<c>");
+        check("CN=the \"web\",O=\"a\"", "O=\"a\", CN=the \"web\"");
         check("CN=\\#a", "CN=#a");
         check("CN=\\23a", "CN=#a");
         check("CN=", "CN=");

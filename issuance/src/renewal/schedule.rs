@@ -114,7 +114,8 @@ fn pattern(text: &str) -> Result<Cron, WindowError> {
     let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed);
     // The peer's parser takes `5/10` for "from 5 on, every 10".
     let parser = parser.sloppy_ranges(true).build();
-    let text_of_peer = with_days_of_week(text).map_err(|reason| refused(&reason))?;
+    // The peer knows `?` in every field, the parser in two.
+    let text_of_peer = with_days_of_week(&text.replace('?', "*")).map_err(|reason| refused(&reason))?;
     let cron = parser.parse(&text_of_peer).map_err(|error| refused(&error.to_string()))?;
     if matches(&cron) { Ok(cron) } else { Err(WindowError::Never { pattern: text.to_owned() }) }
 }

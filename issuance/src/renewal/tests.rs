@@ -170,6 +170,10 @@ fn days_of_the_week_are_counted_from_0_to_6_as_the_peer_does() {
     assert_eq!(days(" 0 0 * * WED/3"), [3, 6]);
     assert_eq!(days("0 0 * * */3"), [0, 3, 6]);
     assert_eq!(days("0 0 ? * MON-WED,6"), [1, 2, 3, 6]);
+    assert_eq!(days("0 0 * ? MON-WED,6"), [1, 2, 3, 6]);
+    for pattern in ["? * * * *", "* ? * * *", "?/5 ?/2 ? ? ?", "0 0 1 1 ?"] {
+        assert!(Window::check_cron(pattern, None).is_ok(), "{pattern}");
+    }
     assert_eq!(days("0 0 * * *"), [0, 1, 2, 3, 4, 5, 6]);
 }
 

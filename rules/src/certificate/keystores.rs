@@ -135,11 +135,11 @@ pub(super) fn can_be_written(case: &Case<'_, CertificateSpec>, findings: &mut Fi
     let Some(keystores) = keystores(case) else { return };
     if let Some(store) = keystores.jks.as_ref().filter(|store| store.create) {
         let alias = store.alias_or_default();
-        if alias.is_empty() || alias.len() > MAX_ALIAS_BYTES {
+        if alias.len() > MAX_ALIAS_BYTES {
             findings
                 .at("spec.keystores.jks.alias", Fault::Invalid)
                 .value(alias)
-                .detail(format!("an alias has 1 to {MAX_ALIAS_BYTES} bytes"))
+                .detail(format!("an alias has at most {MAX_ALIAS_BYTES} bytes"))
                 .advice("leave it out for \"certificate\"");
         }
     }
@@ -218,12 +218,16 @@ mod tests {
     fn a_keystore_that_cannot_be_written_is_refused_without_showing_its_password() {
         let long = "x".repeat(1025);
         check(
-            &keystore("jks", &json!({"create": true, "alias": "", "password": long})),
+            &keystore("jks", &json!({"create": true, "alias": "ü".repeat(128), "password": long})),
             &[
-                "B11 spec.keystores.jks.alias: Invalid value: \"\": an alias has 1 to 255 bytes; leave it out for \"certificate\"",
+                &format!(
+                    "B11 spec.keystores.jks.alias: Invalid value: \"{}...: an alias has at most 255 bytes; leave it out for \"certificate\"",
+                    "ü".repeat(119)
+                ),
                 "B11 spec.keystores.jks.password: Too long: the password has 1025 bytes; keep at most 1024",
             ],
         );
+        check(&keystore("jks", &json!({"create": true, "alias": "", "password": "hunter2"})), &[]);
         check(
             &keystore("pkcs12", &json!({"create": true, "password": long})),
             &["B11 spec.keystores.pkcs12.password: Too long: the password has 1025 bytes; keep at most 1024"],

@@ -74,11 +74,13 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
             let Some(lifetime) = lifetime(case) else { return };
             let margin = read(case.object.spec.renew_before.as_ref());
             if let Some((text, _)) = margin.filter(|(_, margin)| *margin >= lifetime) {
-                findings
-                    .here(Fault::Invalid)
-                    .value(text)
-                    .detail(format!("not shorter than the lifetime of {}", GoDuration::from(lifetime)))
-                    .advice(format!("write less, such as {:?}", GoDuration::from(lifetime / 3).as_str()));
+                let finding = findings.here(Fault::Invalid).value(text);
+                finding.detail(format!("not shorter than the lifetime of {}", GoDuration::from(lifetime)));
+                // A third of less may break C26, and such a lifetime is refused in itself.
+                if lifetime >= DURATION_MIN {
+                    let third = GoDuration::from(lifetime / 3);
+                    finding.advice(format!("write less, such as {:?}", third.as_str()));
+                }
             }
         },
     ),
@@ -240,6 +242,13 @@ mod tests {
             &json!({"duration": "1h", "renewBefore": "60m"}),
             &[
                 "C27 spec.renewBefore: Invalid value: \"60m\": not shorter than the lifetime of 1h; write less, such as \"20m\"",
+            ],
+        );
+        check(
+            &json!({"duration": "10m", "renewBefore": "10m"}),
+            &[
+                "C24 spec.duration: Invalid value: \"10m\": shorter than an hour; write at least \"1h\"",
+                "C27 spec.renewBefore: Invalid value: \"10m\": not shorter than the lifetime of 10m",
             ],
         );
         check(&json!({"renewBefore": "5m"}), &[]);

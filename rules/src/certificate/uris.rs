@@ -40,7 +40,7 @@ fn judge(text: &str) -> Result<(), (String, &'static str)> {
             Err((fault.to_owned(), "write a SPIFFE ID such as \"spiffe://example.org/ns/shop/sa/web\""))
         });
     }
-    if text.ends_with(':') {
+    if text.find(':') == text.len().checked_sub(1) {
         return Err(("nothing follows the scheme".to_owned(), "write the whole URI"));
     }
     let is_web = uri.has_scheme("https") || uri.has_scheme("http");
@@ -140,6 +140,7 @@ mod tests {
             "https://[::1]/",
             "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
             "file:///etc/hosts",
+            "urn:example:a:",
         ] {
             assert_eq!(judge(text), Ok(()), "{text}");
         }

@@ -252,7 +252,13 @@ fn compare_usages(request: &Examined, spec: &CertificateRequestSpec, findings: &
         if !asked_part.same_as(&wanted_part) {
             let detail =
                 format!("asks for {}, and the spec for {}", listed(&asked_part), listed(&wanted_part));
-            findings.of(rule).tell(detail, in_agreement(asked));
+            let lacks_cert_sign = spec.is_ca && !asked.clone().with_cert_sign().same_as(asked);
+            let advice = if lacks_cert_sign && rule == &R10 {
+                "make the request with keyCertSign or without usages, or set spec.isCA to false".to_owned()
+            } else {
+                in_agreement(asked)
+            };
+            findings.of(rule).tell(detail, advice);
         }
     }
     let foreign = asked.foreign();

@@ -9,7 +9,7 @@ use super::dns01::{self, Provider};
 use super::{ISSUERS, acme, ca, indexed, self_signed, vault, venafi};
 use crate::case::{Case, Settings};
 use crate::finding::Fault;
-use crate::rule::{Check, Class, Findings};
+use crate::rule::{Check, Class, Findings, Rule};
 use crate::uri::{Host, Uri};
 
 pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
@@ -21,9 +21,18 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
     |case, findings| {
         servers(case, findings);
         solver_servers(case, findings);
-        written_into_certificates(case, findings);
+        written_into_certificates(case, findings.of(&B16_W));
     },
-)];
+)
+.with(&[&B16_W])];
+
+static B16_W: Rule = Rule {
+    id: "B16-W",
+    kinds: ISSUERS,
+    path: "spec",
+    class: Class::Advice,
+    summary: "URLs that are written into certificates can be read",
+};
 
 /// What a server's URL must be.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,7 +128,8 @@ fn judge(url: &str, transport: Transport, settings: &Settings) -> Result<(), Wro
     }
     let open = transport == Transport::Encrypted && http && !is_loopback(host);
     if open && !settings.plaintext_servers {
-        return Err(Wrong::new("secrets would travel unencrypted", similar(url)));
+        let advice = format!("{}, or have --allow-plaintext-servers set", similar(url));
+        return Err(Wrong::new("secrets would travel unencrypted", advice));
     }
     match settings.denied_servers.iter().find(|range| range.contains(host)) {
         None => Ok(()),
@@ -217,8 +227,14 @@ mod tests {
             ("vault.test", "no scheme, such as \"https://\", in front; write \"https://vault.test\""),
             ("vault.test:8200", "not the URL of a web server; write \"https://vault.test:8200\""),
             ("//vault.test", "no scheme, such as \"https://\", in front; write \"https://vault.test\""),
-            ("http://vault.test:8200", "secrets would travel unencrypted; write \"https://vault.test:8200\""),
-            ("http://localhost.test", "secrets would travel unencrypted; write \"https://localhost.test\""),
+            (
+                "http://vault.test:8200",
+                "secrets would travel unencrypted; write \"https://vault.test:8200\", or have --allow-plaintext-servers set",
+            ),
+            (
+                "http://localhost.test",
+                "secrets would travel unencrypted; write \"https://localhost.test\", or have --allow-plaintext-servers set",
+            ),
             (
                 "ftp://vault.test",
                 "not the URL of a web server; write a URL such as \"https://server.example.com\"",
@@ -262,7 +278,7 @@ mod tests {
         check(
             &vault("http://user:word@vault.test"),
             &[
-                "B16 spec.vault.server: Invalid value: secrets would travel unencrypted; write a URL such as \"https://server.example.com\"",
+                "B16 spec.vault.server: Invalid value: secrets would travel unencrypted; write a URL such as \"https://server.example.com\", or have --allow-plaintext-servers set",
             ],
             &[],
         );
@@ -302,28 +318,28 @@ mod tests {
                                "issuingCertificateURLs": ["c", "ldap:///cn=ca"]}});
         let told = |path: &str, value: &str, detail: &str| {
             format!(
-                "B16 spec.{path}: Invalid value: {value:?}: {detail}; write a URL such as \"http://pki.example.com/ca.crl\""
+                "B16-W spec.{path}: Invalid value: {value:?}: {detail}; write a URL such as \"http://pki.example.com/ca.crl\""
             )
         };
         let scheme = "no scheme, such as \"https://\", in front";
         check(
             &ca,
+            &[],
             &[
                 &told("ca.crlDistributionPoints[0]", "", "empty"),
                 &told("ca.crlDistributionPoints[1]", "a", scheme),
                 &told("ca.ocspServers[0]", "b", scheme),
                 &told("ca.issuingCertificateURLs[0]", "c", scheme),
             ],
-            &[],
         );
         check(
             &json!({"selfSigned": {"crlDistributionPoints": ["http://crl.test", "x"]}}),
-            &[&told("selfSigned.crlDistributionPoints[1]", "x", scheme)],
             &[],
+            &[&told("selfSigned.crlDistributionPoints[1]", "x", scheme)],
         );
         let open = |path: &str| {
             format!(
-                "B16 spec.{path}: Invalid value: \"http://a.test\": secrets would travel unencrypted; write \"https://a.test\""
+                "B16 spec.{path}: Invalid value: \"http://a.test\": secrets would travel unencrypted; write \"https://a.test\", or have --allow-plaintext-servers set"
             )
         };
         check(

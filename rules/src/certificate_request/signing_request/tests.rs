@@ -246,7 +246,7 @@ fn key_usages_that_disagree_with_the_spec_are_refused() {
         request!("server"),
         &json!({"isCA": true, "usages": ["digital signature", "key encipherment", "server auth"]}),
         &[
-            "R10 asks for digital signature, key encipherment, and the spec for digital signature, key encipherment, cert sign; write usages: [digital signature, key encipherment, server auth], or make the request without usages",
+            "R10 asks for digital signature, key encipherment, and the spec for digital signature, key encipherment, cert sign; make the request with keyCertSign or without usages, or set spec.isCA to false",
         ],
     );
     // Without usages, the spec asks for two.
