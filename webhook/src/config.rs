@@ -211,6 +211,8 @@ impl Config {
         }
         let metrics_serving =
             checked.tls("metricsTLSConfig", "metrics-", metrics_tls.or(file.metrics_serving()));
+        checked.secrets(serving.as_ref(), metrics_serving.as_ref());
+        checked.configurations(serving.as_ref(), &configurations);
         let clients = checked.clients(clients, &mut file);
         let forbids_only = rules.deny_as_forbidden;
         let grants = if rules.namespaced_approval { Grants::OfNamespaces } else { Grants::OfCluster };
@@ -379,6 +381,36 @@ impl Checked {
             leaf_lifetime: settings.leaf_lifetime.unwrap_or(LEAF_LIFETIME),
             ca_lifetime: CA_LIFETIME,
         }))
+    }
+
+    /// Two that renew one Secret would undo each other's work.
+    fn secrets(&mut self, serving: Option<&Tls>, metrics: Option<&Tls>) {
+        let secret = |tls: Option<&Tls>| match tls.map(|tls| &tls.source) {
+            Some(Source::Dynamic(settings)) => {
+                Some((settings.secret_namespace.clone(), settings.secret_name.clone()))
+            }
+            _ => None,
+        };
+        if let Some((_, name)) = secret(metrics).filter(|metrics| secret(serving).as_ref() == Some(metrics)) {
+            let message = format!(
+                "Invalid value: {name:?}: the Secret of the serving certificate's CA; metrics need one of their own"
+            );
+            let flag = "metrics-dynamic-serving-ca-secret-name";
+            self.wrong("metricsTLSConfig.dynamic.secretName", flag, message);
+        }
+    }
+
+    fn configurations(&mut self, serving: Option<&Tls>, args: &ConfigurationArgs) {
+        let ConfigurationArgs { validating_configuration_name, mutating_configuration_name } = args;
+        let names = [validating_configuration_name, mutating_configuration_name];
+        let is_named = names.into_iter().any(|name| Text::of(name.clone()).is_some());
+        if is_named && serving.is_some_and(|tls| matches!(tls.source, Source::Files { .. })) {
+            self.warnings.push(
+                "--validating-configuration-name and --mutating-configuration-name have no effect, since the CA of a \
+                 certificate from files is not known; put it into the caBundle yourself, or let a cainjector do so"
+                    .to_owned(),
+            );
+        }
     }
 
     fn clients(&mut self, args: ClientArgs, file: &mut File) -> Option<ClientRules> {

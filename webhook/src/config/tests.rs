@@ -146,6 +146,32 @@ fn values_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn metrics_need_a_secret_of_their_own() {
+    let metrics = [
+        "--metrics-dynamic-serving-ca-secret-namespace=cert-manager",
+        "--metrics-dynamic-serving-ca-secret-name=cert-manager-webhook-ca",
+        "--metrics-dynamic-serving-dns-names=metrics",
+    ];
+    refused(
+        &[DYNAMIC, metrics].concat(),
+        "metricsTLSConfig.dynamic.secretName: Invalid value: \"cert-manager-webhook-ca\": the Secret of the serving \
+         certificate's CA; metrics need one of their own (flag --metrics-dynamic-serving-ca-secret-name)",
+    );
+    let elsewhere = ["--metrics-dynamic-serving-ca-secret-namespace=other", metrics[1], metrics[2]];
+    assert!(config(&[DYNAMIC, elsewhere].concat(), "").is_ok());
+}
+
+#[test]
+fn configurations_that_are_not_written_although_they_are_named_are_told_of() {
+    let files = ["--tls-cert-file=/a", "--tls-private-key-file=/b"];
+    let named = "--validating-configuration-name=webhook";
+    assert!(config(&files, "").unwrap().warnings.is_empty());
+    assert!(config(&[DYNAMIC[0], DYNAMIC[1], DYNAMIC[2], named], "").unwrap().warnings.is_empty());
+    let warnings = config(&[files[0], files[1], named], "").unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("have no effect"), "{warnings:?}");
+}
+
+#[test]
 fn a_file_with_a_mistake_is_refused_with_its_line() {
     refused_file(
         "secureport: 1",
