@@ -97,7 +97,7 @@ impl Keeper {
         mark(&mut secret);
         match self.write(&secret).await {
             Ok(()) => {
-                tracing::info!(secret = self.name, "put back the label and the annotation of the Secret")
+                tracing::info!(secret = self.name, "put back the label and the annotation of the Secret");
             }
             Err(error) => {
                 let error = anyhow::Error::new(error);
