@@ -93,6 +93,15 @@ async fn the_webhook_is_asked_about_a_status_only_where_a_rule_looks_at_it() -> 
         let second = reviews(&scope).await?;
         ensure!(second == first, "ten status writes took {} reviews", second - first);
 
+        // A write that changes nothing but finalizers is no status write.
+        for (finalizers, count) in [(json!(["example.com/kept"]), 1), (json!([]), 2)] {
+            let patch = Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
+            scope.resource(API_VERSION, "Certificate").patch("web", &PatchParams::default(), &patch).await?;
+            let now = reviews(&scope).await?;
+            ensure!(now == second + count, "{count} writes of finalizers took {} reviews", now - second);
+        }
+        let second = second + 2;
+
         let url = |path: &str| json!({"url": format!("https://acme.example.com/{path}")});
         write("Order", "web".to_owned(), url("1")).await?;
         let third = reviews(&scope).await?;
@@ -179,7 +188,7 @@ fn the_chart_says_what_is_wrong_with_a_value_and_renders_what_is_right() -> anyh
         let told = format!("{error:#}");
         ensure!(told.contains(wanted), "{values:?} were refused with {told}");
     }
-    let accepted: [(&[&str], &[&str]); 5] = [
+    let accepted: [(&[&str], &[&str]); 6] = [
         (&[], &["--secure-port=10250", "failurePolicy: Fail", "maxUnavailable: 1", "replicas: 2"]),
         (&["webhook.hostNetwork=true"], &["--secure-port=10260", "hostNetwork: true"]),
         (
@@ -193,6 +202,7 @@ fn the_chart_says_what_is_wrong_with_a_value_and_renders_what_is_right() -> anyh
             &["webhook.url.host=[2001:db8::1]:8443"],
             &["url: https://[2001:db8::1]:8443/validate", "--dynamic-serving-dns-names=2001:db8::1\n"],
         ),
+        (&["webhook.clusterWarnings=false"], &["--cluster-warnings=false"]),
         (&["webhook.failurePolicy=Ignore"], &["failurePolicy: Ignore", "failurePolicy: Fail"]),
     ];
     for (values, wanted) in accepted {

@@ -15,7 +15,10 @@ async fn a_wrong_object_is_refused_with_the_field_and_the_cure() -> anyhow::Resu
     let issuer_name = "spec.issuerRef.name";
     let cases: [(Value, &[Cause]); 7] = [
         (
-            certificate("no-secret", &json!({"secretName": "", "issuerRef": {"name": "ca"}})),
+            certificate(
+                "no-secret",
+                &json!({"secretName": "", "issuerRef": {"name": "ca"}, "dnsNames": ["a.test"]}),
+            ),
             &[(
                 "spec.secretName",
                 "FieldValueRequired",
@@ -23,11 +26,17 @@ async fn a_wrong_object_is_refused_with_the_field_and_the_cure() -> anyhow::Resu
             )],
         ),
         (
-            certificate("no-issuer", &json!({"secretName": "tls", "issuerRef": {"name": ""}})),
+            certificate(
+                "no-issuer",
+                &json!({"secretName": "tls", "issuerRef": {"name": ""}, "dnsNames": ["a.test"]}),
+            ),
             &[(issuer_name, "FieldValueRequired", "name the Issuer or ClusterIssuer that is to sign")],
         ),
         (
-            certificate("neither", &json!({"secretName": "", "issuerRef": {"name": ""}})),
+            certificate(
+                "neither",
+                &json!({"secretName": "", "issuerRef": {"name": ""}, "dnsNames": ["a.test"]}),
+            ),
             &[
                 ("spec.secretName", "FieldValueRequired", "name the Secret"),
                 (issuer_name, "FieldValueRequired", "name the Issuer or ClusterIssuer"),
@@ -36,7 +45,7 @@ async fn a_wrong_object_is_refused_with_the_field_and_the_cure() -> anyhow::Resu
         (
             certificate(
                 "days",
-                &json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "duration": "90d"}),
+                &json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": ["a.test"], "duration": "90d"}),
             ),
             &[("spec.duration", "FieldValueInvalid", "write \"2160h\"")],
         ),
