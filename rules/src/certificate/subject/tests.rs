@@ -133,7 +133,8 @@ fn attributes_beyond_the_bounds_of_the_standard_are_warned_of() {
             "B08-W spec.literalSubject: Too long: clients may refuse such a long OU; keep at most 64 characters",
         ],
     );
-    let quoted = "B08-W spec.literalSubject: Invalid value: the quotes become a part of the value; leave them out";
+    let quoted =
+        "B08-W spec.literalSubject: Invalid value: the quotes become a part of the value; leave them out";
     warns(&json!({"literalSubject": "CN=\"web\",O=\"a\""}), &[quoted]);
     warns(&json!({"literalSubject": "CN=the \"web\" of,O=\""}), &[]);
     warns(&json!({"subject": {"organizations": ["ü".repeat(64)], "postalCodes": ["1".repeat(40)]}}), &[]);
