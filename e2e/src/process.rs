@@ -118,10 +118,16 @@ impl Process {
 
     /// Whether it still runs. A zombie does not.
     pub(crate) fn is_alive(&self) -> bool {
-        let arguments = command_line(self.pid);
-        // For a moment of each exec the command line is empty.
-        let named = arguments.contains(&self.program) || arguments.iter().all(String::is_empty);
-        began(self.pid) == Some(self.began) && named
+        // For a moment of each exec the command line is empty, or not yet whole: one look is not enough to say no.
+        let is_named = || {
+            let arguments = command_line(self.pid);
+            arguments.contains(&self.program) || arguments.iter().all(String::is_empty)
+        };
+        began(self.pid) == Some(self.began)
+            && (is_named() || {
+                thread::sleep(POLL);
+                is_named()
+            })
     }
 }
 
