@@ -1,7 +1,10 @@
 //! Objects that tests create, in the fewest words.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::{CSIVolumeSource, Container, EnvVar, Pod, PodSpec, Volume, VolumeMount};
 use kube::api::ObjectMeta;
+use serde_json::{Value, json};
 
 /// A pod with one container named `main`, whose image must have been imported: [`crate::image::reference`] names it.
 #[must_use]
@@ -23,6 +26,28 @@ pub fn pod(name: &str, image: &str) -> Pod {
         spec: Some(spec),
         status: None,
     }
+}
+
+/// A signing request by a new key for the DNS name `web.example.com`, as `spec.request` of a CertificateRequest holds it.
+///
+/// # Errors
+/// When the key cannot be made.
+pub fn signing_request() -> anyhow::Result<String> {
+    let names = vec!["web.example.com".to_owned()];
+    let request = rcgen::CertificateParams::new(names)?.serialize_request(&rcgen::KeyPair::generate()?)?;
+    Ok(STANDARD.encode(request.pem()?))
+}
+
+/// The condition by which somebody approves or denies a CertificateRequest, of type `Approved` or `Denied`.
+#[must_use]
+pub fn decision(condition_type: &str) -> Value {
+    json!({
+        "type": condition_type,
+        "status": "True",
+        "reason": "Tested",
+        "message": "a test decided",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    })
 }
 
 /// Adds to a [`pod`].

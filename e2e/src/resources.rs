@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use kube::api::{DeleteParams, PostParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, Status};
 use kube::{Api, Client};
 use serde_json::Value;
 
@@ -53,6 +53,18 @@ impl Strays {
 
     fn add(&self, api: Api<DynamicObject>, name: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Stray { api, name });
+    }
+}
+
+/// The API server's answer to what it should have refused.
+///
+/// # Errors
+/// When it accepted, or did not answer.
+pub fn refusal<T>(outcome: kube::Result<T>) -> anyhow::Result<Box<Status>> {
+    match outcome {
+        Ok(_) => bail!("it was accepted"),
+        Err(kube::Error::Api(status)) => Ok(status),
+        Err(error) => Err(error.into()),
     }
 }
 

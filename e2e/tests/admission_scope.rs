@@ -14,13 +14,14 @@ use common::reviewer;
 use e2e::authority::issuer;
 use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
+use e2e::objects::{decision, signing_request};
+use e2e::resources::refusal;
 use e2e::toolchain::KUBERNETES_VERSION;
 use e2e::{install, paths, resources, wait};
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::Status;
 use serde_json::{Value, json};
 
 /// How long the API server may take to act on a new label or role.
@@ -48,10 +49,7 @@ async fn a_namespace_opts_out_of_the_rules_but_not_of_identity_and_approval() ->
         let request = scope.create_as(&stranger, &request("mine")?).await?;
         let user = &request.data["spec"]["username"];
         ensure!(*user == *scope.namespace, "the request was stamped with {user}");
-        let approval = json!({"status": {"conditions": [{
-            "type": "Approved", "status": "True", "reason": "Tested", "message": "by myself",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }]}});
+        let approval = json!({"status": {"conditions": [decision("Approved")]}});
         let requests = resources::api(&stranger, &scope.namespace, API_VERSION, "CertificateRequest");
         let approved = requests.patch_status("mine", &PatchParams::default(), &Patch::Merge(approval)).await;
         let status = refusal(approved)?;
@@ -136,14 +134,7 @@ async fn people_edit_what_is_theirs_and_only_look_at_orders_and_challenges() -> 
         let name = &scope.namespace;
         for role in ["edit", "admin"] {
             let user = format!("{role}-{name}");
-            let binding = json!({
-                "apiVersion": RBAC,
-                "kind": "RoleBinding",
-                "metadata": {"name": user},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-            });
-            scope.create(&binding).await?;
+            bind(&scope, &user, "ClusterRole", role).await?;
             let (verb, group, resource, _) = cases[0];
             wait::until("the role to count", KNOWN_WITHIN, || async {
                 ensure!(may(&scope, &user, verb, group, resource).await?, "it does not yet");
@@ -234,14 +225,7 @@ async fn stranger(scope: &Scope) -> anyhow::Result<kube::Client> {
     scope
         .create(&json!({"apiVersion": RBAC, "kind": "Role", "metadata": {"name": name}, "rules": rules}))
         .await?;
-    let binding = json!({
-        "apiVersion": RBAC,
-        "kind": "RoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-    });
-    scope.create(&binding).await?;
+    bind(scope, name, "Role", name).await?;
     wait::until("the stranger's role to count", KNOWN_WITHIN, || async {
         let may = may(scope, name, "patch", "cert-manager.io", "certificaterequests/status").await?;
         ensure!(may, "it does not yet");
@@ -249,6 +233,19 @@ async fn stranger(scope: &Scope) -> anyhow::Result<kube::Client> {
     })
     .await?;
     scope.cluster.client_as(name).await
+}
+
+/// Gives a user a role in the test's namespace.
+async fn bind(scope: &Scope, user: &str, role_kind: &str, role: &str) -> anyhow::Result<()> {
+    let binding = json!({
+        "apiVersion": RBAC,
+        "kind": "RoleBinding",
+        "metadata": {"name": user},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+    });
+    scope.create(&binding).await?;
+    Ok(())
 }
 
 /// Whether a user may do something in the test's namespace.
@@ -291,14 +288,11 @@ fn certificate(name: &str, spec: &Value) -> Value {
 }
 
 fn request(name: &str) -> anyhow::Result<Value> {
-    let key = rcgen::KeyPair::generate()?;
-    let request =
-        rcgen::CertificateParams::new(vec!["web.example.com".to_owned()])?.serialize_request(&key)?.pem()?;
     Ok(json!({
         "apiVersion": API_VERSION,
         "kind": "CertificateRequest",
         "metadata": {"name": name},
-        "spec": {"request": STANDARD.encode(request), "issuerRef": {"name": "ca"}, "username": "forged"},
+        "spec": {"request": signing_request()?, "issuerRef": {"name": "ca"}, "username": "forged"},
     }))
 }
 
@@ -309,12 +303,4 @@ fn order() -> Value {
         "metadata": {"name": "web"},
         "spec": {"request": STANDARD.encode("a request"), "issuerRef": {"name": "acme"}},
     })
-}
-
-fn refusal<T>(outcome: kube::Result<T>) -> anyhow::Result<Box<Status>> {
-    match outcome {
-        Ok(_) => bail!("it was accepted"),
-        Err(kube::Error::Api(status)) => Ok(status),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
+use e2e::objects::{self, signing_request};
 use e2e::{resources, wait};
 use futures::future::try_join_all;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -201,15 +200,12 @@ async fn is_granted(scope: &Scope, user: &str, signer: &str, role: &str) -> anyh
 }
 
 fn request(name: &str, issuer_kind: &str, issuer_group: &str) -> anyhow::Result<Value> {
-    let key = rcgen::KeyPair::generate()?;
-    let request =
-        rcgen::CertificateParams::new(vec!["web.example.com".to_owned()])?.serialize_request(&key)?.pem()?;
     Ok(json!({
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"name": name},
         "spec": {
-            "request": STANDARD.encode(request),
+            "request": signing_request()?,
             "issuerRef": {"name": "ca", "kind": issuer_kind, "group": issuer_group},
         },
     }))
@@ -221,14 +217,7 @@ async fn decide(
     name: &str,
     decision: &str,
 ) -> kube::Result<DynamicObject> {
-    let condition = json!({
-        "type": decision,
-        "status": "True",
-        "reason": "Tested",
-        "message": "a test decided",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
-    let patch = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+    let patch = Patch::Merge(json!({"status": {"conditions": [objects::decision(decision)]}}));
     let api = resources::api(client, &scope.namespace, API_VERSION, KIND);
     api.patch_status(name, &PatchParams::default(), &patch).await
 }

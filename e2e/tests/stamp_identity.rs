@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use anyhow::{Context as _, ensure};
 use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
+use e2e::objects::{self, signing_request};
+use e2e::resources::refusal;
 use e2e::{resources, wait};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Client;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::core::{DynamicObject, Status};
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 /// How long the API server may take to act on a new role.
@@ -180,10 +180,7 @@ fn binding(scope: &Scope, kind: &str, name: &str, role_kind: &str) -> Value {
 
 /// Creates a CertificateRequest as the service account, with more in its spec.
 async fn create(scope: &Scope, client: &Client, name: &str, more: &Value) -> anyhow::Result<DynamicObject> {
-    let key = rcgen::KeyPair::generate()?;
-    let request =
-        rcgen::CertificateParams::new(vec!["web.example.com".to_owned()])?.serialize_request(&key)?;
-    let mut spec = json!({"request": STANDARD.encode(request.pem()?), "issuerRef": {"name": "ca"}});
+    let mut spec = json!({"request": signing_request()?, "issuerRef": {"name": "ca"}});
     for (field, value) in more.as_object().into_iter().flatten() {
         spec[field] = value.clone();
     }
@@ -192,28 +189,13 @@ async fn create(scope: &Scope, client: &Client, name: &str, more: &Value) -> any
 }
 
 async fn decide(scope: &Scope, client: &Client, name: &str, decision: &str) -> kube::Result<DynamicObject> {
-    let condition = json!({
-        "type": decision,
-        "status": "True",
-        "reason": "Tested",
-        "message": "a test decided",
-        "lastTransitionTime": "2026-01-01T00:00:00Z",
-    });
     // A merge replaces the list, so an earlier decision would vanish; this one is put beside it.
     let api = resources::api(client, &scope.namespace, API_VERSION, KIND);
     let mut conditions = match api.get(name).await?.data["status"]["conditions"].take() {
         Value::Array(conditions) => conditions,
         _ => Vec::new(),
     };
-    conditions.push(condition);
+    conditions.push(objects::decision(decision));
     let patch = Patch::Merge(json!({"status": {"conditions": conditions}}));
     api.patch_status(name, &PatchParams::default(), &patch).await
-}
-
-fn refusal(outcome: kube::Result<DynamicObject>) -> anyhow::Result<Box<Status>> {
-    match outcome {
-        Ok(_) => bail!("it was accepted"),
-        Err(kube::Error::Api(status)) => Ok(status),
-        Err(error) => Err(error.into()),
-    }
 }

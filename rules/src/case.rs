@@ -129,6 +129,11 @@ impl<'a, S: Judged> Case<'a, S> {
     pub fn is_create(&self) -> bool {
         self.old.is_none()
     }
+
+    /// Whether an existing object is given another spec.
+    pub fn changes_spec(&self) -> bool {
+        self.old.is_some_and(|old| !self.object.spec.same(&old.spec))
+    }
 }
 
 /// The parts of an object that rules look at. It reads from the object's JSON; everything else, managed fields above

@@ -163,7 +163,7 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         Class::Always,
         "The spec stays as it was on creation",
         |case, findings| {
-            if case.old.is_some_and(|old| !case.object.spec.same(&old.spec)) {
+            if case.changes_spec() {
                 findings
                     .here(Fault::Forbidden)
                     .detail("a CertificateRequest cannot be changed")

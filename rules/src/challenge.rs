@@ -36,7 +36,7 @@ static RULES: &[Check<ChallengeSpec>] = &[
         Class::Always,
         "The spec stays as it was on creation",
         |case, findings| {
-            if case.old.is_some_and(|old| !case.object.spec.same(&old.spec)) {
+            if case.changes_spec() {
                 findings
                     .here(Fault::Forbidden)
                     .detail("a Challenge cannot be changed")

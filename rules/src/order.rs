@@ -139,8 +139,7 @@ static RULES: &[Check<OrderSpec>] = &[
         },
     ),
     once("B22", "spec", "With the setting `acme_owners`, the whole spec stays", |case, findings| {
-        let changes = case.old.is_some_and(|old| !case.object.spec.same(&old.spec));
-        if case.context.settings.acme_owners && changes {
+        if case.context.settings.acme_owners && case.changes_spec() {
             findings.here(Fault::Forbidden).detail("an Order cannot be changed").advice("create another one");
         }
     }),

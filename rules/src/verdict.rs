@@ -101,15 +101,14 @@ enum Mode {
 
 impl Mode {
     fn of<S: Judged>(case: &Case<'_, S>) -> Self {
-        let Some(old) = case.old else {
-            return Self::SpecChanges;
-        };
-        if case.subresource.is_some() || case.object.metadata.is_deleting() {
-            Self::Bystander
-        } else if case.object.spec.same(&old.spec) {
-            Self::SpecStays
-        } else {
+        if case.is_create() {
             Self::SpecChanges
+        } else if case.subresource.is_some() || case.object.metadata.is_deleting() {
+            Self::Bystander
+        } else if case.changes_spec() {
+            Self::SpecChanges
+        } else {
+            Self::SpecStays
         }
     }
 }

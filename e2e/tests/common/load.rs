@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{bail, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use e2e::namespace::Scope;
+use e2e::objects::signing_request;
 use e2e::resources;
 use kube::api::PostParams;
 use kube::core::DynamicObject;
@@ -98,9 +97,6 @@ struct Calls {
 
 impl Calls {
     fn new() -> anyhow::Result<Self> {
-        let names = vec!["web.example.com".to_owned()];
-        let request =
-            rcgen::CertificateParams::new(names)?.serialize_request(&rcgen::KeyPair::generate()?)?.pem()?;
         let object = |kind: &str, spec: Value| {
             json!({
                 "apiVersion": API_VERSION,
@@ -117,7 +113,7 @@ impl Calls {
             wrong: object("Certificate", json!({"secretName": "", "issuerRef": {"name": "ca"}})),
             request: object(
                 "CertificateRequest",
-                json!({"request": STANDARD.encode(request), "issuerRef": {"name": "ca"}, "username": "forged"}),
+                json!({"request": signing_request()?, "issuerRef": {"name": "ca"}, "username": "forged"}),
             ),
         })
     }

@@ -2,6 +2,7 @@
 //! rules judge it: one function evaluates all of them.
 
 use api::{CertificateRequestSpec, KeyUsage};
+use issuance::outcome::causes;
 use issuance::request::{Examined, ExtensionError, RequestError, Tolerance};
 use issuance::signature::SignatureError;
 use issuance::usage::Usages;
@@ -200,7 +201,7 @@ fn unreadable(error: &RequestError, findings: &mut About<'_>) {
         | RequestError::Signature(_)
         | RequestError::Form(_) => (&R07, ANEW),
     };
-    findings.of(rule).tell(with_causes(error), advice);
+    findings.of(rule).tell(causes(error), advice);
 }
 
 /// What to do about a text that is not PEM, by what it probably is.
@@ -213,17 +214,6 @@ fn instead_of_pem(text: &[u8]) -> &'static str {
     } else {
         "put a PKCS#10 request here, in PEM and then in base64"
     }
-}
-
-/// The error and what it came from.
-fn with_causes(error: &RequestError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn compare_basic_constraints(request: &Examined, spec: &CertificateRequestSpec, findings: &mut About<'_>) {

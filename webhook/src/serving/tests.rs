@@ -87,6 +87,23 @@ impl World {
         changes
     }
 
+    /// The first day on which this replica, started anew each day, changes something; and what.
+    fn first_change(mut self, replica: &str) -> (i32, Vec<Change>) {
+        let observed = self.trusts.observed();
+        let of_day = |day| {
+            let situation = Situation {
+                remembered: &Stored::default(),
+                lifetimes: &self.lifetimes,
+                served: None,
+                observed: &observed,
+                replica,
+            };
+            let changes = advance(&mut self.stored, &situation, days_later(day)).unwrap();
+            (!changes.is_empty()).then_some((day, changes))
+        };
+        (1..365_i32).find_map(of_day).expect("nothing changed within a year")
+    }
+
     fn look(&self) {
         let seen = match self.callers {
             Callers::Stubborn => return,
@@ -320,22 +337,13 @@ fn when_the_ca_has_ended_the_next_one_signs_at_once() {
 #[test]
 fn replicas_do_not_all_prepare_at_the_same_time() {
     let prepares = |replica: &str| {
-        let mut world = World::started();
-        let observed = world.trusts.observed();
-        (1..365).find(|day| {
-            let situation = Situation {
-                remembered: &Stored::default(),
-                lifetimes: &world.lifetimes,
-                served: None,
-                observed: &observed,
-                replica,
-            };
-            advance(&mut world.stored, &situation, days_later(*day)).unwrap() == [Change::Prepared]
-        })
+        let (day, changes) = World::started().first_change(replica);
+        assert_eq!(changes, [Change::Prepared]);
+        day
     };
     // Each is told by its own CA, too, so a fixed one is needed.
     let days: std::collections::BTreeSet<_> = ["a", "b", "c", "d", "e"].map(prepares).into();
-    assert!(days.len() > 1 && days.iter().all(|day| (218..=238).contains(&day.unwrap())), "{days:?}");
+    assert!(days.len() > 1 && days.iter().all(|day| (218..=238).contains(day)), "{days:?}");
 }
 
 #[test]
@@ -365,19 +373,8 @@ fn no_rotation_begins_while_cert_managers_webhook_may_be_running() {
     let data = peer::data(start());
     let would_have = (1..365).find(|day| peer::regenerates(Some(&data), days_later(*day)).is_some()).unwrap();
     for replica in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-        let mut world = World::of(Some(&data), false);
-        let observed = world.trusts.observed();
-        let prepared = (1..365).find(|day| {
-            let situation = Situation {
-                remembered: &Stored::default(),
-                lifetimes: &world.lifetimes,
-                served: None,
-                observed: &observed,
-                replica,
-            };
-            !advance(&mut world.stored, &situation, days_later(*day)).unwrap().is_empty()
-        });
-        let days = prepared.unwrap() - would_have;
+        let (prepared, _) = World::of(Some(&data), false).first_change(replica);
+        let days = prepared - would_have;
         assert!((1..=20).contains(&days), "it had {days} days to replace it");
     }
 }
