@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use api::acme::issuer::AcmeIssuer;
 use api::{CertificateSpec, IssuerRef, IssuerSpec};
 use serde::Deserialize;
 
@@ -73,24 +72,25 @@ impl IssuerFacts {
     /// What `spec` says.
     pub fn of(spec: &IssuerSpec) -> Self {
         Self {
-            acme: spec.acme.as_ref().map(AcmeFacts::of),
+            acme: spec.acme.as_ref().map(|acme| {
+                let has_dns01 = acme.solvers.iter().any(|solver| solver.dns01.is_some());
+                AcmeFacts::of(&acme.server, has_dns01)
+            }),
             ca_secret: spec.ca.as_ref().map(|ca| ca.secret_name.as_str().into()),
         }
     }
 }
 
 impl AcmeFacts {
-    fn of(acme: &AcmeIssuer) -> Self {
-        let host = acme.server.split_once("://").map_or("", |(_, rest)| rest);
+    /// Facts about an issuer whose server has this URL.
+    pub fn of(server: &str, has_dns01: bool) -> Self {
+        let host = server.split_once("://").map_or("", |(_, rest)| rest);
         let host = host.split(['/', ':', '?']).next().unwrap_or_default();
         let is_within = |domain: &str| {
             let border = host.strip_suffix(domain);
             border.is_some_and(|before| before.is_empty() || before.ends_with('.'))
         };
-        Self {
-            has_dns01: acme.solvers.iter().any(|solver| solver.dns01.is_some()),
-            is_public: PUBLIC_SERVERS.iter().any(|domain| is_within(domain)),
-        }
+        Self { has_dns01, is_public: PUBLIC_SERVERS.iter().any(|domain| is_within(domain)) }
     }
 }
 
@@ -184,8 +184,7 @@ mod tests {
     #[test]
     fn a_server_is_public_by_its_host_alone() {
         let check = |server: &str, is_public: bool| {
-            let acme = AcmeIssuer { server: server.to_owned(), ..Default::default() };
-            assert_eq!(AcmeFacts::of(&acme).is_public, is_public, "{server}");
+            assert_eq!(AcmeFacts::of(server, false).is_public, is_public, "{server}");
         };
         check("https://acme.internal/letsencrypt.org", false);
         check("https://notletsencrypt.org/directory", false);

@@ -38,8 +38,12 @@ const STREAMS_MAX: u32 = 250;
 /// What an HTTP/2 peer may send of one body before we have read it; 256 KiB a round trip is fast enough for a body
 /// of some MiB from afar.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// The same for all bodies of a connection. It bounds what a connection can make us hold unread.
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for all bodies of a connection. It bounds what a connection can make us hold unread: with 256 connections
+/// 64 MiB, and only while as many bodies are not read although nobody waits for memory to read them.
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// Most of an HTTP/1.1 request's header, and of what is read ahead of its body: 8 MiB for 256 connections, where hyper
+/// alone would take 100. No API server, kubelet or scraper sends more than some KiB.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
 
 /// The bounds, which only tests change.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +84,8 @@ impl From<ServerConfig> for Tls {
 /// Serves `router` until `end` is requested. Then nothing new is taken, and what is in flight has `drain` to end
 /// before its connection is cut. Without `tls` it is plain HTTP.
 ///
-/// No more than 256 connections are open: a further one takes the place of the one that has been without a request for
-/// longest, or waits while all have one.
+/// No more than 256 connections are served: a further one takes the place of the one that has been without a request for
+/// longest, or of one of the address that has most of them. It waits while there is neither.
 ///
 /// # Errors
 /// When the listener fails.
@@ -135,7 +139,7 @@ async fn serve_within(
 
 fn configured(mut server: Server<SocketAddr>, bounds: Bounds) -> Server<SocketAddr> {
     let http = server.http_builder();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(bounds.header);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(bounds.header).max_buf_size(BUFFER_BYTES_MAX);
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
@@ -234,6 +238,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_header_that_is_too_long_is_refused() {
+        let server = start(Bounds::default(), quick(), BRIEF);
+        for (length, wanted) in [(BUFFER_BYTES_MAX, "431 "), (BUFFER_BYTES_MAX / 2, "200 ")] {
+            let header = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "b".repeat(length));
+            let mut stream = send(server.address, header.as_bytes()).await;
+            let mut read = vec![0; "HTTP/1.1 200 ".len()];
+            tokio::time::timeout(PATIENCE, stream.read_exact(&mut read)).await.expect("no answer").unwrap();
+            assert_eq!(String::from_utf8_lossy(&read), format!("HTTP/1.1 {wanted}"));
+        }
+    }
+
+    #[tokio::test]
     async fn a_header_that_trickles_in_is_cut_off() {
         let server = start(Bounds { header: BRIEF * 3, ..Bounds::default() }, quick(), BRIEF);
         let mut stream = send(server.address, b"GET / HTTP/1.1\r\nhost: x\r\n").await;
@@ -319,5 +335,23 @@ mod tests {
         answer(&mut first).await;
         release.notify_one();
         answer(&mut second).await;
+    }
+
+    #[tokio::test]
+    async fn an_address_that_keeps_all_places_busy_does_not_shut_another_out() {
+        let router = quick().route("/hang", get(std::future::pending::<()>));
+        let server = start(Bounds { connections: 4, ..Bounds::default() }, router, BRIEF);
+        let mut busy = Vec::new();
+        for _ in 0..20 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+            let mut stream = socket.connect(server.address).await.unwrap();
+            stream.write_all(b"POST /hang HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n").await.unwrap();
+            busy.push(stream);
+        }
+        tokio::time::sleep(BRIEF).await;
+        for _ in 0..3 {
+            answer(&mut send(server.address, REQUEST).await).await;
+        }
     }
 }

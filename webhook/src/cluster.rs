@@ -5,6 +5,7 @@
 //! take less than fifteen megabytes. Two names with the same hash would cause a warning that is wrong, once in
 //! 10⁹ clusters of that size.
 
+mod seen;
 mod watching;
 
 use std::collections::{HashMap, HashSet};

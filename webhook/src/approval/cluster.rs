@@ -5,6 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use futures::future::BoxFuture;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
@@ -18,6 +19,9 @@ use super::recent::Recent;
 use super::{ApprovalError, Authorizer, IssuerResource, built_in};
 use crate::metrics::{ApprovalMetrics, Lookup, Verdict};
 
+/// Longest API group, a DNS subdomain, and longest kind, a DNS label, in bytes: no longer one can be served.
+const GROUP_BYTES_MAX: usize = 253;
+const KIND_BYTES_MAX: usize = 63;
 /// Kinds of issuer that are remembered; each is a type of resource in the cluster, of which there are few.
 const KINDS_MAX: usize = 256;
 /// How long it is remembered that a group lacks a kind (A2), so that requests that name it do not wear the API server
@@ -44,8 +48,8 @@ pub struct ClusterAuthorizer {
     kinds: Mutex<BTreeMap<KindName, IssuerResource>>,
     /// Kinds that their group lacks.
     missing: Recent<KindName, ()>,
-    /// Who may approve what, by the review's whole content.
-    rights: Recent<Vec<u8>, bool>,
+    /// Who may approve what, by the SHA-256 of the review's whole content, so that long ones take no memory.
+    rights: Recent<[u8; 32], bool>,
 }
 
 impl ClusterAuthorizer {
@@ -63,6 +67,9 @@ impl ClusterAuthorizer {
     async fn resolved(&self, group: &str, kind: &str) -> Result<Option<IssuerResource>, ApprovalError> {
         if let Some(built_in) = built_in(group, kind) {
             return Ok(Some(built_in));
+        }
+        if group.len() > GROUP_BYTES_MAX || kind.len() > KIND_BYTES_MAX {
+            return Ok(None);
         }
         let name = (group.to_owned(), kind.to_owned());
         let known = lock(&self.kinds).get(&name).cloned();
@@ -116,8 +123,8 @@ impl ClusterAuthorizer {
 
     async fn reviewed(&self, review: &SubjectAccessReview) -> Result<bool, kube::Error> {
         // Without a key nothing is remembered; there are only texts in it, so that does not happen.
-        let key = serde_json::to_vec(&review.spec).unwrap_or_default();
-        if let Some(allowed) = self.rights.get(&key) {
+        let key = serde_json::to_vec(&review.spec).ok().and_then(|content| sha256(&content));
+        if let Some(allowed) = key.and_then(|key| self.rights.get(&key)) {
             self.metrics.reviewed(Verdict::Remembered, Duration::ZERO);
             return Ok(allowed);
         }
@@ -129,9 +136,7 @@ impl ClusterAuthorizer {
             Err(_) => Verdict::Failed,
         };
         self.metrics.reviewed(verdict, started.elapsed());
-        if let Ok(allowed) = &outcome
-            && !key.is_empty()
-        {
+        if let (Ok(allowed), Some(key)) = (&outcome, key) {
             self.rights.put(key, *allowed);
         }
         outcome
@@ -172,6 +177,10 @@ fn is_worth_another(error: &kube::Error) -> bool {
         kube::Error::HyperError(_) | kube::Error::Service(_) => true,
         _ => false,
     }
+}
+
+fn sha256(content: &[u8]) -> Option<[u8; 32]> {
+    digest::digest(&digest::SHA256, content).as_ref().try_into().ok()
 }
 
 fn pause() -> Duration {
@@ -305,6 +314,7 @@ mod tests {
     async fn a_kind_is_looked_up_once_and_one_that_is_missing_now_and_then() {
         let server = Server::default();
         let authorizer = server.authorizer();
+        let long = "n".repeat(254);
         let resolve = async |group, kind| authorizer.resolve(group, kind).await.unwrap();
         let served = Some(IssuerResource { plural: "serveds".to_owned(), namespaced: false });
         assert_eq!(resolve("example.org", "Served").await, served);
@@ -323,6 +333,9 @@ mod tests {
             assert_eq!(resolve("other.org", "Served").await, None);
             assert_eq!(server.calls(), 1, "a group that is missing is looked for each time");
         }
+        assert_eq!(resolve("example.org", &long).await, None);
+        assert_eq!(resolve(&long, "Served").await, None);
+        assert_eq!(server.calls(), 0, "no such name can be served");
         assert!(resolve(api::GROUP, "Issuer").await.is_some_and(|resource| resource.namespaced));
         assert_eq!(server.calls(), 0, "what comes with the API needs no look");
     }

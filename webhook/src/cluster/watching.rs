@@ -1,36 +1,32 @@
 //! Keeps the index: a watch for each kind, and a look at the API groups now and then.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use api::IssuerSpec;
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ApiResource;
-use kube::core::DynamicResourceScope;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use rules::{IssuerFacts, Kind};
+use rules::Kind;
 use runtime::lock::lock;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use runtime::watch::{Failure, ObjectName};
+use runtime::watch::Failure;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 
+use super::seen::{CertificateFacts, Issuer, Seen};
 use super::{Index, Known};
 use crate::pause;
 
-/// Objects of one answer to a list. The whole answer is in memory at once, and an object may have some kilobytes.
-const PAGE_SIZE: u32 = 100;
+/// Objects of one answer to a list. The whole answer is in memory at once, and an object may have a mebibyte, though
+/// nearly all have some kilobytes.
+const PAGE_SIZE: u32 = 20;
 /// Pause before a watch that is forbidden is tried again: somebody may have granted it.
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(600);
 /// Pause between two looks at the API groups.
@@ -85,8 +81,8 @@ pub fn watch(
     let watching = Watching { client, index, metrics, shutdown };
     watching
         .start::<CertificateFacts, _>(tasks, Kind::Certificate, "Certificates", |index| &index.certificates);
-    watching.start::<Facts, _>(tasks, Kind::Issuer, "Issuers", |index| &index.issuers);
-    watching.start::<Facts, _>(tasks, Kind::ClusterIssuer, "ClusterIssuers", |index| &index.cluster_issuers);
+    watching.start::<Issuer, _>(tasks, Kind::Issuer, "Issuers", |index| &index.issuers);
+    watching.start::<Issuer, _>(tasks, Kind::ClusterIssuer, "ClusterIssuers", |index| &index.cluster_issuers);
     crate::spawn(tasks, "API groups", groups(client.clone(), Arc::clone(index), shutdown.clone()));
 }
 
@@ -100,7 +96,7 @@ struct Watching<'a> {
 impl Watching<'_> {
     fn start<S, T>(&self, tasks: &mut Tasks, kind: Kind, name: &'static str, known: fn(&Index) -> &Mutex<T>)
     where
-        S: Into<T::Fact> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
+        S: Into<T::Fact> + DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static,
         T: Known + Send + 'static,
     {
         let api: Api<Seen<S>> = Api::all_with(self.client.clone(), &resource(kind));
@@ -184,7 +180,10 @@ impl<T: Known> Keeper<T> {
     fn take<S: Into<T::Fact>>(&self, event: Event<Seen<S>>) {
         let mut known = lock((self.known)(&self.index));
         match event {
-            Event::Init => known.begin(),
+            Event::Init => {
+                known.begin();
+                self.metrics.passed_over.get_or_create(&self.label).set(0);
+            }
             Event::InitDone => {
                 known.end();
                 self.metrics.forbidden.get_or_create(&self.label).set(0);
@@ -198,94 +197,6 @@ impl<T: Known> Keeper<T> {
         }
         let count = i64::try_from(known.count()).unwrap_or(i64::MAX);
         self.metrics.known.get_or_create(&self.label).set(count);
-    }
-}
-
-/// An object without what nobody here looks at.
-#[derive(Debug, Clone, Deserialize)]
-struct Seen<S> {
-    #[serde(deserialize_with = "names")]
-    metadata: ObjectMeta,
-    spec: S,
-}
-
-impl<S> Seen<S> {
-    fn name(&self) -> ObjectName {
-        let ObjectMeta { namespace, name, .. } = &self.metadata;
-        ObjectName { namespace: namespace.clone(), name: name.clone().unwrap_or_default() }
-    }
-}
-
-/// Reads only what names an object and its version; managed fields and annotations are not even built.
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Names {
-        name: Option<String>,
-        namespace: Option<String>,
-        resource_version: Option<String>,
-    }
-    let Names { name, namespace, resource_version } = Names::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() })
-}
-
-impl<S> Resource for Seen<S> {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn kind(resource: &ApiResource) -> Cow<'_, str> {
-        resource.kind.as_str().into()
-    }
-
-    fn group(resource: &ApiResource) -> Cow<'_, str> {
-        resource.group.as_str().into()
-    }
-
-    fn version(resource: &ApiResource) -> Cow<'_, str> {
-        resource.version.as_str().into()
-    }
-
-    fn plural(resource: &ApiResource) -> Cow<'_, str> {
-        resource.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
-
-/// What is looked at of a Certificate's spec.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CertificateFacts {
-    #[serde(default)]
-    secret_name: String,
-}
-
-impl From<CertificateFacts> for String {
-    fn from(facts: CertificateFacts) -> Self {
-        facts.secret_name
-    }
-}
-
-/// What is looked at of an issuer's spec. One that cannot be read has no facts, so that the others are still known.
-#[derive(Debug, Clone)]
-struct Facts(IssuerFacts);
-
-impl<'de> Deserialize<'de> for Facts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spec: Option<IssuerSpec> = serde_json::from_value(Value::deserialize(deserializer)?).ok();
-        Ok(Self(spec.as_ref().map(IssuerFacts::of).unwrap_or_default()))
-    }
-}
-
-impl From<Facts> for IssuerFacts {
-    fn from(facts: Facts) -> Self {
-        facts.0
     }
 }
 
@@ -311,8 +222,8 @@ async fn groups(client: Client, index: Arc<Index>, shutdown: Shutdown) {
 mod tests {
     use api::IssuerRef;
     use futures::stream;
-    use rules::{Cluster as _, Lookup};
-    use serde_json::json;
+    use rules::{Cluster as _, IssuerFacts, Lookup};
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::cluster::Issuers;
@@ -326,7 +237,7 @@ mod tests {
         }
     }
 
-    fn issuer(name: &str, spec: &Value) -> Seen<Facts> {
+    fn issuer(name: &str, spec: &Value) -> Seen<Issuer> {
         let object = json!({"metadata": {"name": name, "namespace": "team-a", "resourceVersion": "7", "uid": "u",
             "managedFields": [{"manager": "m"}]}, "spec": spec});
         serde_json::from_value(object).unwrap()
@@ -345,7 +256,7 @@ mod tests {
             let status = kube::core::Status::failure("no", "Forbidden").with_code(403);
             watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)))
         };
-        let events = [Err(forbidden()), Err(forbidden()), Ok(Event::<Seen<Facts>>::InitDone)];
+        let events = [Err(forbidden()), Err(forbidden()), Ok(Event::<Seen<Issuer>>::InitDone)];
         let events = std::cell::Cell::new(Some(events));
         let watch = || stream::iter(events.take().into_iter().flatten()).chain(stream::pending());
         let mut running = pin!(keeper.run(watch));
@@ -361,29 +272,15 @@ mod tests {
     fn objects_come_and_go() {
         let index = Index::new();
         let keeper = keeper(&index);
-        keeper.take(Event::<Seen<Facts>>::Init);
+        keeper.take(Event::<Seen<Issuer>>::Init);
         keeper.take(Event::InitApply(issuer("ca", &json!({"ca": {"secretName": "key-pair"}}))));
-        keeper.take(Event::InitApply(issuer("odd", &json!({"ca": "not an object"}))));
         assert_eq!(look(&index, "none"), Lookup::Unknown);
-        keeper.take(Event::<Seen<Facts>>::InitDone);
+        keeper.take(Event::<Seen<Issuer>>::InitDone);
         let facts = IssuerFacts { ca_secret: Some("key-pair".into()), acme: None };
         assert_eq!(look(&index, "ca"), Lookup::Found(facts));
-        assert_eq!(look(&index, "odd"), Lookup::Found(IssuerFacts::default()));
         assert_eq!(look(&index, "none"), Lookup::Missing);
         keeper.take(Event::Delete(issuer("ca", &json!({}))));
         assert_eq!(look(&index, "ca"), Lookup::Missing);
-        assert_eq!(keeper.metrics.known.get_or_create(&keeper.label).get(), 1);
-    }
-
-    #[test]
-    fn only_what_is_looked_at_is_read() {
-        let seen = issuer("ca", &json!({}));
-        assert_eq!(seen.meta().resource_version.as_deref(), Some("7"), "watches go on from it");
-        assert!(seen.meta().managed_fields.is_none() && seen.meta().uid.is_none());
-        let odd: Result<Seen<CertificateFacts>, _> =
-            serde_json::from_value(json!({"metadata": {}, "spec": {}}));
-        assert_eq!(String::from(odd.unwrap().spec), "");
-        let path = Seen::<Facts>::url_path(&resource(Kind::ClusterIssuer), None);
-        assert_eq!(path, "/apis/cert-manager.io/v1/clusterissuers");
+        assert_eq!(keeper.metrics.known.get_or_create(&keeper.label).get(), 0);
     }
 }
