@@ -207,8 +207,8 @@ pub fn verify(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Vec<Warn
     if *leaf.public_key() != asked.public_key {
         return Err(VerifyError::Key);
     }
-    let (line, anchor) = line(issued, now)?;
-    verify_links(&line)?;
+    let Line { certificates: line, is_anchored, warning } = line(issued, now)?;
+    verify_links(&line, is_anchored)?;
     for certificate in &line {
         verify_validity(certificate, now)?;
     }
@@ -220,21 +220,32 @@ pub fn verify(issued: &Issued, asked: &Asked, now: Timestamp) -> Result<Vec<Warn
     warnings.extend(lifetime(leaf, asked, now));
     warnings.extend(usages(leaf, asked));
     warnings.extend(line.iter().flat_map(|certificate| weakness(certificate)));
-    warnings.extend(anchor);
+    warnings.extend(warning);
     warnings.extend(not_permitted(&line));
     Ok(warnings)
 }
 
-/// The chain, continued by the CA above it if there is one among those that were given; or the warning that there is
-/// none. Of several that signed its top, such as a root and its renewal with the same key, one that is valid now is
-/// taken, as clients do.
-fn line(issued: &Issued, now: Timestamp) -> Result<(Vec<&Certificate>, Option<Warning>), VerifyError> {
-    let mut line: Vec<&Certificate> = issued.chain.certificates().iter().collect();
-    let Some(top) = line.last().copied() else {
-        return Ok((line, None));
+/// The chain and what is above it.
+struct Line<'a> {
+    /// From the leaf on, each signed by the next.
+    certificates: Vec<&'a Certificate>,
+    /// Whether the last one was added from the given CAs. Then the signature of the one below it was verified: it is
+    /// the dearest part of all, and not done twice.
+    is_anchored: bool,
+    /// That none of the given CAs is above the chain.
+    warning: Option<Warning>,
+}
+
+/// The chain, continued by the CA above it if there is one among those that were given. Of several that signed its top,
+/// such as a root and its renewal with the same key, one that is valid now is taken, as clients do.
+fn line(issued: &Issued, now: Timestamp) -> Result<Line<'_>, VerifyError> {
+    let certificates: Vec<&Certificate> = issued.chain.certificates().iter().collect();
+    let mut line = Line { certificates, is_anchored: false, warning: None };
+    let Some(top) = line.certificates.last().copied() else {
+        return Ok(line);
     };
     if issued.ca.is_empty() || issued.ca.contains(top) {
-        return Ok((line, None));
+        return Ok(line);
     }
     let (mut anchor, mut refused) = (None, None);
     for ca in issued.ca.certificates().iter().filter(|ca| top.names_issuer(ca)) {
@@ -251,18 +262,19 @@ fn line(issued: &Issued, now: Timestamp) -> Result<(Vec<&Certificate>, Option<Wa
     }
     match (anchor, refused) {
         (Some(anchor), _) => {
-            line.push(anchor);
-            Ok((line, None))
+            line.certificates.push(anchor);
+            line.is_anchored = true;
         }
-        (None, Some(refused)) => Err(refused),
-        (None, None) => Ok((line, Some(Warning::NoAnchor { top: top.subject() }))),
+        (None, Some(refused)) => return Err(refused),
+        (None, None) => line.warning = Some(Warning::NoAnchor { top: top.subject() }),
     }
+    Ok(line)
 }
 
-/// Each certificate is signed by the next, which may do so.
-fn verify_links(line: &[&Certificate]) -> Result<(), VerifyError> {
+/// Each certificate is signed by the next, which may do so. `is_anchored`: that the last one signed is known.
+fn verify_links(line: &[&Certificate], is_anchored: bool) -> Result<(), VerifyError> {
     let mut below = 0;
-    for (lower, upper) in line.iter().zip(line.iter().skip(1)) {
+    for (position, (lower, upper)) in line.iter().zip(line.iter().skip(1)).enumerate() {
         let subject = || upper.subject();
         if !upper.is_ca() {
             return Err(VerifyError::NotCa { subject: subject() });
@@ -274,7 +286,9 @@ fn verify_links(line: &[&Certificate]) -> Result<(), VerifyError> {
             return Err(VerifyError::PathLength { subject: subject(), path_len, below });
         }
         let broken = |source| VerifyError::Link { subject: lower.subject(), issuer: subject(), source };
-        lower.verify_issued_by(upper).map_err(broken)?;
+        if !(is_anchored && position + 2 == line.len()) {
+            lower.verify_issued_by(upper).map_err(broken)?;
+        }
         // Certificates by which a CA certifies itself do not count (RFC 5280 §4.2.1.9).
         below += usize::from(!upper.is_self_issued());
     }
