@@ -17,8 +17,10 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A private key: RSA 8192 needs 6.5 kB.
-    pub const PRIVATE_KEY: Self = Self { bytes: 13_000, blocks: 1 };
+    /// A private key, perhaps behind the parameters of its curve: RSA 8192 needs 6.5 kB.
+    pub const PRIVATE_KEY: Self = Self { bytes: 13_000, blocks: 2 };
+    /// A chain and the key of its first certificate in one file.
+    pub const PAIR: Self = Self { bytes: 108_000, blocks: 21 };
     /// One certificate or request.
     pub const CERTIFICATE: Self = Self { bytes: 36_500, blocks: 1 };
     /// The chain of an issuer; longer ones are mistakes, since clients stop at about ten.
@@ -84,6 +86,9 @@ pub enum PemError {
     },
 }
 
+/// How the labels of all private keys end (RFC 7468 §§10, 11, and their predecessors).
+const PRIVATE_KEY: &str = "PRIVATE KEY";
+
 /// One decoded block. Its content may be a private key, so it is treated as one.
 pub(crate) struct Block {
     pub label: String,
@@ -96,9 +101,21 @@ pub(crate) fn first(text: &[u8], limit: Limit) -> Result<Block, PemError> {
     Ok(split_first(text)?.0)
 }
 
+/// Decodes the first block that holds a private key, wherever it stands; without one, the first block.
+pub(crate) fn first_key(text: &[u8], limit: Limit) -> Result<Block, PemError> {
+    bound(text, limit)?;
+    for block in blocks(text).take(limit.blocks) {
+        let block = block?;
+        if block.label.ends_with(PRIVATE_KEY) {
+            return Ok(block);
+        }
+    }
+    first(text, limit)
+}
+
 /// Decodes the first block, and gives what follows. The caller bounds the text.
 pub(crate) fn split_first(text: &[u8]) -> Result<(Block, &[u8]), PemError> {
-    let mut blocks = Blocks { rest: text, position: 0 };
+    let mut blocks = blocks(text);
     let first = blocks.next().unwrap_or(Err(PemError::Empty))?;
     Ok((first, blocks.rest))
 }
@@ -108,19 +125,38 @@ pub(crate) fn split_first(text: &[u8]) -> Result<(Block, &[u8]), PemError> {
 /// # Errors
 /// When a limit is exceeded, no block is found, or a block is damaged, a private key, or no certificate.
 pub fn certificates(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemError> {
+    collect(text, limit, |block, position| {
+        if block.label.ends_with(PRIVATE_KEY) {
+            return Err(PemError::PrivateKey { position });
+        }
+        Err(PemError::Label { position, label: block.label })
+    })
+}
+
+/// Decodes the certificates of a text in which other blocks stand too, such as their private key. They are passed over.
+///
+/// # Errors
+/// When a limit is exceeded, no certificate is found, or a block is damaged or named wrongly.
+pub fn certificates_among(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemError> {
+    collect(text, limit, |_, _| Ok(()))
+}
+
+/// Decodes certificates; `other` says what to make of each block that is none, with its position.
+fn collect(
+    text: &[u8],
+    limit: Limit,
+    other: impl Fn(Block, usize) -> Result<(), PemError>,
+) -> Result<Vec<Certificate>, PemError> {
     bound(text, limit)?;
     let mut found = Vec::new();
-    for block in (Blocks { rest: text, position: 0 }) {
+    for (block, position) in blocks(text).zip(1..) {
         let block = block?;
-        let position = found.len() + 1;
         if position > limit.blocks {
             return Err(PemError::TooMany { limit: limit.blocks });
         }
-        if block.label.ends_with("PRIVATE KEY") {
-            return Err(PemError::PrivateKey { position });
-        }
         if block.label != "CERTIFICATE" {
-            return Err(PemError::Label { position, label: block.label });
+            other(block, position)?;
+            continue;
         }
         let certificate = Certificate::from_der(block.content.expose());
         found.push(certificate.map_err(|source| PemError::Certificate { position, source })?);
@@ -227,6 +263,10 @@ fn decode(base64: &[u8]) -> Option<SecretBytes> {
     content.truncate(length);
     // The vector itself changes hands; nothing is copied.
     Some(SecretBytes::new(std::mem::take(&mut *content)))
+}
+
+fn blocks(text: &[u8]) -> Blocks<'_> {
+    Blocks { rest: text, position: 0 }
 }
 
 /// Walks a text once, from block to block.
@@ -434,5 +474,18 @@ mod tests {
         assert_eq!(check(two.len(), 1), Err(PemError::TooMany { limit: 1 }));
         let limit = two.len() - 1;
         assert_eq!(check(limit, 2), Err(PemError::TooLong { bytes: two.len(), limit }));
+    }
+
+    #[test]
+    fn a_key_beside_its_certificate_is_found_and_passed_over() {
+        let key = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
+        let other = "-----BEGIN EC PARAMETERS-----\nAAAA\n-----END EC PARAMETERS-----\n";
+        let found = |text: String| first_key(text.as_bytes(), Limit::PAIR).unwrap().label;
+        assert_eq!(found([other, key, other].concat()), "EC PRIVATE KEY");
+        assert_eq!(found(other.to_owned()), "EC PARAMETERS");
+        assert_eq!(certificates_among(key.as_bytes(), Limit::PAIR), Err(PemError::Empty));
+        let many = other.repeat(Limit::PAIR.blocks + 1);
+        let limit = Limit::PAIR.blocks;
+        assert_eq!(certificates_among(many.as_bytes(), Limit::PAIR), Err(PemError::TooMany { limit }));
     }
 }

@@ -11,7 +11,7 @@ use pkcs8::PrivateKeyInfoRef;
 use spki::SubjectPublicKeyInfoOwned;
 
 use super::{Curve, KeyAlgorithm, KeyEncoding, KeyError, PublicKey, RsaSize};
-use crate::pem::{self, Limit};
+use crate::pem::{self, Block, Limit};
 use crate::secret::SecretBytes;
 use crate::signature::{EC_KEY, ED25519, RSA_KEY, RsaPublicKey, SignatureAlgorithm};
 
@@ -23,6 +23,9 @@ pub struct PrivateKey {
     pkcs8: SecretBytes,
     public: PublicKey,
 }
+
+/// Label of the block that OpenSSL writes before the key of a curve.
+const EC_PARAMETERS: &str = "EC PARAMETERS";
 
 enum Pair {
     Rsa(rsa::KeyPair),
@@ -48,17 +51,33 @@ impl PrivateKey {
         Self::from_pair(pair, algorithm).ok_or(KeyError::Generate)
     }
 
-    /// Reads the first PEM block: `RSA PRIVATE KEY`, `EC PRIVATE KEY` or `PRIVATE KEY`. Numbers are validated.
+    /// Reads the first PEM block: `RSA PRIVATE KEY`, `EC PRIVATE KEY` or `PRIVATE KEY`. Numbers are validated. A block
+    /// `EC PARAMETERS` before it, as `openssl ecparam -genkey` writes it, is passed over: the key names its curve too.
     ///
     /// # Errors
     /// When there is no block, it is encrypted or something else, too large, malformed, or of an unsupported kind.
     pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
         let block = pem::first(text, Limit::PRIVATE_KEY)?;
+        if block.label == EC_PARAMETERS {
+            return Self::from_pem_among(text, Limit::PRIVATE_KEY);
+        }
+        Self::from_block(&block)
+    }
+
+    /// As [`Self::from_pem`], for a text in which other blocks may stand before the key, such as its certificates.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_pem_among(text: &[u8], limit: Limit) -> Result<Self, KeyError> {
+        Self::from_block(&pem::first_key(text, limit)?)
+    }
+
+    fn from_block(block: &Block) -> Result<Self, KeyError> {
         match block.label.as_str() {
             "PRIVATE KEY" => Self::from_pkcs8_der(block.content.expose()),
             "RSA PRIVATE KEY" => Self::from_pkcs1_der(block.content.expose()),
             "EC PRIVATE KEY" => Self::from_sec1_der(block.content.expose()),
-            _ => Err(KeyError::Label(block.label)),
+            other => Err(KeyError::Label(other.to_owned())),
         }
     }
 
@@ -294,6 +313,24 @@ mod tests {
                 assert_eq!(again.public_key(), key.public_key(), "{kind} as {encoding:?}");
             }
         }
+    }
+
+    #[test]
+    fn parameters_of_a_curve_and_certificates_may_stand_before_the_key() {
+        let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+        let pem = key.to_pem(KeyEncoding::Pkcs1);
+        let behind = |label: &str| {
+            let before = format!("-----BEGIN {label}-----\nBggqhkjOPQMBBw==\n-----END {label}-----\n");
+            [before.as_bytes(), pem.expose()].concat()
+        };
+        let read = PrivateKey::from_pem(&behind("EC PARAMETERS")).unwrap();
+        assert_eq!(read.public_key(), key.public_key());
+        assert_eq!(
+            PrivateKey::from_pem(&behind("CERTIFICATE")).unwrap_err(),
+            KeyError::Label("CERTIFICATE".to_owned())
+        );
+        let read = PrivateKey::from_pem_among(&behind("CERTIFICATE"), Limit::PAIR).unwrap();
+        assert_eq!(read.public_key(), key.public_key());
     }
 
     fn own_label(kind: KeyAlgorithm) -> &'static str {

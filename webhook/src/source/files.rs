@@ -1,4 +1,5 @@
 //! A serving certificate from two files, which somebody else renews: an operator, or a Certificate's Secret in a volume.
+//! One file that holds both will do, as in Go's servers.
 //!
 //! Both files are read again and again instead of being watched: kubelet replaces a link above them, which a watch of
 //! the file does not see, and at no moment are both sure to be of the same generation. So a pair that does not fit
@@ -127,15 +128,15 @@ impl FileSource {
 
     async fn read_chain(&self) -> Result<Vec<Certificate>, FileError> {
         let path = &self.certificate_path;
-        let text = read(path, Limit::CHAIN).await?;
-        pem::certificates(text.expose(), Limit::CHAIN)
+        let text = read(path, Limit::PAIR).await?;
+        pem::certificates_among(text.expose(), Limit::PAIR)
             .map_err(|source| FileError::Certificate { path: path.clone(), source })
     }
 
     async fn read_key(&self, leaf: &Certificate) -> Result<PrivateKeyDer<'static>, FileError> {
         let path = &self.key_path;
-        let text = read(path, Limit::PRIVATE_KEY).await?;
-        let key = PrivateKey::from_pem(text.expose())
+        let text = read(path, Limit::PAIR).await?;
+        let key = PrivateKey::from_pem_among(text.expose(), Limit::PAIR)
             .map_err(|source| FileError::Key { path: path.clone(), source })?;
         if key.public_key() != leaf.public_key() {
             let (certificate, key) = (self.certificate_path.clone(), path.clone());

@@ -63,9 +63,10 @@ impl World {
         self.refused("garbage", &a.1, "cannot use the certificates in").await;
         self.refused(&a.0, "", "cannot use the private key in").await;
         self.refused(&a.0, "garbage", "cannot use the private key in").await;
-        self.refused(&a.1, &a.1, "PEM block 1 is a private key").await;
+        self.refused(&a.1, &a.1, "no PEM block found").await;
+        self.refused(&a.0, &a.0, "a \"CERTIFICATE\" block is not an unencrypted private key").await;
         self.refused(&a.0, &b.1, "is not that of the first certificate in").await;
-        self.refused(&" ".repeat(95_001), &a.1, "is larger than 95000 bytes").await;
+        self.refused(&" ".repeat(108_001), &a.1, "is larger than 108000 bytes").await;
         self.clock.jump(DAY * 2);
         self.refused(&a.0, &a.1, "is valid from 2027-01-15T").await;
         self.clock.jump(-DAY * 4);
