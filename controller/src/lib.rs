@@ -57,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for _ in 0..WORKERS {
         tasks.spawn("worker", Arc::clone(&judge).work(shutdown.clone()));
     }
+    tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
 }

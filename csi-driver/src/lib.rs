@@ -138,8 +138,9 @@ async fn drive(args: Args) -> anyhow::Result<()> {
         ending.iter().for_each(Readiness::drain);
         Ok(())
     });
+    tasks.tell(readiness.clone());
     let health = health::router(socket, readiness);
-    admin::spawn(&mut tasks, "probes", args.healthz_listen_address, health, &shutdown)?;
+    admin::spawn_probes(&mut tasks, args.healthz_listen_address, health, &shutdown)?;
     let scrape = admin::metrics(metrics);
     admin::spawn(&mut tasks, "metrics", args.metrics_bind_address, scrape, &shutdown)?;
     tasks.run(DRAIN_TIMEOUT).await

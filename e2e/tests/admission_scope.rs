@@ -179,7 +179,7 @@ fn the_chart_says_what_is_wrong_with_a_value_and_renders_what_is_right() -> anyh
         let told = format!("{error:#}");
         ensure!(told.contains(wanted), "{values:?} were refused with {told}");
     }
-    let accepted: [(&[&str], &[&str]); 6] = [
+    let accepted: [(&[&str], &[&str]); 7] = [
         (&[], &["--secure-port=10250", "failurePolicy: Fail", "maxUnavailable: 1", "replicas: 2"]),
         (&["webhook.hostNetwork=true"], &["--secure-port=10260", "hostNetwork: true"]),
         (
@@ -194,6 +194,14 @@ fn the_chart_says_what_is_wrong_with_a_value_and_renders_what_is_right() -> anyh
             &["url: https://[2001:db8::1]:8443/validate", "--dynamic-serving-dns-names=2001:db8::1\n"],
         ),
         (&["webhook.clusterWarnings=false"], &["--cluster-warnings=false"]),
+        (
+            &["webhook.metricsTLS=true"],
+            &[
+                "webhook-metrics-ca]",
+                "--metrics-dynamic-serving-dns-names=",
+                "--metrics-dynamic-serving-ca-secret-name=",
+            ],
+        ),
         (&["webhook.failurePolicy=Ignore"], &["failurePolicy: Ignore", "failurePolicy: Fail"]),
     ];
     for (values, wanted) in accepted {

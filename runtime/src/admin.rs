@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::args::{AdminArgs, ListenAddress};
 use crate::listen;
@@ -49,9 +50,37 @@ pub fn spawn_all(
     registry: &Metrics,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let router = probes(readiness.clone());
-    spawn(tasks, "probes", args.healthz_listen_address, router, shutdown)?;
+    spawn_probes(tasks, args.healthz_listen_address, probes(readiness.clone()), shutdown)?;
     spawn(tasks, "metrics", args.metrics_listen_address, metrics(registry.clone()), shutdown)
+}
+
+/// Serves probes as [`spawn`], on a thread of their own: kubelet must not restart a process because it has much to do
+/// (B34).
+///
+/// # Errors
+/// When the address cannot be listened on, or the thread cannot be started.
+pub fn spawn_probes(
+    tasks: &mut Tasks,
+    address: ListenAddress,
+    router: Router,
+    end: &Shutdown,
+) -> anyhow::Result<()> {
+    const NAME: &str = "probes";
+    let Some(listener) = bind(NAME, address)? else { return Ok(()) };
+    let serving = server::serve(listener, None, router, end.clone(), DRAIN_TIME_MAX);
+    let (sender, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let outcome = match runtime {
+            Ok(runtime) => runtime.block_on(serving),
+            Err(error) => Err(error).context("cannot start the runtime of the probes"),
+        };
+        // Nobody is there to hear of it when the whole process ends.
+        let _ = sender.send(outcome);
+    });
+    thread.context("cannot start the thread of the probes")?;
+    tasks.spawn(NAME, async move { ended.await.context("the thread of the probes panicked")? });
+    Ok(())
 }
 
 /// Serves `router` on `address` as one of `tasks` until `end` is requested; does nothing where the address is off.
@@ -65,11 +94,16 @@ pub fn spawn(
     router: Router,
     end: &Shutdown,
 ) -> anyhow::Result<()> {
-    let Some(address) = address.socket() else { return Ok(()) };
-    let listener = listen::bind(address).with_context(|| format!("cannot listen on {address} for {name}"))?;
-    tracing::info!(%name, address = %listener.local_addr()?, "listening");
+    let Some(listener) = bind(name, address)? else { return Ok(()) };
     tasks.spawn(name, server::serve(listener, None, router, end.clone(), DRAIN_TIME_MAX));
     Ok(())
+}
+
+fn bind(name: &'static str, address: ListenAddress) -> anyhow::Result<Option<std::net::TcpListener>> {
+    let Some(address) = address.socket() else { return Ok(None) };
+    let listener = listen::bind(address).with_context(|| format!("cannot listen on {address} for {name}"))?;
+    tracing::info!(%name, address = %listener.local_addr()?, "listening");
+    Ok(Some(listener))
 }
 
 /// Serves `router` within the bounds of [`server::serve`] until shutdown is requested.
@@ -119,6 +153,24 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn probes_are_answered_while_all_other_threads_are_busy() {
+        use std::io::{Read as _, Write as _};
+        let free = listen::bind(([127, 0, 0, 1], 0).into()).unwrap().local_addr().unwrap();
+        let shutdown = Shutdown::default();
+        let mut tasks = Tasks::new(shutdown.clone());
+        spawn_probes(&mut tasks, ListenAddress::On(free), probes(Readiness::default()), &shutdown).unwrap();
+        // This thread is the only one of the test's runtime, and it waits without yielding.
+        let mut stream = std::net::TcpStream::connect(free).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer:?}");
+        shutdown.request();
+        tasks.run(Duration::from_secs(10)).await.unwrap();
+    }
 
     async fn check(router: Router, path: &str, status: StatusCode, body: &str) {
         let request = http::Request::get(path).body(Body::empty()).unwrap();

@@ -2,6 +2,8 @@
 //! process, so they are counted, and told only to those who debug.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use axum_server::accept::Accept;
 use futures::future::BoxFuture;
@@ -10,6 +12,8 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::net::TcpStream;
+
+use crate::lock::lock;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -20,6 +24,8 @@ struct ReasonLabel {
 #[derive(Debug, Clone, Default)]
 pub struct Handshakes {
     failures: Family<ReasonLabel, Counter>,
+    /// From where the process last dialled itself.
+    own: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 impl Handshakes {
@@ -37,7 +43,16 @@ impl Handshakes {
         handshakes
     }
 
-    fn failed(&self, error: &io::Error) {
+    /// The process itself dials from this address, to see whether its listener answers. That it has no certificate of a
+    /// client to show is no failure.
+    pub fn expect_own(&self, address: SocketAddr) {
+        *lock(&self.own) = Some(canonical(address));
+    }
+
+    fn failed(&self, client: Option<SocketAddr>, error: &io::Error) {
+        if client.is_some() && client.map(canonical) == *lock(&self.own) {
+            return;
+        }
         let reason = match error.kind() {
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -49,6 +64,11 @@ impl Handshakes {
         self.failures.get_or_create(&ReasonLabel { reason }).inc();
         tracing::debug!(reason, "a TLS handshake failed: {error}");
     }
+}
+
+/// An IPv4 address is the same, whichever kind of socket tells it.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An acceptor whose failures are counted.
@@ -74,6 +94,8 @@ where
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let handshakes = self.handshakes.clone();
-        self.acceptor.accept(stream, service).inspect_err(move |error| handshakes.failed(error)).boxed()
+        let client = stream.peer_addr().ok();
+        let accepting = self.acceptor.accept(stream, service);
+        accepting.inspect_err(move |error| handshakes.failed(client, error)).boxed()
     }
 }

@@ -3,6 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::shutdown::Shutdown;
+
+/// Pause between two looks for the log.
+const TELL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A question asked at each probe, for what can become untrue again (a serving certificate may expire).
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -86,6 +92,25 @@ impl Readiness {
     /// The same of the process's own components.
     pub fn health(&self) -> Report {
         self.report_of(|component| component.is_own)
+    }
+
+    /// Tells in the log when the process becomes ready, and when and why it no longer is, until shutdown.
+    pub async fn tell(self, shutdown: Shutdown) {
+        let mut was_ready = false;
+        loop {
+            let Report { ready, lines } = self.report();
+            if ready && !was_ready {
+                tracing::info!("ready");
+            } else if was_ready && !ready && !shutdown.is_requested() {
+                let failing: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("[-] ")).collect();
+                tracing::warn!("no longer ready: {}", failing.join("; "));
+            }
+            was_ready = ready;
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(TELL_INTERVAL) => {}
+            }
+        }
     }
 
     fn report_of(&self, counts: impl Fn(&Component) -> bool) -> Report {

@@ -221,10 +221,15 @@ mod tests {
         crate::install_crypto();
         let registry = crate::metrics::Metrics::new("process", "0");
         let config = crate::tls::server_config(crate::tls::ServingCertificate::new(), &[]);
-        let tls = Tls { config, handshakes: Handshakes::new(&registry) };
+        let handshakes = Handshakes::new(&registry);
+        let tls = Tls { config, handshakes: handshakes.clone() };
         let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve(listener, Some(tls), quick(), Shutdown::default(), BRIEF));
+        let mut own = send(address, b"").await;
+        handshakes.expect_own(own.local_addr().unwrap());
+        own.write_all(REQUEST).await.unwrap();
+        closed(&mut own).await;
         drop(send(address, b"").await);
         closed(&mut send(address, REQUEST).await).await;
         let wanted = ["closed", "tls"]

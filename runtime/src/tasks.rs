@@ -47,6 +47,15 @@ impl Tasks {
         });
     }
 
+    /// Tells of readiness in the log until shutdown is requested.
+    pub fn tell(&mut self, readiness: Readiness) {
+        let shutdown = self.shutdown.clone();
+        self.spawn("readiness log", async move {
+            readiness.tell(shutdown).await;
+            Ok(())
+        });
+    }
+
     /// Waits until shutdown is requested or a task ends, then gives the others `grace` to finish.
     ///
     /// # Errors

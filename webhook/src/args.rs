@@ -106,6 +106,10 @@ pub struct ServingArgs {
     #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
     pub dynamic_serving_leaf_duration: Option<SignedDuration>,
 
+    /// Life of the CA that signs it [default: 8760h]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub dynamic_serving_ca_duration: Option<SignedDuration>,
+
     /// Cipher suites of TLS 1.2 by their names in Go, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256; without it all
     /// that are safe
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -266,6 +270,7 @@ impl From<ServingArgs> for TlsSettings {
             secret_name: Text::of(args.dynamic_serving_ca_secret_name),
             names: Text::all(args.dynamic_serving_dns_names),
             leaf_lifetime: args.dynamic_serving_leaf_duration,
+            ca_lifetime: args.dynamic_serving_ca_duration,
             cipher_suites: Text::all(args.tls_cipher_suites),
             min_version: Text::of(args.tls_min_version),
         }
@@ -282,6 +287,7 @@ impl MetricsArgs {
             secret_name: Text::of(self.metrics_dynamic_serving_ca_secret_name),
             names: Text::all(self.metrics_dynamic_serving_dns_names),
             leaf_lifetime: self.metrics_dynamic_serving_leaf_duration,
+            ca_lifetime: None,
             cipher_suites: Text::all(self.metrics_tls_cipher_suites),
             min_version: Text::of(self.metrics_tls_min_version),
         };
@@ -344,6 +350,7 @@ mod tests {
         refused("--healthz-port=-1", "-1 is not in 0..=65535");
         refused("--dynamic-serving-dns-names=a b", "neither a DNS name nor an IP address");
         refused("--dynamic-serving-leaf-duration=7d", "write \"168h\"");
+        refused("--dynamic-serving-ca-duration=1y", "unit");
         refused("--metrics-dynamic-serving-leaf-duration=1m", "shorter than 5m");
         refused("--shutdown-drain-period=-1s", "shorter than nothing");
         refused("--listen-host=localhost", "invalid IP address syntax");

@@ -134,6 +134,8 @@ pub struct TlsSettings {
     pub names: Vec<ServerName<'static>>,
     /// Life of a certificate.
     pub leaf_lifetime: Option<SignedDuration>,
+    /// Life of the CA.
+    pub ca_lifetime: Option<SignedDuration>,
     /// Go's names of cipher suites.
     pub cipher_suites: Vec<String>,
     /// Lowest version.
@@ -299,6 +301,7 @@ impl TlsSettings {
             secret_name: self.secret_name.or(file.secret_name),
             names: list(self.names, file.names),
             leaf_lifetime: self.leaf_lifetime.or(file.leaf_lifetime),
+            ca_lifetime: self.ca_lifetime.or(file.ca_lifetime),
             cipher_suites: list(self.cipher_suites, file.cipher_suites),
             min_version: self.min_version.or(file.min_version),
         }
@@ -379,7 +382,7 @@ impl Checked {
             secret_name: secret_name?,
             names,
             leaf_lifetime: settings.leaf_lifetime.unwrap_or(LEAF_LIFETIME),
-            ca_lifetime: CA_LIFETIME,
+            ca_lifetime: settings.ca_lifetime.unwrap_or(CA_LIFETIME),
         }))
     }
 

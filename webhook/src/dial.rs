@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use runtime::handshakes::Handshakes;
 use runtime::shutdown::Shutdown;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -39,12 +40,14 @@ enum DialError {
 #[derive(Debug, Clone)]
 pub struct Dialer {
     address: SocketAddr,
+    handshakes: Handshakes,
     outcome: Arc<Mutex<Result<(), String>>>,
 }
 
 impl Dialer {
-    /// A dialer that has not dialled yet. `address` may be unspecified: then loopback is dialled.
-    pub fn new(address: SocketAddr) -> Self {
+    /// A dialer that has not dialled yet. `address` may be unspecified: then loopback is dialled. The listener counts its
+    /// handshakes by `handshakes`.
+    pub fn new(address: SocketAddr, handshakes: Handshakes) -> Self {
         let mut address = address;
         if address.ip().is_unspecified() {
             let loopback: std::net::IpAddr = if address.is_ipv4() {
@@ -55,7 +58,7 @@ impl Dialer {
             address.set_ip(loopback);
         }
         let outcome = Arc::new(Mutex::new(Err("not dialled yet".to_owned())));
-        Self { address, outcome }
+        Self { address, handshakes, outcome }
     }
 
     /// What the last handshake came to.
@@ -96,6 +99,9 @@ impl Dialer {
         let stream = TcpStream::connect(self.address)
             .await
             .map_err(|source| DialError::Connect { address: self.address, source })?;
+        if let Ok(address) = stream.local_addr() {
+            self.handshakes.expect_own(address);
+        }
         TlsConnector::from(Arc::new(config))
             .connect(served.name.clone(), stream)
             .await
@@ -212,7 +218,7 @@ mod tests {
         let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
         let (router, end) = (axum::Router::new(), Shutdown::default());
         tokio::spawn(runtime::server::serve(listener, Some(config.into()), router, end, Duration::ZERO));
-        Dialer::new(address)
+        Dialer::new(address, Handshakes::default())
     }
 
     #[tokio::test]
@@ -259,6 +265,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         drop(listener);
         let served = serve(&ServingCertificate::new(), &authority(), NAME, NAME);
-        check(&Dialer::new(address), &served, "no connection to the own listener at 127.0.0.1").await;
+        let dialer = Dialer::new(address, Handshakes::default());
+        check(&dialer, &served, "no connection to the own listener at 127.0.0.1").await;
     }
 }

@@ -30,6 +30,7 @@ pub mod renewer;
 pub mod review;
 pub mod server;
 pub mod serving;
+mod skew;
 mod source;
 pub mod validate;
 mod weight;
@@ -58,14 +59,16 @@ pub use args::Args;
 pub use command::Command;
 
 use crate::approval::ClusterAuthorizer;
+use crate::args::ConfigurationArgs;
 use crate::cluster::{ClusterMetrics, Index};
 use crate::config::{Config, Source};
-use crate::configurations::{Configuration, Injector, Trusts};
+use crate::configurations::{Configuration, Trusts};
 use crate::dial::Dialer;
 use crate::metrics::{ApprovalMetrics, Metrics};
 use crate::renewer::Served;
 use crate::server::Service;
 use crate::serving::Trust;
+use crate::skew::Skew;
 use crate::source::Keeping;
 use crate::validate::Judge;
 
@@ -99,31 +102,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// As [`run`].
 pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow::Result<()> {
-    let Config {
-        secure_port,
-        listen_host,
-        healthz_port,
-        shutdown_drain_period,
-        serving,
-        clients,
-        metrics_listen_address,
-        metrics_serving,
-        configurations,
-        rules,
-        forbids_only,
-        grants,
-        cluster_warnings,
-        kubernetes: _,
-        logging: _,
-        warnings: _,
-    } = config;
-    let parameters = config::parameters(&serving, clients.as_ref())?;
-    // An operator's certificate comes from an operator's CA, which others have to make callers trust.
-    let injects = matches!(serving.source, Source::Dynamic(_));
-    let service_name = serving.source.service_name();
+    let Config { secure_port, listen_host, healthz_port, shutdown_drain_period, .. } = config;
     let registry = runtime::metrics::Metrics::new("webhook", env!("CARGO_PKG_VERSION"));
-    let (metrics, approvals) = (Metrics::new(&registry), ApprovalMetrics::new(&registry));
-    let handshakes = Handshakes::new(&registry);
+    let (metrics, handshakes) = (Metrics::new(&registry), Handshakes::new(&registry));
     let readiness = Readiness::default();
     // Reviews, probes and metrics are served for a while after the first sign of shutdown.
     let (drained, mut tasks) = (Shutdown::default(), Tasks::new(shutdown.clone()));
@@ -135,55 +116,41 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let address = listener.local_addr().context("cannot tell the address of the listener")?;
     tracing::info!(%address, "listening for reviews");
     let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
-    admin::spawn(&mut tasks, "probes", probes, admin::probes(readiness.clone()), &drained)?;
+    admin::spawn_probes(&mut tasks, probes, admin::probes(readiness.clone()), &drained)?;
 
-    let validating = Text::of(configurations.validating_configuration_name).or_else(|| service_name.clone());
-    let mutating = Text::of(configurations.mutating_configuration_name).or(service_name);
-    let (validating, mutating) = (validating.filter(|_| injects), mutating.filter(|_| injects));
-    let kinds = [
-        validating.as_ref().map(|_| ValidatingWebhookConfiguration::KIND),
-        mutating.as_ref().map(|_| MutatingWebhookConfiguration::KIND),
-    ];
-    let trusts = Trusts::of_kinds(kinds.into_iter().flatten());
+    let own = OwnConfigurations::of(&config.serving.source, config.configurations);
+    let trusts = Trusts::of_kinds(own.kinds());
     let keeping = Keeping { client: &client, trusts: &trusts, metrics: &metrics, shutdown: &shutdown };
-    let (certificate, served) = keeping.start(&mut tasks, "certificate renewal", serving.source)?;
-    let router = admin::metrics(registry.clone());
-    match metrics_serving {
-        None => admin::spawn(&mut tasks, "metrics", metrics_listen_address, router, &drained)?,
-        Some(tls) => keeping.serve_metrics(&mut tasks, metrics_listen_address, tls, router, &drained)?,
+    let parameters = config::parameters(&config.serving, config.clients.as_ref())?;
+    let (certificate, served) = keeping.start(&mut tasks, "certificate renewal", config.serving.source)?;
+    let (router, metrics_address) = (admin::metrics(registry.clone()), config.metrics_listen_address);
+    match config.metrics_serving {
+        None => admin::spawn(&mut tasks, "metrics", metrics_address, router, &drained)?,
+        Some(tls) => keeping.serve_metrics(&mut tasks, metrics_address, tls, router, &drained)?,
     }
 
-    let dialer = Dialer::new(address);
+    let dialer = Dialer::new(address, handshakes.clone());
     spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
-    let injection = Injection {
-        client: &client,
-        served: &served,
-        trusts: &trusts,
-        metrics: &metrics,
-        shutdown: &shutdown,
-    };
-    if let Some(name) = validating {
-        injection.start::<ValidatingWebhookConfiguration>(&mut tasks, name);
-    }
-    if let Some(name) = mutating {
-        injection.start::<MutatingWebhookConfiguration>(&mut tasks, name);
-    }
-    watch_readiness(&readiness, &served, dialer, &trusts, kinds.into_iter().flatten());
+    let skew = Skew::new(Arc::new(Timestamp::now));
+    spawn(&mut tasks, "API server's time", skew.clone().follow(client.clone(), shutdown.clone()));
+    watch_readiness(&readiness, &served, dialer, skew, &trusts, own.kinds());
+    own.inject(&mut tasks, &keeping, &served);
 
-    let cluster = cluster_warnings.then(|| {
+    let cluster = config.cluster_warnings.then(|| {
         let index = Index::new();
         cluster::watch(&mut tasks, &client, &index, &ClusterMetrics::new(&registry), &shutdown);
         index as Arc<dyn rules::Cluster>
     });
+    let (rules, forbids_only, grants) = (config.rules, config.forbids_only, config.grants);
     let judge = Judge { settings: rules, cluster, forbids_only, grants };
-    let authorizer = Arc::new(ClusterAuthorizer::new(client, approvals));
-    let service = Service::new(metrics, authorizer, judge, shutdown.clone());
+    let authorizer = Arc::new(ClusterAuthorizer::new(client.clone(), ApprovalMetrics::new(&registry)));
+    let router = server::router(&Service::new(metrics.clone(), authorizer, judge, shutdown.clone()));
     let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
     let tls = runtime::server::Tls { config: tls, handshakes };
-    let router = server::router(&service);
     let serving = runtime::server::serve(listener, Some(tls), router, drained.clone(), IN_FLIGHT_TIME_MAX);
     tasks.spawn("listener", serving);
-    let drain = drain(shutdown, readiness, shutdown_drain_period, drained);
+    tasks.tell(readiness.clone());
+    let drain = drain(shutdown.clone(), readiness, shutdown_drain_period, drained);
     spawn(&mut tasks, "drain", drain);
     tasks.run(shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX).await
 }
@@ -203,23 +170,40 @@ fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> +
     });
 }
 
-/// What every injector needs.
-struct Injection<'a> {
-    client: &'a Client,
-    served: &'a watch::Receiver<Option<Served>>,
-    trusts: &'a Trusts,
-    metrics: &'a Metrics,
-    shutdown: &'a Shutdown,
+/// The webhook's own configurations, by name; none of a kind that somebody else takes care of.
+struct OwnConfigurations {
+    validating: Option<String>,
+    mutating: Option<String>,
 }
 
-impl Injection<'_> {
-    fn start<K>(&self, tasks: &mut Tasks, name: String)
-    where
-        K: Configuration + kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
-    {
-        let (client, served, trusts) = (self.client.clone(), self.served.clone(), self.trusts.clone());
-        let injector = Injector::<K>::new(name, client, served, trusts, self.metrics.clone());
-        spawn(tasks, K::KIND, injector.run(self.shutdown.clone()));
+impl OwnConfigurations {
+    /// Those that `args` name, or else those that are called like the Service in front of us.
+    fn of(source: &Source, args: ConfigurationArgs) -> Self {
+        // An operator's certificate comes from an operator's CA, which others have to make callers trust.
+        if matches!(source, Source::Files { .. }) {
+            return Self { validating: None, mutating: None };
+        }
+        let service_name = source.service_name();
+        Self {
+            validating: Text::of(args.validating_configuration_name).or_else(|| service_name.clone()),
+            mutating: Text::of(args.mutating_configuration_name).or(service_name),
+        }
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let validating = self.validating.as_ref().map(|_| ValidatingWebhookConfiguration::KIND);
+        let mutating = self.mutating.as_ref().map(|_| MutatingWebhookConfiguration::KIND);
+        validating.into_iter().chain(mutating)
+    }
+
+    /// Adds the CA to them, until shutdown.
+    fn inject(self, tasks: &mut Tasks, keeping: &Keeping<'_>, served: &watch::Receiver<Option<Served>>) {
+        if let Some(name) = self.validating {
+            keeping.inject::<ValidatingWebhookConfiguration>(tasks, name, served);
+        }
+        if let Some(name) = self.mutating {
+            keeping.inject::<MutatingWebhookConfiguration>(tasks, name, served);
+        }
     }
 }
 
@@ -228,6 +212,7 @@ fn watch_readiness(
     readiness: &Readiness,
     served: &watch::Receiver<Option<Served>>,
     dialer: Dialer,
+    skew: Skew,
     trusts: &Trusts,
     kinds: impl Iterator<Item = &'static str>,
 ) {
@@ -237,6 +222,17 @@ fn watch_readiness(
         Some(served) => served.check(Timestamp::now()),
     });
     readiness.check("listener", move || dialer.outcome());
+    let now_served = served.clone();
+    readiness.check_of_others("clock", move || {
+        let (ours, theirs) = (Timestamp::now(), skew.server_time());
+        let Some(Err(reason)) = now_served.borrow().as_ref().map(|served| served.check(theirs)) else {
+            return Ok(());
+        };
+        Err(format!(
+            "the API server's shows {theirs:.0} and this node's {ours:.0}, so that for the former the certificate is \
+             {reason}; set the clocks"
+        ))
+    });
     for kind in kinds {
         let (served, trusts) = (served.clone(), trusts.clone());
         readiness.check_of_others(kind, move || {
@@ -271,8 +267,9 @@ mod tests {
     async fn health_does_not_depend_on_the_configurations() {
         let (readiness, kind) = (Readiness::default(), ValidatingWebhookConfiguration::KIND);
         let (_sender, served) = watch::channel(None);
-        let dialer = Dialer::new(([127, 0, 0, 1], 1).into());
-        watch_readiness(&readiness, &served, dialer, &Trusts::of_kinds([kind]), [kind].into_iter());
+        let dialer = Dialer::new(([127, 0, 0, 1], 1).into(), Handshakes::default());
+        let (skew, trusts) = (Skew::new(Arc::new(Timestamp::now)), Trusts::of_kinds([kind]));
+        watch_readiness(&readiness, &served, dialer, skew, &trusts, [kind].into_iter());
         let own = ["[-] certificate: not made yet".to_owned(), "[-] listener: not dialled yet".to_owned()];
         assert_eq!(readiness.health().lines, own);
         let all = readiness.report().lines;

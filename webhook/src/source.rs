@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use self::files::FileSource;
 use crate::clock::Clock;
 use crate::config::{self, Source, Tls};
-use crate::configurations::Trusts;
+use crate::configurations::{Configuration, Injector, Trusts};
 use crate::metrics::Metrics;
 use crate::renewer::{Renewer, Served};
 
@@ -59,6 +59,16 @@ impl Keeping<'_> {
             }
         }
         Ok((certificate, served))
+    }
+
+    /// Adds the CA of what is `served` to a configuration, as one of `tasks`, until shutdown.
+    pub(crate) fn inject<K>(&self, tasks: &mut Tasks, name: String, served: &watch::Receiver<Option<Served>>)
+    where
+        K: Configuration + kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
+    {
+        let (client, trusts) = (self.client.clone(), self.trusts.clone());
+        let injector = Injector::<K>::new(name, client, served.clone(), trusts, self.metrics.clone());
+        crate::spawn(tasks, K::KIND, injector.run(self.shutdown.clone()));
     }
 
     /// Serves metrics over TLS until `end`. Their certificate is kept like the other one; whoever scrapes them learns of

@@ -182,6 +182,8 @@ impl From<TlsFile> for TlsSettings {
             secret_name: secret_name.0,
             names: Text::all(names).into_iter().map(|ServingName(name)| name).collect(),
             leaf_lifetime: leaf_duration.map(|LeafDuration(lifetime)| lifetime),
+            // The file's kind, which is cert-manager's, has no such field.
+            ca_lifetime: None,
             cipher_suites: Text::all(file.cipher_suites.unwrap_or_default()),
             min_version: file.min_tls_version.0,
         }
