@@ -21,7 +21,7 @@ use crate::metrics::Figures;
 use crate::plan::{Plan, Reason, Refusal, plan};
 use crate::reference::Wanted;
 use crate::report::{News, Report};
-use crate::source::SourceSecret;
+use crate::source::{self, SourceSecret};
 use crate::target::{Live, Target, TargetKind};
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
@@ -46,9 +46,9 @@ impl Injector {
     pub(crate) fn new(client: Client, namespace: Option<String>, figures: Figures) -> Self {
         let queue = Arc::new(Queue::default());
         let index = Arc::new(Mutex::new(Index::default()));
-        let secrets = NamedObjects::namespaced(client.clone(), SourceSecret::keep).on_change({
+        let secrets = NamedObjects::of(source::secrets(client.clone()), SourceSecret::keep).on_change({
             let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
-            move |secret| {
+            move |secret, _| {
                 for target in lock(&index).targets_of(secret) {
                     queue.add(target);
                 }

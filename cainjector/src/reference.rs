@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use api::keys::annotation;
 use runtime::watch::ObjectName;
 
+/// The annotations that [`wanted`] looks at.
+pub const ANNOTATIONS: &[&str] =
+    &[annotation::INJECT_CA_FROM_SECRET, annotation::INJECT_CA_FROM, annotation::INJECT_APISERVER_CA];
+
 /// Longest name of a Secret or namespace (RFC 1123 subdomain).
 const NAME_LENGTH_MAX: usize = 253;
 

@@ -4,8 +4,14 @@ use api::keys::annotation;
 use issuance::bundle::Bundle;
 use issuance::pem::PemError;
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::core::ApiResource;
+use kube::{Api, Client};
+use runtime::trimmed::{Keep, Trimmed};
 use runtime::watch::{ObjectName, State};
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess};
 
 use crate::plan::{Reason, Refusal};
 
@@ -21,15 +27,44 @@ pub struct SourceSecret {
     pub ca: Option<Vec<u8>>,
 }
 
+/// What is read of a Secret. Of its data, `ca.crt` alone is decoded: keys are not looked at.
+#[derive(Debug, Clone, Default)]
+pub struct SecretContent {
+    ca: Option<ByteString>,
+}
+
+impl Keep for SecretContent {
+    const ANNOTATIONS: &'static [&'static str] = &[annotation::ALLOW_DIRECT_INJECTION];
+
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        #[derive(Deserialize)]
+        struct Data {
+            #[serde(rename = "ca.crt")]
+            ca: Option<ByteString>,
+        }
+        if name == "data" {
+            self.ca = map.next_value::<Option<Data>>()?.and_then(|data| data.ca);
+            return Ok(());
+        }
+        map.next_value::<IgnoredAny>().map(drop)
+    }
+}
+
+/// Where the Secret of a name is to be watched.
+pub fn secrets(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<SecretContent>> {
+    let resource = ApiResource::erase::<Secret>(&());
+    move |name| {
+        let namespace = name.namespace.as_deref().unwrap_or_default();
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    }
+}
+
 impl SourceSecret {
     /// Keeps what is needed of the Secret.
-    pub fn keep(secret: Secret) -> Self {
+    pub fn keep(secret: Trimmed<SecretContent>) -> Self {
         let annotations = secret.metadata.annotations.unwrap_or_default();
         let consent = annotations.get(annotation::ALLOW_DIRECT_INJECTION);
-        Self {
-            allowed: consent.is_some_and(|value| value == "true"),
-            ca: secret.data.and_then(|mut data| data.remove(CA_KEY)).map(|ca| ca.0),
-        }
+        Self { allowed: consent.is_some_and(|value| value == "true"), ca: secret.content.ca.map(|ca| ca.0) }
     }
 }
 
@@ -83,4 +118,37 @@ pub fn bundle(name: &ObjectName, state: &State<SourceSecret>, now: Timestamp) ->
         return Err(Refusal::new(Reason::CAExpired, text));
     }
     Ok(bundle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(secret: &str, allowed: bool, ca: Option<&str>) {
+        let secret: Trimmed<SecretContent> = serde_json::from_str(secret).unwrap();
+        let expected = SourceSecret { allowed, ca: ca.map(|ca| ca.as_bytes().to_vec()) };
+        assert_eq!(SourceSecret::keep(secret), expected);
+    }
+
+    #[test]
+    fn a_ca_that_is_not_base64_is_refused() {
+        let secret = r#"{"metadata": {}, "data": {"ca.crt": "no base64 !"}}"#;
+        assert!(serde_json::from_str::<Trimmed<SecretContent>>(secret).is_err());
+    }
+
+    #[test]
+    fn the_ca_and_the_consent_are_all_that_is_read() {
+        check(r#"{"metadata": {"name": "ca"}, "type": "Opaque"}"#, false, None);
+        check(r#"{"metadata": {"name": "ca"}, "data": null}"#, false, None);
+        let consent = r#""cert-manager.io/allow-direct-injection": "true""#;
+        // A key that cannot be decoded shows that nobody tries.
+        check(
+            &format!(
+                r#"{{"metadata": {{"annotations": {{{consent}, "other": "x"}}}},
+                    "data": {{"tls.key": "no base64 !", "ca.crt": "b2xk"}}}}"#
+            ),
+            true,
+            Some("old"),
+        );
+    }
 }

@@ -4,15 +4,25 @@
 //! foreign annotations are dropped as soon as they are decoded.
 
 use kube::Api;
-use kube::core::{DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::core::ObjectMeta;
 use runtime::follow::Change;
+use runtime::trimmed::{Keep, Trimmed};
 
 use crate::apply::Injector;
 use crate::reference;
 use crate::target::{Target, TargetKind};
 
 /// A target without its content.
-pub(crate) type Metadata = PartialObjectMeta<DynamicObject>;
+pub(crate) type Metadata = Trimmed<MetadataOnly>;
+
+/// Nothing of a target but what its annotations ask for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MetadataOnly;
+
+impl Keep for MetadataOnly {
+    const ANNOTATIONS: &'static [&'static str] = reference::ANNOTATIONS;
+    const METADATA_ONLY: bool = true;
+}
 
 impl Injector {
     /// The metadata of all targets of one kind.

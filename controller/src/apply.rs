@@ -47,7 +47,7 @@ impl Judge {
         let index = Arc::new(Mutex::new(Index::new(cluster_resource_namespace)));
         let secrets = NamedObjects::namespaced(client.clone(), CaSecret::take).on_change({
             let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
-            move |secret| {
+            move |secret, _| {
                 for issuer in lock(&index).issuers_of(secret) {
                     queue.add(issuer);
                 }

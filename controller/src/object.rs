@@ -3,6 +3,7 @@
 use std::fmt;
 
 use api::{ClusterIssuer, Issuer, IssuerSpec, IssuerStatus};
+use kube::Resource;
 use kube::core::{ApiResource, ObjectMeta};
 use runtime::watch::{ObjectName, Watched};
 
@@ -74,7 +75,7 @@ pub struct Seen {
 }
 
 /// A kind of issuer.
-pub trait IssuerObject: Watched {
+pub trait IssuerObject: Watched + Resource<DynamicType = ()> {
     /// Which of the two.
     const KIND: IssuerKind;
 

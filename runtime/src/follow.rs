@@ -15,6 +15,10 @@ use crate::readiness::Pending;
 use crate::shutdown::Shutdown;
 use crate::watch::{Failure, ObjectName};
 
+/// Objects of one answer to a list. The whole answer is in memory at once, as text and decoded, and an object may have a
+/// mebibyte, though nearly all have some kilobytes.
+const PAGE_SIZE: u32 = 20;
+
 /// What happened to the objects of a kind.
 #[derive(Debug)]
 pub enum Change<K> {
@@ -42,10 +46,11 @@ pub async fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = watcher(api, watcher::Config::default());
+    let events = watcher(api, watcher::Config::default().page_size(PAGE_SIZE));
     let mut events = pin!(StreamBackoff::new(events, Backoff::default()));
     let mut ready = Some(ready);
     let mut listed = HashSet::new();
+    let mut told = None;
     loop {
         let event = tokio::select! {
             () = shutdown.requested() => return Ok(()),
@@ -58,6 +63,7 @@ where
                 changed(Change::Seen(object));
             }
             Ok(Event::InitDone) => {
+                told = None;
                 changed(Change::Listed(std::mem::take(&mut listed)));
                 if let Some(ready) = ready.take() {
                     ready.ready();
@@ -67,7 +73,10 @@ where
             Ok(Event::Delete(object)) => changed(Change::Gone(object)),
             Err(error) => {
                 let failure = Failure::from(&error);
-                tracing::warn!(%failure, "cannot watch the {what}");
+                if told.as_ref() != Some(&failure) {
+                    tracing::warn!(%failure, "cannot watch the {what}");
+                }
+                told = Some(failure);
             }
         }
     }

@@ -41,6 +41,7 @@ pub mod server;
 pub mod shutdown;
 pub mod tasks;
 pub mod tls;
+pub mod trimmed;
 pub mod watch;
 
 /// The allocator of every binary: the one of musl takes a global lock on each call, which a multi-threaded server

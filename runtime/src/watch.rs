@@ -180,26 +180,33 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
     /// Watches objects of the namespaced kind `K`. `keep` takes what is needed of each; the rest is dropped at once.
     pub fn namespaced<K>(client: Client, keep: fn(K) -> T) -> Self
     where
-        K: Watched + Resource<Scope = NamespaceResourceScope>,
+        K: Watched + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        Self::new(move |name| {
-            let namespace = name.namespace.as_deref().unwrap_or_default();
-            follow(Api::<K>::namespaced(client.clone(), namespace), &name.name, keep)
-        })
+        let api = move |namespace: &str| Api::<K>::namespaced(client.clone(), namespace);
+        Self::of(move |name| api(name.namespace.as_deref().unwrap_or_default()), keep)
     }
 
     /// Watches objects of the cluster-scoped kind `K`; otherwise as [`Self::namespaced`].
     pub fn cluster<K>(client: Client, keep: fn(K) -> T) -> Self
     where
-        K: Watched + Resource<Scope = ClusterResourceScope>,
+        K: Watched + Resource<DynamicType = (), Scope = ClusterResourceScope>,
     {
-        Self::new(move |name| follow(Api::<K>::all(client.clone()), &name.name, keep))
+        Self::of(move |_| Api::<K>::all(client.clone()), keep)
     }
 
-    /// Calls `changed` after each change of any watched object, the first answer included. Set it before the first
-    /// [`Self::get`]. It must not block.
+    /// Watches objects through the `api` of each, for kinds that are not known before; otherwise as
+    /// [`Self::namespaced`].
+    pub fn of<K: Watched>(
+        api: impl Fn(&ObjectName) -> Api<K> + Send + Sync + 'static,
+        keep: fn(K) -> T,
+    ) -> Self {
+        Self::new(move |name| follow(api(name), &name.name, keep))
+    }
+
+    /// Calls `changed` after each change of any watched object, the first answer included, with its new state: for one
+    /// object in order, and none is left out. Set it before the first [`Self::get`]. It must not block.
     #[must_use]
-    pub fn on_change(self, changed: impl Fn(&ObjectName) + Send + Sync + 'static) -> Self {
+    pub fn on_change(self, changed: impl Fn(&ObjectName, &State<T>) + Send + Sync + 'static) -> Self {
         // A second listener would be a mistake of the caller; the first one stays.
         let _ = self.inner.changed.set(Box::new(changed));
         self
@@ -251,19 +258,19 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
 }
 
 /// What a kind must be able to do to be watched.
-pub trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {}
+pub trait Watched: Resource + Clone + DeserializeOwned + Debug + Send + 'static {}
 
-impl<K> Watched for K where K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static {}
+impl<K> Watched for K where K: Resource + Clone + DeserializeOwned + Debug + Send + 'static {}
 
 type Answers<T> = futures::stream::BoxStream<'static, Result<Option<T>, watcher::Error>>;
 
 type Open<T> = Box<dyn Fn(&ObjectName) -> Answers<T> + Send + Sync>;
 
-type Changed = Box<dyn Fn(&ObjectName) + Send + Sync>;
+type Changed<T> = Box<dyn Fn(&ObjectName, &State<T>) + Send + Sync>;
 
 struct Inner<T> {
     open: Open<T>,
-    changed: std::sync::OnceLock<Changed>,
+    changed: std::sync::OnceLock<Changed<T>>,
     entries: Mutex<HashMap<ObjectName, Entry<T>>>,
 }
 
@@ -334,7 +341,9 @@ async fn run<T>(
             && let Some(inner) = inner.upgrade()
             && let Some(notify) = inner.changed.get()
         {
-            notify(&name);
+            // This task alone changes the state, so it is still that of this answer.
+            let seen = state.borrow().clone();
+            notify(&name, &seen);
         }
     }
 }
@@ -387,18 +396,13 @@ mod tests {
     /// Plays the script and compares the states after each change.
     async fn check(script: fn() -> Script, expected: &[&str]) {
         let (sender, mut changes) = mpsc::unbounded_channel();
-        let objects = objects(script);
-        let seen = Arc::new(std::sync::OnceLock::<watch::Receiver<State<u8>>>::new());
-        let reader = Arc::clone(&seen);
-        let objects = objects.on_change(move |_| {
-            let state = reader.get().map(|receiver| receiver.borrow().clone());
-            let _ = sender.send(state);
+        let objects = objects(script).on_change(move |_, state| {
+            let _ = sender.send(state.clone());
         });
-        // The task of a current-thread test runs only at the awaits below, so the receiver is in place by then.
-        seen.set(objects.get(&name()).unwrap()).unwrap();
+        let _held = objects.get(&name()).unwrap();
         let mut states = Vec::new();
         for _ in expected {
-            states.push(match changes.recv().await.flatten() {
+            states.push(match changes.recv().await {
                 None => "none".to_owned(),
                 Some(State::Pending) => "pending".to_owned(),
                 Some(State::Absent) => "absent".to_owned(),
