@@ -1,5 +1,5 @@
 //! What makes each of our binaries a good process, without knowing what the process is for: flags, logs, probes,
-//! metrics, counted readiness, supervised tasks, shutdown, the Kubernetes client and hot-swapped serving
+//! metrics, counted readiness, supervised tasks, shutdown, the Kubernetes client, leader election and hot-swapped serving
 //! certificates.
 //!
 //! A binary's `main` is four lines: install the crypto provider, parse flags, run, report. Its `run` looks like this:
@@ -31,6 +31,7 @@ pub mod exit;
 pub mod follow;
 pub mod handshakes;
 pub mod held;
+pub mod lease;
 pub mod listen;
 pub mod lock;
 pub mod log;
