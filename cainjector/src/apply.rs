@@ -8,21 +8,22 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
-use runtime::held::Held;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
-use runtime::watch::{Failure, NamedObjects, ObjectName, State};
+use runtime::watch::{Failure, ObjectName, State};
 use serde_json::Value;
 
 use crate::MANAGER;
-use crate::index::Index;
+use crate::index::{Effects, Index};
 use crate::metrics::Figures;
-use crate::plan::{Plan, Reason, Refusal, plan};
+use crate::plan::{Inputs, Plan, Reason, Refusal, plan};
 use crate::reference::Wanted;
 use crate::report::{News, Report};
-use crate::source::{self, SourceSecret};
+use crate::settings::Settings;
+use crate::source::{SourceCertificate, SourceSecret};
 use crate::target::{Live, Target, TargetKind};
+use crate::watch::Watched;
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,36 +34,24 @@ const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 /// The state that watches and workers share.
 pub struct Injector {
     client: Client,
-    namespace: Option<String>,
     queue: Arc<Queue<Target>>,
     index: Arc<Mutex<Index>>,
-    secrets: Held<SourceSecret>,
+    watched: Watched,
     report: Report,
     figures: Figures,
 }
 
 impl Injector {
-    /// An injector that takes CAs from `namespace` alone, if there is one. Nothing is watched yet.
-    pub(crate) fn new(client: Client, namespace: Option<String>, figures: Figures) -> Self {
-        let queue = Arc::new(Queue::default());
-        let index = Arc::new(Mutex::new(Index::default()));
-        let secrets = NamedObjects::of(source::secrets(client.clone()), SourceSecret::keep).on_change({
-            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
-            move |secret, _| {
-                for target in lock(&index).targets_of(secret) {
-                    queue.add(target);
-                }
-            }
-        });
-        Self {
+    /// An injector that takes the sources which the settings allow. Nothing is watched yet.
+    pub(crate) fn new(client: Client, settings: Settings, figures: Figures) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
             report: Report::new(client.clone(), figures.clone()),
+            watched: Watched::new(&client, this),
             client,
-            namespace,
-            queue,
-            index,
-            secrets: Held::new(secrets),
+            queue: Arc::default(),
+            index: Arc::new(Mutex::new(Index::new(settings))),
             figures,
-        }
+        })
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -79,10 +68,9 @@ impl Injector {
         queue.work(shutdown, RECONCILE_TIMEOUT, look).await
     }
 
-    /// A target was seen that asks for a bundle.
-    pub(crate) fn wants(&self, target: Target, wanted: Wanted) {
-        self.update(target.clone(), Some(wanted));
-        self.queue.add(target);
+    /// A target was seen that asks for a bundle, at this version of it.
+    pub(crate) fn wants(&self, target: Target, wanted: Wanted, resource_version: &str) {
+        self.update(|index| index.target_seen(target, wanted, resource_version));
     }
 
     /// A target was seen that asks for nothing. What it has got stays: removing a bundle would break its calls.
@@ -96,7 +84,7 @@ impl Injector {
 
     /// A target is not there any more.
     pub(crate) fn gone(&self, target: &Target) {
-        self.update(target.clone(), None);
+        self.update(|index| index.target_gone(target));
         self.report.forget(target);
     }
 
@@ -105,21 +93,23 @@ impl Injector {
         lock(&self.index).missing(kind, listed)
     }
 
-    fn update(&self, target: Target, wanted: Option<Wanted>) {
-        let mut index = lock(&self.index);
-        let change = index.set(target, wanted);
-        // The index stays locked, so that nobody refers to a Secret anew meanwhile.
-        if let Some(secret) = change.closed {
-            self.secrets.release(&secret);
-        }
-        if let Some(secret) = change.opened {
-            self.state(&secret);
-        }
-        self.figures.set_sources(self.secrets.count());
+    /// A watched Secret has changed.
+    pub(crate) fn secret_changed(&self, name: &ObjectName, state: &State<SourceSecret>) {
+        self.update(|index| index.secret_seen(name, state.clone()));
     }
 
-    fn serves(&self, secret: &ObjectName) -> bool {
-        self.namespace.is_none() || self.namespace == secret.namespace
+    /// A watched Certificate has changed.
+    pub(crate) fn certificate_changed(&self, name: &ObjectName, state: &State<SourceCertificate>) {
+        self.update(|index| index.certificate_seen(name, state.clone()));
+    }
+
+    /// Changes the index and does what follows from it.
+    fn update(&self, change: impl FnOnce(&mut Index) -> Effects) {
+        let mut index = lock(&self.index);
+        let effects = change(&mut index);
+        // The index stays locked, so that nobody refers to a source anew meanwhile.
+        self.watched.follow(&mut index, effects, &self.queue);
+        self.figures.set_sources(self.watched.count());
     }
 
     async fn reconcile(&self, target: &Target) -> Outcome {
@@ -132,26 +122,32 @@ impl Injector {
         outcome
     }
 
-    /// What the target asks for, and what is known of that.
-    fn known(&self, target: &Target) -> Option<(Wanted, State<SourceSecret>)> {
-        // The index stays locked, so that the target cannot go, and its Secret be released, before that is watched.
-        let index = lock(&self.index);
-        let wanted = index.wanted(target)?.clone();
-        let state = match &wanted {
-            Wanted::Secret(secret) => self.state(secret),
-            Wanted::Malformed { .. } | Wanted::Unsupported { .. } => State::Absent,
-        };
-        Some((wanted, state))
+    /// What is known of the target's source, if that is enough for a plan.
+    fn known(&self, target: &Target) -> Option<Inputs> {
+        let mut index = lock(&self.index);
+        let inputs = index.inputs(target)?;
+        match &inputs.source {
+            // It may not even be watched, for want of room.
+            Err(refusal) if refusal.reason == Reason::SourceUnavailable => {
+                let open = index.watches(target);
+                let effects = Effects { open, ..Effects::default() };
+                self.watched.follow(&mut index, effects, &self.queue);
+                index.inputs(target)
+            }
+            _ => Some(inputs),
+        }
+    }
+
+    /// There is nothing left to do for the target at this version.
+    fn done(&self, target: &Target, inputs: &Inputs, resource_version: String, has_all: bool) {
+        lock(&self.index).done(target, inputs, resource_version, has_all);
     }
 
     async fn look(&self, target: &Target) -> Outcome {
-        let Some((wanted, state)) = self.known(target) else {
+        let Some(inputs) = self.known(target) else {
+            // What it waits for brings it back here.
             return Outcome::Done;
         };
-        if matches!(state, State::Pending) {
-            // Its first answer brings the target back here.
-            return Outcome::Done;
-        }
         let objects: Api<DynamicObject> = Api::all_with(self.client(), &target.kind.resource());
         let object = match objects.get_opt(&target.name).await {
             Ok(Some(object)) => object,
@@ -170,34 +166,19 @@ impl Injector {
                 return Outcome::Failed;
             }
         };
-        self.carry_out(&objects, &live, &wanted, &state).await
+        self.carry_out(&objects, &live, &inputs).await
     }
 
-    async fn carry_out(
-        &self,
-        objects: &Api<DynamicObject>,
-        live: &Live,
-        wanted: &Wanted,
-        state: &State<SourceSecret>,
-    ) -> Outcome {
+    async fn carry_out(&self, objects: &Api<DynamicObject>, live: &Live, inputs: &Inputs) -> Outcome {
         let now = Timestamp::now();
-        let excluded = match wanted {
-            Wanted::Secret(secret) if !self.serves(secret) => Some(secret),
-            _ => None,
-        };
-        if let Some(secret) = excluded {
-            let text = format!("Secret {secret} is in a namespace that --namespace excludes");
-            let refusal = Refusal::new(Reason::NamespaceNotServed, text);
-            self.report.tell(live, News::Refused(refusal)).await;
-            return Outcome::Done;
-        }
-        let planned = plan(live, wanted, state, now);
+        let planned = plan(live, inputs, now);
         let done = match planned.expires {
             Some(expires) => Outcome::Again(until(expires, now)),
             None => Outcome::Done,
         };
         match planned.plan {
             Plan::InSync => {
+                self.done(&live.target, inputs, live.resource_version.clone(), true);
                 self.report.tell(live, News::InSync).await;
                 done
             }
@@ -205,21 +186,39 @@ impl Injector {
                 let outcome = match refusal.reason {
                     // The only reason that can go away without an event on target or source.
                     Reason::SourceUnavailable => Outcome::Failed,
-                    _ => done,
+                    _ => {
+                        self.done(&live.target, inputs, live.resource_version.clone(), false);
+                        done
+                    }
                 };
                 self.report.tell(live, News::Refused(refusal)).await;
                 outcome
             }
-            Plan::Apply { body } => self.apply(objects, live, &body, done).await,
+            Plan::Apply { body } => match self.apply(objects, live, &body).await {
+                Ok(resource_version) => {
+                    self.done(&live.target, inputs, resource_version, true);
+                    done
+                }
+                Err(outcome) => outcome,
+            },
         }
     }
 
-    async fn apply(&self, objects: &Api<DynamicObject>, live: &Live, body: &Value, done: Outcome) -> Outcome {
+    /// Writes; the version that the target has now.
+    async fn apply(
+        &self,
+        objects: &Api<DynamicObject>,
+        live: &Live,
+        body: &Value,
+    ) -> Result<String, Outcome> {
         let target = &live.target;
         let params = PatchParams::apply(MANAGER).force();
-        let Err(error) = objects.patch(&target.name, &params, &Patch::Apply(body)).await else {
-            self.report.tell(live, News::Injected).await;
-            return done;
+        let error = match objects.patch(&target.name, &params, &Patch::Apply(body)).await {
+            Ok(object) => {
+                self.report.tell(live, News::Injected).await;
+                return Ok(object.metadata.resource_version.unwrap_or_default());
+            }
+            Err(error) => error,
         };
         let failure = Failure::from(&error);
         let (reason, outcome) = match failure.code {
@@ -227,24 +226,19 @@ impl Injector {
             // apply to a target that is gone is a 403 as well, so that one is tried again, too.
             Some(404 | 409) => {
                 tracing::debug!(%target, %failure, "the target changed meanwhile");
-                return Outcome::Failed;
+                return Err(Outcome::Failed);
             }
             Some(403) => (Reason::Forbidden, Outcome::Failed),
             Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Done),
             _ => {
                 tracing::warn!(%target, %failure, "cannot write the bundle");
-                return Outcome::Failed;
+                return Err(Outcome::Failed);
             }
         };
         let text = format!("the API server refused the bundle: {failure}");
         let news = News::Refused(Refusal::new(reason, text));
         self.report.tell(live, news).await;
-        outcome
-    }
-
-    /// What is known of a Secret, which is watched from now on.
-    fn state(&self, secret: &ObjectName) -> State<SourceSecret> {
-        if self.serves(secret) { self.secrets.state(secret) } else { State::Absent }
+        Err(outcome)
     }
 }
 
@@ -264,6 +258,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::reference::SourceRef;
 
     /// An API server that shows an API service only when it is told to, and answers nothing else.
     #[derive(Clone, Default)]
@@ -300,14 +295,14 @@ mod tests {
 
     fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
         let metrics = runtime::metrics::Metrics::new("cainjector", "0");
-        (Arc::new(Injector::new(client, None, Figures::new(&metrics))), metrics)
+        (Injector::new(client, Settings::default(), Figures::new(&metrics)), metrics)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
         let server = SlowServer::default();
         let (injector, metrics) = injector(server.client());
-        injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() });
+        injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() }, "7");
         let looking = Arc::clone(&injector);
         let looking = tokio::spawn(async move { looking.reconcile(&target()).await });
         server.asked.notified().await;
@@ -331,11 +326,12 @@ mod tests {
         });
         // Which of the two is faster is left to chance, so it gets many.
         for round in 0..4_000 {
-            injector.wants(target(), Wanted::Secret(ObjectName::namespaced("team-a", "ca")));
+            let source = SourceRef::Secret(ObjectName::namespaced("team-a", "ca"));
+            injector.wants(target(), Wanted::Source(source), "7");
             std::thread::yield_now();
             injector.gone(&target());
             std::thread::yield_now();
-            assert_eq!(injector.secrets.count(), 0, "in round {round}");
+            assert_eq!(injector.watched.count(), 0, "in round {round}");
         }
         stop.request();
         looker.await.unwrap();

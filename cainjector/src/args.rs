@@ -3,7 +3,7 @@
 use clap::Parser;
 use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs};
 
-/// Copies CA bundles from Secrets into webhook configurations and API services
+/// Copies CA bundles from Secrets and Certificates into webhook configurations and API services
 #[derive(Debug, Clone, Parser)]
 #[command(name = "signet-cainjector", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {
@@ -11,7 +11,7 @@ pub struct Args {
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
 
-    /// Take CAs from Secrets of this namespace alone; targets are cluster-scoped and served all the same
+    /// Take CAs from Secrets and Certificates of this namespace alone; targets are cluster-scoped and served all the same
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 

@@ -1,125 +1,220 @@
-//! Who wants whose CA: state without IO.
+//! Who wants whose CA, and what is known of it: state without IO.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod sources;
 
-use runtime::watch::ObjectName;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
-use crate::reference::Wanted;
+use issuance::bundle::Bundle;
+use runtime::watch::{ObjectName, State};
+
+use crate::plan::{Inputs, Reason, Refusal};
+use crate::reference::{SourceRef, Wanted};
+use crate::settings::Settings;
+use crate::source::{SourceCertificate, SourceSecret};
 use crate::target::{Target, TargetKind};
 
-/// The annotated targets and the Secrets that they name. Targets without an annotation take no room.
+use sources::{Objects, Source};
+
+/// The annotated targets and their sources. Targets without an annotation take no room.
 #[derive(Debug, Default)]
 pub struct Index {
-    wanted: HashMap<Target, Wanted>,
-    by_secret: HashMap<ObjectName, BTreeSet<Target>>,
+    settings: Settings,
+    targets: HashMap<Target, Entry>,
+    sources: HashMap<SourceRef, Source>,
+    objects: Objects,
 }
 
-/// What a change means for the watches of Secrets.
+#[derive(Debug)]
+struct Entry {
+    wanted: Wanted,
+    /// The version of the target at which there was nothing left to do.
+    done_at: Option<String>,
+    /// The generation of its source that it has.
+    absorbed: u64,
+}
+
+/// An object that is watched because a target refers to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Watch {
+    /// A Secret.
+    Secret(ObjectName),
+    /// A Certificate.
+    Certificate(ObjectName),
+}
+
+/// What follows from a change.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Change {
-    /// A Secret that is named for the first time.
-    pub opened: Option<ObjectName>,
-    /// A Secret that nobody names any more.
-    pub closed: Option<ObjectName>,
+pub struct Effects {
+    /// What is to be watched from now on.
+    pub open: Vec<Watch>,
+    /// What nobody refers to any more.
+    pub close: Vec<Watch>,
+    /// The targets that need a look.
+    pub due: Vec<Target>,
 }
 
 impl Index {
-    /// Takes in what a target asks for now; `None`: nothing, or it is gone.
-    pub fn set(&mut self, target: Target, wanted: Option<Wanted>) -> Change {
-        let mut change = Change::default();
-        if self.wanted.get(&target) == wanted.as_ref() {
-            return change;
-        }
-        if let Some(Wanted::Secret(secret)) = self.wanted.remove(&target)
-            && let Some(targets) = self.by_secret.get_mut(&secret)
+    /// Nothing is known yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Takes in what a target asks for at this version of it. It is not due when nothing was left to do at that very
+    /// version.
+    pub fn target_seen(&mut self, target: Target, wanted: Wanted, resource_version: &str) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(entry) = self.targets.get(&target)
+            && entry.wanted == wanted
         {
-            targets.remove(&target);
-            if targets.is_empty() {
-                self.by_secret.remove(&secret);
-                change.closed = Some(secret);
+            if entry.done_at.as_deref() != Some(resource_version) {
+                effects.due.push(target);
             }
+            return effects;
         }
-        if let Some(Wanted::Secret(secret)) = &wanted {
-            let targets = self.by_secret.entry(secret.clone()).or_default();
-            if targets.is_empty() {
-                change.opened = Some(secret.clone());
-            }
-            targets.insert(target.clone());
+        // The new source first: an object that both need stays watched.
+        let absorbed = self.link(&target, &wanted, &mut effects);
+        let entry = Entry { wanted, done_at: None, absorbed };
+        if let Some(former) = self.targets.insert(target.clone(), entry) {
+            self.unlink(&target, &former.wanted, &mut effects);
         }
-        if let Some(wanted) = wanted {
-            self.wanted.insert(target, wanted);
+        effects.due.push(target);
+        effects
+    }
+
+    /// Takes in that a target is gone, or asks for nothing any more.
+    pub fn target_gone(&mut self, target: &Target) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(former) = self.targets.remove(target) {
+            self.unlink(target, &former.wanted, &mut effects);
         }
-        change
+        effects
+    }
+
+    /// Takes in what is known of a Secret. Nothing follows unless somebody refers to it.
+    pub fn secret_seen(&mut self, name: &ObjectName, state: State<SourceSecret>) -> Effects {
+        let mut effects = Effects::default();
+        for source in self.objects.secret_seen(name, state) {
+            self.settle(&source, &mut effects);
+        }
+        effects
+    }
+
+    /// Takes in what is known of a Certificate. Nothing follows unless somebody refers to it.
+    pub fn certificate_seen(&mut self, name: &ObjectName, state: State<SourceCertificate>) -> Effects {
+        let mut effects = Effects::default();
+        if self.objects.certificate_seen(name, state, &mut effects) {
+            self.settle(&SourceRef::Certificate(name.clone()), &mut effects);
+        }
+        effects
     }
 
     /// What a target asks for.
     pub fn wanted(&self, target: &Target) -> Option<&Wanted> {
-        self.wanted.get(target)
+        self.targets.get(target).map(|entry| &entry.wanted)
     }
 
-    /// The targets that name this Secret, in order.
-    pub fn targets_of(&self, secret: &ObjectName) -> Vec<Target> {
-        let targets = self.by_secret.get(secret);
-        targets.into_iter().flatten().cloned().collect()
+    /// What a plan for the target is made of. `None`: it asks for nothing, or the API server has not answered yet; then
+    /// the answer will make the target due.
+    pub fn inputs(&self, target: &Target) -> Option<Inputs> {
+        let entry = self.targets.get(target)?;
+        let inputs =
+            |source, recent, generation| Inputs { wanted: entry.wanted.clone(), source, recent, generation };
+        match &entry.wanted {
+            Wanted::Malformed { annotation, value } => {
+                let text = format!("annotation {annotation} is {value:?}: write NAMESPACE/NAME");
+                Some(inputs(Err(Refusal::new(Reason::MalformedReference, text)), Vec::new(), 0))
+            }
+            Wanted::Source(source) => {
+                let source = self.sources.get(source)?;
+                let found = source.found.clone()?;
+                Some(inputs(found, source.since(entry.absorbed), source.generation))
+            }
+        }
+    }
+
+    /// There is nothing left to do for the target at this version of it, after a look with these inputs. `has_all`: it
+    /// has every certificate of them.
+    pub fn done(&mut self, target: &Target, inputs: &Inputs, resource_version: String, has_all: bool) {
+        let Some(entry) = self.targets.get_mut(target) else { return };
+        if entry.wanted != inputs.wanted {
+            return;
+        }
+        entry.done_at = Some(resource_version);
+        if has_all && let Wanted::Source(source) = &entry.wanted {
+            entry.absorbed = inputs.generation;
+            if let Some(source) = self.sources.get_mut(source) {
+                source.absorbed(target, inputs.generation);
+            }
+        }
+    }
+
+    /// What is watched for the sake of this target.
+    pub fn watches(&self, target: &Target) -> Vec<Watch> {
+        match self.wanted(target) {
+            Some(Wanted::Source(source)) => self.objects.watches(source),
+            _ => Vec::new(),
+        }
     }
 
     /// The targets of this kind that are not in `seen`: a list has shown that they are gone, or ask for nothing.
     pub fn missing(&self, kind: TargetKind, seen: &HashSet<String>) -> Vec<Target> {
-        let targets = self.wanted.keys();
+        let targets = self.targets.keys();
         targets.filter(|target| target.kind == kind && !seen.contains(&target.name)).cloned().collect()
+    }
+
+    /// Notes that the target asks for the source; the generation that the source is at.
+    fn link(&mut self, target: &Target, wanted: &Wanted, effects: &mut Effects) -> u64 {
+        let Wanted::Source(source) = wanted else { return 0 };
+        if !self.sources.contains_key(source) {
+            self.sources.insert(source.clone(), Source::default());
+            if self.refused(source).is_none() {
+                self.objects.open(source, effects);
+            }
+            self.settle(source, effects);
+        }
+        let Some(known) = self.sources.get_mut(source) else { return 0 };
+        known.targets.insert(target.clone());
+        known.generation
+    }
+
+    fn unlink(&mut self, target: &Target, wanted: &Wanted, effects: &mut Effects) {
+        let Wanted::Source(source) = wanted else { return };
+        let Some(known) = self.sources.get_mut(source) else { return };
+        if known.forget(target) {
+            self.sources.remove(source);
+            self.objects.close(source, effects);
+        }
+    }
+
+    /// Finds out anew what is known of a source; if that is news, its targets are due.
+    fn settle(&mut self, source: &SourceRef, effects: &mut Effects) {
+        let found = match self.refused(source) {
+            Some(refusal) => Some(Err(refusal)),
+            None => self.objects.find(source),
+        };
+        if let Some(known) = self.sources.get_mut(source)
+            && known.update(found)
+        {
+            effects.due.extend(known.targets.iter().cloned());
+        }
+    }
+
+    /// Why the operator does not want this source to be taken.
+    fn refused(&self, source: &SourceRef) -> Option<Refusal> {
+        if let Some(flag) = self.settings.namespaces.excluded_by(source) {
+            let text = format!("{source} is in a namespace that {flag} excludes");
+            return Some(Refusal::new(Reason::NamespaceNotServed, text));
+        }
+        match source {
+            SourceRef::Certificate(_) if !self.settings.certificates => {
+                let text = format!("{source} is no source here: --enable-certificates-data-source is false");
+                Some(Refusal::new(Reason::SourceNotSupported, text))
+            }
+            _ => None,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(name: &str) -> Target {
-        Target { kind: TargetKind::ApiService, name: name.to_owned() }
-    }
-
-    fn secret(name: &str) -> ObjectName {
-        ObjectName::namespaced("team-a", name)
-    }
-
-    fn check(index: &mut Index, name: &str, wants: Option<&str>, opened: Option<&str>, closed: Option<&str>) {
-        let change = index.set(target(name), wants.map(|name| Wanted::Secret(secret(name))));
-        let expected = Change { opened: opened.map(secret), closed: closed.map(secret) };
-        assert_eq!(change, expected, "{name} wants {wants:?}");
-    }
-
-    #[test]
-    fn a_secret_is_watched_from_its_first_user_to_its_last() {
-        let mut index = Index::default();
-        check(&mut index, "one", Some("ca"), Some("ca"), None);
-        check(&mut index, "one", Some("ca"), None, None);
-        check(&mut index, "two", Some("ca"), None, None);
-        assert_eq!(index.targets_of(&secret("ca")), [target("one"), target("two")]);
-        check(&mut index, "one", None, None, None);
-        check(&mut index, "two", Some("other"), Some("other"), Some("ca"));
-        assert!(index.targets_of(&secret("ca")).is_empty());
-        check(&mut index, "two", None, None, Some("other"));
-        check(&mut index, "two", None, None, None);
-        assert!(index.wanted(&target("two")).is_none());
-    }
-
-    #[test]
-    fn a_reference_that_cannot_be_followed_watches_nothing() {
-        let mut index = Index::default();
-        check(&mut index, "one", Some("ca"), Some("ca"), None);
-        let malformed = Wanted::Malformed { annotation: "a", value: "b".to_owned() };
-        let change = index.set(target("one"), Some(malformed.clone()));
-        assert_eq!(change.closed, Some(secret("ca")));
-        assert_eq!(index.wanted(&target("one")), Some(&malformed));
-    }
-
-    #[test]
-    fn targets_that_a_list_does_not_show_are_missing() {
-        let mut index = Index::default();
-        check(&mut index, "one", Some("ca"), Some("ca"), None);
-        check(&mut index, "two", Some("ca"), None, None);
-        let seen = HashSet::from(["two".to_owned()]);
-        assert_eq!(index.missing(TargetKind::ApiService, &seen), [target("one")]);
-        assert!(index.missing(TargetKind::MutatingWebhookConfiguration, &seen).is_empty());
-    }
-}
+mod tests;

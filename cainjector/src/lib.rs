@@ -16,8 +16,11 @@ mod metrics;
 pub mod plan;
 pub mod reference;
 mod report;
+pub mod settings;
 pub mod source;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod watch;
 
 use std::sync::Arc;
@@ -33,6 +36,7 @@ pub use args::Args;
 
 use crate::apply::Injector;
 use crate::metrics::Figures;
+use crate::settings::{Namespaces, Settings};
 use crate::target::TargetKind;
 
 /// Field manager and user agent, as the peer's, so that ownership of the bundles carries over.
@@ -59,7 +63,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
-    let injector = Arc::new(Injector::new(client, namespace, Figures::new(&metrics)));
+    let namespaces = namespace.map_or(Namespaces::All, Namespaces::Only);
+    let settings = Settings { namespaces, ..Settings::default() };
+    let injector = Injector::new(client, settings, Figures::new(&metrics));
     for kind in TargetKind::ALL {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(*kind), Arc::clone(&injector));

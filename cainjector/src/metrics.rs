@@ -45,7 +45,7 @@ impl Figures {
             );
             registry.register(
                 "signet_cainjector_source_watches",
-                "Secrets that are named by a target and watched",
+                "Secrets and Certificates that targets refer to and that are watched for that",
                 figures.sources.clone(),
             );
         });

@@ -1,6 +1,7 @@
 //! What the annotations of a target ask for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use api::keys::annotation;
 use runtime::watch::ObjectName;
@@ -12,11 +13,11 @@ pub const ANNOTATIONS: &[&str] =
 /// Longest name of a Secret or namespace (RFC 1123 subdomain).
 const NAME_LENGTH_MAX: usize = 253;
 
-/// The source that a target asks for.
+/// What a target asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
-    /// `ca.crt` of this Secret.
-    Secret(ObjectName),
+    /// The CA of this source.
+    Source(SourceRef),
     /// The annotation that decides cannot be followed.
     Malformed {
         /// Its name.
@@ -24,31 +25,58 @@ pub enum Wanted {
         /// Its value.
         value: String,
     },
-    /// The annotation that decides names a source that this version does not read.
-    Unsupported {
-        /// Its name.
-        annotation: &'static str,
-    },
+}
+
+/// Where a CA comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceRef {
+    /// `ca.crt` of this Secret, whose owner has to consent.
+    Secret(ObjectName),
+    /// `ca.crt` of the Secret that this Certificate is issued into.
+    Certificate(ObjectName),
+    /// The CA by which this process knows the API server.
+    ApiServer,
+}
+
+impl SourceRef {
+    /// The namespace that it is in.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Secret(name) | Self::Certificate(name) => name.namespace.as_deref(),
+            Self::ApiServer => None,
+        }
+    }
+}
+
+impl fmt::Display for SourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::Certificate(name) => write!(f, "Certificate {name}"),
+            Self::ApiServer => f.write_str("the API server"),
+        }
+    }
 }
 
 /// Reads the annotations. Precedence is the peer's: Secret, then Certificate, then the API server's own CA; the first
 /// one that is configured decides, whatever its value is worth. `None`: the object asks for nothing.
 pub fn wanted(annotations: &BTreeMap<String, String>) -> Option<Wanted> {
-    let secret = annotation::INJECT_CA_FROM_SECRET;
-    if let Some(value) = annotations.get(secret) {
-        return Some(match object_name(value) {
-            Some(name) => Wanted::Secret(name),
-            None => Wanted::Malformed { annotation: secret, value: value.clone() },
-        });
+    type Make = fn(ObjectName) -> SourceRef;
+    let named: [(&'static str, Make); 2] = [
+        (annotation::INJECT_CA_FROM_SECRET, SourceRef::Secret),
+        (annotation::INJECT_CA_FROM, SourceRef::Certificate),
+    ];
+    for (annotation, source) in named {
+        if let Some(value) = annotations.get(annotation) {
+            return Some(match object_name(value) {
+                Some(name) => Wanted::Source(source(name)),
+                None => Wanted::Malformed { annotation, value: value.clone() },
+            });
+        }
     }
-    let certificate = annotation::INJECT_CA_FROM;
-    if annotations.contains_key(certificate) {
-        return Some(Wanted::Unsupported { annotation: certificate });
-    }
-    let api_server = annotation::INJECT_APISERVER_CA;
     // Any other value means "not configured", as for the peer.
-    let asked = annotations.get(api_server).is_some_and(|value| value == "true");
-    asked.then_some(Wanted::Unsupported { annotation: api_server })
+    let asked = annotations.get(annotation::INJECT_APISERVER_CA).is_some_and(|value| value == "true");
+    asked.then_some(Wanted::Source(SourceRef::ApiServer))
 }
 
 fn object_name(value: &str) -> Option<ObjectName> {
@@ -57,7 +85,7 @@ fn object_name(value: &str) -> Option<ObjectName> {
 }
 
 /// Whether the API server could have an object of this name: it keeps nonsense away from request paths and selectors.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     (1..=NAME_LENGTH_MAX).contains(&text.len())
         && text.bytes().all(|b| allowed(b) || b == b'-' || b == b'.')
@@ -77,20 +105,16 @@ mod tests {
     #[test]
     fn malformed_references_are_told_and_block_the_others() {
         let long = format!("a/{}", "x".repeat(NAME_LENGTH_MAX + 1));
-        for value in [
-            "", "name", "/name", "ns/", "ns/a/b", " ns/name", "ns/name ", "NS/name", "ns/-a", "ns/a=b,c",
-            &long,
-        ] {
-            check(
-                &[
-                    ("cert-manager.io/inject-ca-from-secret", value),
-                    ("cert-manager.io/inject-apiserver-ca", "true"),
-                ],
-                Some(&Wanted::Malformed {
-                    annotation: annotation::INJECT_CA_FROM_SECRET,
-                    value: value.to_owned(),
-                }),
-            );
+        for annotation in [annotation::INJECT_CA_FROM_SECRET, annotation::INJECT_CA_FROM] {
+            for value in [
+                "", "name", "/name", "ns/", "ns/a/b", " ns/name", "ns/name ", "NS/name", "ns/-a", "ns/a=b,c",
+                &long,
+            ] {
+                check(
+                    &[(annotation, value), ("cert-manager.io/inject-apiserver-ca", "true")],
+                    Some(&Wanted::Malformed { annotation, value: value.to_owned() }),
+                );
+            }
         }
     }
 
@@ -106,14 +130,17 @@ mod tests {
         let secret = ("cert-manager.io/inject-ca-from-secret", "team-a/ca.v2");
         let certificate = ("cert-manager.io/inject-ca-from", "team-a/certificate");
         let api_server = ("cert-manager.io/inject-apiserver-ca", "true");
-        check(
+        let expect = |annotations: &[(&str, &str)], source| {
+            check(annotations, Some(&Wanted::Source(source)));
+        };
+        expect(
             &[secret, certificate, api_server],
-            Some(&Wanted::Secret(ObjectName::namespaced("team-a", "ca.v2"))),
+            SourceRef::Secret(ObjectName::namespaced("team-a", "ca.v2")),
         );
-        check(
+        expect(
             &[certificate, api_server],
-            Some(&Wanted::Unsupported { annotation: annotation::INJECT_CA_FROM }),
+            SourceRef::Certificate(ObjectName::namespaced("team-a", "certificate")),
         );
-        check(&[api_server], Some(&Wanted::Unsupported { annotation: annotation::INJECT_APISERVER_CA }));
+        expect(&[api_server], SourceRef::ApiServer);
     }
 }

@@ -1,15 +1,23 @@
-//! What the watches of the targets tell: who asks for which CA.
+//! The watches: of all targets, and of the sources that they name.
 //!
-//! The API server sends metadata alone. Of that, what the annotations ask for is kept; schemas, managed fields and
-//! foreign annotations are dropped as soon as they are decoded.
+//! Of the targets, the API server sends metadata alone. What their annotations ask for is kept; managed fields and
+//! foreign annotations are not even built.
 
-use kube::Api;
+use std::collections::VecDeque;
+use std::sync::Weak;
+
 use kube::core::ObjectMeta;
+use kube::{Api, Client};
 use runtime::follow::Change;
+use runtime::held::Held;
+use runtime::queue::Queue;
 use runtime::trimmed::{Keep, Trimmed};
+use runtime::watch::{NamedObjects, State};
 
 use crate::apply::Injector;
+use crate::index::{Effects, Index, Watch};
 use crate::reference;
+use crate::source::{SourceCertificate, SourceSecret, certificate, secret};
 use crate::target::{Target, TargetKind};
 
 /// A target without its content.
@@ -50,8 +58,77 @@ impl Injector {
     fn seen(&self, kind: TargetKind, metadata: ObjectMeta) {
         let target = Target { kind, name: metadata.name.unwrap_or_default() };
         match reference::wanted(&metadata.annotations.unwrap_or_default()) {
-            Some(wanted) => self.wants(target, wanted),
+            Some(wanted) => {
+                self.wants(target, wanted, &metadata.resource_version.unwrap_or_default());
+            }
             None => self.wants_nothing(&target),
         }
+    }
+}
+
+/// The objects that are watched because a target refers to them.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    secrets: Held<SourceSecret>,
+    certificates: Held<SourceCertificate>,
+}
+
+impl Watched {
+    /// Nothing is watched yet. The injector is told of each change.
+    pub(crate) fn new(client: &Client, injector: &Weak<Injector>) -> Self {
+        let told = injector.clone();
+        let secrets = NamedObjects::of(secret::watched(client.clone()), SourceSecret::keep);
+        let secrets = secrets.on_change(move |name, state| {
+            if let Some(injector) = told.upgrade() {
+                injector.secret_changed(name, state);
+            }
+        });
+        let told = injector.clone();
+        let certificates = NamedObjects::of(certificate::watched(client.clone()), SourceCertificate::keep);
+        let certificates = certificates.on_change(move |name, state| {
+            if let Some(injector) = told.upgrade() {
+                injector.certificate_changed(name, state);
+            }
+        });
+        Self { secrets: Held::new(secrets), certificates: Held::new(certificates) }
+    }
+
+    /// Opens and closes watches as the effects say, and puts what is due into the queue. What is known of a newly opened
+    /// object already is told to the index, which may have further effects.
+    pub(crate) fn follow(&self, index: &mut Index, effects: Effects, queue: &Queue<Target>) {
+        let mut waiting = VecDeque::from([effects]);
+        while let Some(Effects { open, close, due }) = waiting.pop_front() {
+            for watch in close {
+                match watch {
+                    Watch::Secret(name) => self.secrets.release(&name),
+                    Watch::Certificate(name) => self.certificates.release(&name),
+                }
+            }
+            for watch in open {
+                waiting.push_back(match watch {
+                    Watch::Secret(name) => {
+                        known(self.secrets.state(&name), |state| index.secret_seen(&name, state))
+                    }
+                    Watch::Certificate(name) => {
+                        known(self.certificates.state(&name), |state| index.certificate_seen(&name, state))
+                    }
+                });
+            }
+            for target in due {
+                queue.add(target);
+            }
+        }
+    }
+
+    /// How many objects are watched.
+    pub(crate) fn count(&self) -> usize {
+        self.secrets.count() + self.certificates.count()
+    }
+}
+
+fn known<T>(state: State<T>, seen: impl FnOnce(State<T>) -> Effects) -> Effects {
+    match state {
+        State::Pending => Effects::default(),
+        state => seen(state),
     }
 }

@@ -1,0 +1,195 @@
+//! What is known of the sources, and of the objects behind them.
+
+use super::*;
+use crate::source::{Found, certificate, secret};
+
+/// CAs of one source that are remembered until every target has them. A source that rotates more often than this while
+/// the API server takes no write is not rotated with care.
+const RECENT_MAX: usize = 8;
+
+/// A source that some target asks for.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    pub(super) targets: BTreeSet<Target>,
+    pub(super) found: Found<Arc<Bundle>>,
+    /// How many CAs it has had.
+    pub(super) generation: u64,
+    /// The CAs that some of its targets may lack, with their generations. A CA that is replaced before anybody looked
+    /// may have signed certificates already that are in use.
+    recent: VecDeque<(u64, Arc<Bundle>)>,
+    /// The targets that may lack one.
+    behind: HashSet<Target>,
+}
+
+impl Source {
+    /// Takes in what was found; whether that is news.
+    pub(super) fn update(&mut self, found: Found<Bundle>) -> bool {
+        let is_same = match (&self.found, &found) {
+            (None, None) => true,
+            (Some(Ok(known)), Some(Ok(found))) => **known == *found,
+            (Some(Err(known)), Some(Err(found))) => known == found,
+            _ => false,
+        };
+        if is_same {
+            return false;
+        }
+        self.found = found.map(|found| found.map(Arc::new));
+        if let Some(Ok(bundle)) = &self.found {
+            self.generation += 1;
+            self.recent.push_back((self.generation, Arc::clone(bundle)));
+            if self.recent.len() > RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.behind.extend(self.targets.iter().cloned());
+        }
+        true
+    }
+
+    /// The CAs that it has had since this generation.
+    pub(super) fn since(&self, absorbed: u64) -> Vec<Arc<Bundle>> {
+        let recent = self.recent.iter().filter(|(generation, _)| *generation > absorbed);
+        recent.map(|(_, bundle)| Arc::clone(bundle)).collect()
+    }
+
+    /// A target has all its CAs up to this generation.
+    pub(super) fn absorbed(&mut self, target: &Target, generation: u64) {
+        if generation == self.generation {
+            self.not_behind(target);
+        }
+    }
+
+    /// A target does not ask for it any more; whether it was the last.
+    pub(super) fn forget(&mut self, target: &Target) -> bool {
+        self.targets.remove(target);
+        self.not_behind(target);
+        self.targets.is_empty()
+    }
+
+    fn not_behind(&mut self, target: &Target) {
+        self.behind.remove(target);
+        if self.behind.is_empty() {
+            self.recent.clear();
+        }
+    }
+}
+
+/// The watched objects, and which sources need them.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    certificates: HashMap<ObjectName, State<SourceCertificate>>,
+    secrets: HashMap<ObjectName, Secret>,
+}
+
+#[derive(Debug)]
+struct Secret {
+    state: State<SourceSecret>,
+    users: BTreeSet<SourceRef>,
+}
+
+impl Objects {
+    /// A source is asked for.
+    pub(super) fn open(&mut self, source: &SourceRef, effects: &mut Effects) {
+        match source {
+            SourceRef::Secret(name) => self.use_secret(name.clone(), source, effects),
+            SourceRef::Certificate(name) => {
+                self.certificates.insert(name.clone(), State::Pending);
+                effects.open.push(Watch::Certificate(name.clone()));
+            }
+            SourceRef::ApiServer => {}
+        }
+    }
+
+    /// A source is not asked for any more.
+    pub(super) fn close(&mut self, source: &SourceRef, effects: &mut Effects) {
+        match source {
+            SourceRef::Secret(name) => self.drop_secret(name, source, effects),
+            SourceRef::Certificate(name) => {
+                let Some(state) = self.certificates.remove(name) else { return };
+                effects.close.push(Watch::Certificate(name.clone()));
+                if let Some(secret) = certificate::secret(name, &state) {
+                    self.drop_secret(&secret, source, effects);
+                }
+            }
+            SourceRef::ApiServer => {}
+        }
+    }
+
+    /// Takes in what is known of a Secret; the sources for which that matters.
+    pub(super) fn secret_seen(&mut self, name: &ObjectName, state: State<SourceSecret>) -> Vec<SourceRef> {
+        let Some(secret) = self.secrets.get_mut(name) else { return Vec::new() };
+        secret.state = state;
+        secret.users.iter().cloned().collect()
+    }
+
+    /// Takes in what is known of a Certificate, which may name another Secret now; whether that matters to anybody.
+    pub(super) fn certificate_seen(
+        &mut self,
+        name: &ObjectName,
+        state: State<SourceCertificate>,
+        effects: &mut Effects,
+    ) -> bool {
+        let Some(known) = self.certificates.get_mut(name) else { return false };
+        let former = certificate::secret(name, known);
+        let now = certificate::secret(name, &state);
+        *known = state;
+        let source = SourceRef::Certificate(name.clone());
+        if now != former {
+            if let Some(secret) = now {
+                self.use_secret(secret, &source, effects);
+            }
+            if let Some(secret) = former {
+                self.drop_secret(&secret, &source, effects);
+            }
+        }
+        true
+    }
+
+    /// The CA certificates of a source, or why there are none to be taken.
+    pub(super) fn find(&self, source: &SourceRef) -> Found<Bundle> {
+        let state = |name| self.secrets.get(name).map_or(&State::Pending, |secret| &secret.state);
+        match source {
+            SourceRef::Secret(name) => secret::bundle(name, state(name)),
+            SourceRef::Certificate(name) => {
+                let known = self.certificates.get(name)?;
+                let secret = certificate::secret(name, known);
+                certificate::bundle(name, known, secret.as_ref().map_or(&State::Pending, state))
+            }
+            SourceRef::ApiServer => {
+                let text = "the CA of the API server is not read by this version".to_owned();
+                Some(Err(Refusal::new(Reason::SourceNotSupported, text)))
+            }
+        }
+    }
+
+    /// What is watched for the sake of a source.
+    pub(super) fn watches(&self, source: &SourceRef) -> Vec<Watch> {
+        match source {
+            SourceRef::Secret(name) if self.secrets.contains_key(name) => vec![Watch::Secret(name.clone())],
+            SourceRef::Certificate(name) => {
+                let known = self.certificates.get_key_value(name);
+                let secret = known.and_then(|(name, state)| certificate::secret(name, state));
+                let certificate = known.map(|(name, _)| Watch::Certificate(name.clone()));
+                certificate.into_iter().chain(secret.map(Watch::Secret)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn use_secret(&mut self, name: ObjectName, user: &SourceRef, effects: &mut Effects) {
+        let fresh = || Secret { state: State::Pending, users: BTreeSet::new() };
+        let secret = self.secrets.entry(name.clone()).or_insert_with(fresh);
+        if secret.users.is_empty() {
+            effects.open.push(Watch::Secret(name));
+        }
+        secret.users.insert(user.clone());
+    }
+
+    fn drop_secret(&mut self, name: &ObjectName, user: &SourceRef, effects: &mut Effects) {
+        let Some(secret) = self.secrets.get_mut(name) else { return };
+        secret.users.remove(user);
+        if secret.users.is_empty() {
+            self.secrets.remove(name);
+            effects.close.push(Watch::Secret(name.clone()));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Why a target gets nothing.
+
+use std::fmt;
+
+/// Why a target gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub reason: Reason,
+    /// For people: what is wrong, and what would be right.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal for this reason.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Why a target gets nothing: reasons of events and label values of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The annotation is not `namespace/name`.
+    MalformedReference,
+    /// The annotation names a source that is not read.
+    SourceNotSupported,
+    /// The source is in a namespace that `--namespace` or `--ignore-namespaces` excludes.
+    NamespaceNotServed,
+    /// The source does not exist.
+    SourceNotFound,
+    /// The source cannot be read, for now.
+    SourceUnavailable,
+    /// The source's owner has not consented.
+    SourceNotAllowed,
+    /// The Secret is not that of the Certificate that names it.
+    SourceNotOwned,
+    /// The source has no CA.
+    NoCAData,
+    /// The source's CA is not a list of certificates.
+    InvalidPEM,
+    /// A private key is where the CA should be.
+    PrivateKeyInSource,
+    /// Every certificate of the source has expired.
+    CAExpired,
+    /// The target cannot have a bundle.
+    NotApplicable,
+    /// The target's bundles would be too large for it.
+    BundleTooLarge,
+    /// The API server denies the read or the write.
+    Forbidden,
+    /// The API server finds the target with this bundle invalid.
+    RejectedByAPIServer,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The names of the variants are the texts.
+        fmt::Debug::fmt(self, f)
+    }
+}

@@ -1,0 +1,170 @@
+use runtime::watch::ObjectName;
+
+use super::*;
+use crate::reference::SourceRef;
+use crate::target::{Target, TargetKind, Webhook};
+use crate::testing::{now, pem, root, shown};
+
+fn webhooks(bundles: &[&str]) -> Live {
+    let webhooks = bundles.iter().enumerate().map(|(number, bundle)| Webhook {
+        name: format!("w{number}.example.test"),
+        bundle: bundle.as_bytes().to_vec(),
+    });
+    live(Fields::Webhooks(webhooks.collect()))
+}
+
+fn live(fields: Fields) -> Live {
+    let kind = match &fields {
+        Fields::Webhooks(_) => TargetKind::ValidatingWebhookConfiguration,
+        Fields::ApiService { .. } => TargetKind::ApiService,
+    };
+    Live {
+        target: Target { kind, name: "example".to_owned() },
+        uid: "u".to_owned(),
+        resource_version: "7".to_owned(),
+        deleting: false,
+        fields,
+    }
+}
+
+/// What the source has given, and the CAs that it has had before.
+fn inputs(recent: &[&str], ca: &str) -> Inputs {
+    let parse = |ca: &str| Arc::new(Bundle::parse(ca.as_bytes()).unwrap());
+    Inputs {
+        wanted: Wanted::Source(SourceRef::Secret(ObjectName::namespaced("team-a", "ca"))),
+        source: Ok(parse(ca)),
+        recent: recent.iter().map(|ca| parse(ca)).collect(),
+        generation: 1,
+    }
+}
+
+fn check(live: &Live, inputs: &Inputs, expected: &str) {
+    assert_eq!(shown(&plan(live, inputs, now())), expected);
+}
+
+#[test]
+fn a_source_that_cannot_be_used_leaves_the_target_alone() {
+    let target = webhooks(&[&pem(&[&root("good", 1)])]);
+    let expired = pem(&[&root("expired", -1)]);
+    check(&target, &inputs(&[], &expired), "CAExpired: every CA certificate of Secret team-a/ca has expired");
+    let refused = Err(Refusal::new(Reason::SourceNotFound, "gone"));
+    check(&target, &Inputs { source: refused, ..inputs(&[], &expired) }, "SourceNotFound: gone");
+}
+
+#[test]
+fn a_service_that_cannot_have_a_bundle_gets_none() {
+    let ca = inputs(&[], &pem(&[&root("ca", 1)]));
+    for (insecure, remote, expected) in [
+        (
+            true,
+            true,
+            "NotApplicable: spec.insecureSkipTLSVerify is true, which excludes a bundle: remove it to have the service verified",
+        ),
+        (
+            false,
+            false,
+            "NotApplicable: the API server serves this group itself: there is no spec.service to verify",
+        ),
+        (false, true, "apply ca"),
+    ] {
+        let bundle = Vec::new();
+        let target = live(Fields::ApiService { bundle, insecure, remote });
+        check(&target, &ca, expected);
+    }
+}
+
+#[test]
+fn bundles_that_an_object_cannot_hold_are_refused() {
+    let many: Vec<_> = (0..250).map(|number| root(&number.to_string(), 1)).collect();
+    let ca = pem(&many.iter().collect::<Vec<_>>());
+    let refused = plan(&webhooks(&[""; 10]), &inputs(&[], &ca), now());
+    assert!(shown(&refused).starts_with("BundleTooLarge: "), "{refused:?}");
+}
+
+#[test]
+fn a_bundle_that_is_too_long_to_be_read_again_keeps_every_certificate() {
+    let many: Vec<_> = (0..800).map(|number| root(&number.to_string(), 1)).collect();
+    let present = pem(&many.iter().collect::<Vec<_>>());
+    assert!(present.len() > Limit::BUNDLE.bytes, "{}", present.len());
+    let refused = plan(&webhooks(&[&present]), &inputs(&[], &pem(&[&root("ca", 1)])), now());
+    assert!(shown(&refused).starts_with("BundleTooLarge: a bundle would have 801 "), "{refused:?}");
+}
+
+#[test]
+fn a_damaged_bundle_above_every_bound_is_refused_rather_than_cut() {
+    let ca = inputs(&[], &pem(&[&root("ca", 1)]));
+    let block = "-----BEGIN A-----\n";
+    let text = format!("{}{}", pem(&[&root("own", 1)]), block.repeat(Limit::OBJECT.blocks));
+    check(
+        &webhooks(&[&text]),
+        &ca,
+        "BundleTooLarge: a bundle of the target is too large to be read: more than 5000 PEM blocks; remove what nobody needs",
+    );
+    let text = "x".repeat(Limit::OBJECT.bytes + 1);
+    check(
+        &webhooks(&[&text]),
+        &ca,
+        "BundleTooLarge: a bundle of the target is too large to be read: 1572865 bytes of PEM are more than the 1572864 allowed; remove what nobody needs",
+    );
+}
+
+#[test]
+fn each_entry_keeps_its_own_certificates_and_gets_the_source_behind_them() {
+    let (own, ca, fresh) = (root("own", 5), root("ca", 5), root("fresh", 5));
+    let both = pem(&[&ca, &fresh]);
+    let (own_text, ca_text) = (pem(&[&own]), pem(&[&ca]));
+    check(
+        &webhooks(&["", "\n", &own_text, &ca_text]),
+        &inputs(&[], &both),
+        "apply ca,fresh | ca,fresh | own,ca,fresh | ca,fresh",
+    );
+}
+
+#[test]
+fn an_entry_that_is_as_it_should_be_is_still_in_the_apply_of_the_others() {
+    let ca = pem(&[&root("ca", 5)]);
+    check(&webhooks(&[&ca, ""]), &inputs(&[], &ca), "apply ca | ca");
+}
+
+#[test]
+fn nothing_is_written_when_the_certificates_are_there() {
+    let ca = pem(&[&root("ca", 5)]);
+    let commented = format!("# our CA\n{ca}");
+    check(&webhooks(&[&ca, &commented]), &inputs(&[], &commented), "in sync");
+    check(&webhooks(&[]), &inputs(&[], &ca), "in sync");
+}
+
+#[test]
+fn expired_certificates_are_taken_out() {
+    let (expired, ca) = (root("expired", -1), root("ca", 5));
+    let target = webhooks(&[&pem(&[&expired, &ca])]);
+    let planned = plan(&target, &inputs(&[], &pem(&[&ca, &expired])), now());
+    assert_eq!(shown(&planned), "apply ca");
+    assert_eq!(planned.expires, Some(ca.not_after()));
+}
+
+#[test]
+fn what_can_be_read_of_a_damaged_bundle_stays() {
+    let (first, second, ca) = (root("first", 5), root("second", 5), root("ca", 5));
+    let unfinished = "-----BEGIN CERTIFICATE-----\nMIIB\n";
+    let key = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
+    let (first, second) = (pem(&[&first]), pem(&[&second]));
+    let damaged = format!("{first}{unfinished}{second}{key}{unfinished}");
+    check(&webhooks(&[&damaged]), &inputs(&[], &pem(&[&ca])), "apply first,second,ca");
+}
+
+#[test]
+fn a_certificate_that_is_there_twice_is_there_once_afterwards() {
+    let (own, ca) = (root("own", 5), root("ca", 5));
+    let twice = format!("{}{}", pem(&[&own, &ca]), pem(&[&own]));
+    check(&webhooks(&[&twice]), &inputs(&[], &pem(&[&ca])), "apply own,ca");
+}
+
+#[test]
+fn a_ca_that_was_replaced_before_anybody_looked_is_trusted_too() {
+    let (first, second, third) = (root("first", 5), root("second", 5), root("third", 5));
+    let [first, second, third] = [first, second, third].map(|root| pem(&[&root]));
+    let expired = pem(&[&root("expired", -1)]);
+    let target = webhooks(&[&first]);
+    check(&target, &inputs(&[&second, &expired, &third], &third), "apply first,second,third");
+}

@@ -1,0 +1,67 @@
+//! What the operator has decided.
+
+use std::collections::BTreeSet;
+
+use crate::reference::SourceRef;
+
+/// Which sources are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Where they may be.
+    pub namespaces: Namespaces,
+    /// Whether Certificates are sources (`--enable-certificates-data-source`).
+    pub certificates: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { namespaces: Namespaces::All, certificates: true }
+    }
+}
+
+/// The namespaces that sources are taken from. Targets are cluster-scoped and served all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// All of them.
+    #[default]
+    All,
+    /// This one alone (`--namespace`).
+    Only(String),
+    /// All but these (`--ignore-namespaces`).
+    Except(BTreeSet<String>),
+}
+
+impl Namespaces {
+    /// The flag that keeps a source from being taken, if one does.
+    pub fn excluded_by(&self, source: &SourceRef) -> Option<&'static str> {
+        let namespace = source.namespace()?;
+        match self {
+            Self::Only(only) if only != namespace => Some("--namespace"),
+            Self::Except(excluded) if excluded.contains(namespace) => Some("--ignore-namespaces"),
+            Self::All | Self::Only(_) | Self::Except(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::watch::ObjectName;
+
+    use super::*;
+
+    #[test]
+    fn the_flag_that_excludes_a_namespace_is_named() {
+        let source = SourceRef::Certificate(ObjectName::namespaced("team-a", "web"));
+        let except = |name: &str| Namespaces::Except(BTreeSet::from([name.to_owned()]));
+        for (namespaces, expected) in [
+            (Namespaces::Only("team-b".to_owned()), Some("--namespace")),
+            (except("team-a"), Some("--ignore-namespaces")),
+            (Namespaces::Only("team-a".to_owned()), None),
+            (except("team-b"), None),
+            (Namespaces::All, None),
+        ] {
+            assert_eq!(namespaces.excluded_by(&source), expected, "{namespaces:?}");
+            assert_eq!(namespaces.excluded_by(&SourceRef::ApiServer), None, "{namespaces:?}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What the tests of several modules share.
+
+use issuance::authority::Authority;
+use issuance::bundle::Bundle;
+use issuance::certificate::Certificate;
+use issuance::key::{Curve, KeyAlgorithm, PrivateKey};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use serde_json::Value;
+
+use crate::plan::{Plan, Planned};
+
+/// When the tests happen.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+/// A root that expires in `hours`; one that has expired already was made long ago.
+pub(crate) fn root(name: &str, hours: i64) -> Certificate {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    let lifetime = SignedDuration::from_hours(1000);
+    let born = now() + SignedDuration::from_hours(hours) - lifetime;
+    let authority = Authority::self_signed(name, key, lifetime, born).unwrap();
+    authority.certificate().clone()
+}
+
+/// A bundle of these.
+pub(crate) fn pem(certificates: &[&Certificate]) -> String {
+    Bundle::of(certificates.iter().copied().cloned().collect()).to_pem()
+}
+
+/// The plan in one line: `apply a,b | a,b`, with the common names in each bundle, `in sync`, or `Reason: message`.
+pub(crate) fn shown(planned: &Planned) -> String {
+    let names = |bundle: &Value| {
+        let bundle: ByteString = serde_json::from_value(bundle.clone()).unwrap();
+        let bundle = Bundle::parse(&bundle.0).unwrap();
+        let names = bundle.certificates().iter();
+        let names: Vec<_> = names.filter_map(Certificate::common_name).collect();
+        names.join(",")
+    };
+    match &planned.plan {
+        Plan::InSync => "in sync".to_owned(),
+        Plan::Refused(refusal) => format!("{}: {}", refusal.reason, refusal.message),
+        Plan::Apply { body } => {
+            assert_eq!(body["metadata"]["resourceVersion"], "7");
+            let bundles: Vec<_> = match body["webhooks"].as_array() {
+                Some(entries) => {
+                    entries.iter().map(|entry| names(&entry["clientConfig"]["caBundle"])).collect()
+                }
+                None => vec![names(&body["spec"]["caBundle"])],
+            };
+            format!("apply {}", bundles.join(" | "))
+        }
+    }
+}

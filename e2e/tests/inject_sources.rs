@@ -1,0 +1,142 @@
+//! Where CA bundles come from: Secrets whose owners consent, and the Secrets of Certificates.
+
+mod common;
+
+use anyhow::ensure;
+use api::keys::annotation;
+use common::targets::{SECRET, Target, patch_secret, set_bundle};
+use e2e::authority::{Authority, trust_secret};
+use e2e::cluster::Cluster;
+use e2e::namespace::{self, Scope};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// The Certificate of each test.
+const CERTIFICATE: &str = "web";
+
+#[tokio::test]
+async fn a_reference_that_cannot_be_followed_is_told_and_blocks_the_other_sources() -> anyhow::Result<()> {
+    with("malformed", |scope| async move {
+        let ca = Authority::new("Second choice")?;
+        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+        for (number, annotations) in [
+            json!({annotation::INJECT_CA_FROM_SECRET: "no-slash", annotation::INJECT_APISERVER_CA: "true"}),
+            json!({annotation::INJECT_CA_FROM: "ns/a/b"}),
+        ]
+        .iter()
+        .enumerate()
+        {
+            let target = Target::asking(&scope, &format!("hooks-{number}"), annotations).await?;
+            target.event(&scope, "MalformedReference").await?;
+            ensure!(target.bundles(&scope).await? == [None, None], "{annotations} gave a bundle");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_ready_to_be_a_source_is_told_and_served_when_it_is() -> anyhow::Result<()> {
+    with("secret", |scope| async move {
+        let ca = Authority::new("Late CA")?;
+        let target = Target::webhook_configuration(&scope).await?;
+        target.event(&scope, "SourceNotFound").await?;
+        let mut secret = trust_secret(SECRET, "");
+        secret["metadata"]["annotations"] = json!({annotation::ALLOW_DIRECT_INJECTION: "True"});
+        scope.create(&secret).await?;
+        target.event(&scope, "SourceNotAllowed").await?;
+        let consent = json!({"metadata": {"annotations": {annotation::ALLOW_DIRECT_INJECTION: "true"}}});
+        patch_secret(&scope, &consent).await?;
+        target.event(&scope, "NoCAData").await?;
+        set_bundle(&scope, &ca.certificate).await?;
+        target.holds(&scope, &[&ca]).await?;
+        scope.api::<Secret>().delete(SECRET, &DeleteParams::default()).await?;
+        target.event(&scope, "SourceNotFound").await?;
+        target.holds(&scope, &[&ca]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_certificate_gives_the_ca_of_its_secret_whichever_comes_first() -> anyhow::Result<()> {
+    with("certificate", |scope| async move {
+        let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
+        scope.create(&issued("early", CERTIFICATE, &old)).await?;
+        let target = asking_certificate(&scope).await?;
+        target.event(&scope, "SourceNotFound").await?;
+        scope.create(&certificate("early")).await?;
+        target.holds(&scope, &[&old]).await?;
+        // Another Secret, which is there only afterwards.
+        let patch = json!({"spec": {"secretName": "late"}});
+        let certificates = scope.resource("cert-manager.io/v1", "Certificate");
+        certificates.patch(CERTIFICATE, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        scope.create(&issued("late", CERTIFICATE, &new)).await?;
+        target.holds(&scope, &[&old, &new]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_secret_that_is_another_certificates_is_not_taken() -> anyhow::Result<()> {
+    with("owner", |scope| async move {
+        let ca = Authority::new("Foreign CA")?;
+        scope.create(&issued("tls", "other", &ca)).await?;
+        scope.create(&certificate("tls")).await?;
+        let target = asking_certificate(&scope).await?;
+        let told = target.event(&scope, "SourceNotOwned").await?;
+        ensure!(told.contains("\"other\"") && told.contains("\"web\""), "the event says {told:?}");
+        ensure!(target.bundles(&scope).await? == [None, None], "a bundle was injected");
+        let owner = json!({"metadata": {"annotations": {annotation::CERTIFICATE_NAME: CERTIFICATE}}});
+        scope.api::<Secret>().patch("tls", &PatchParams::default(), &Patch::Merge(&owner)).await?;
+        target.holds(&scope, &[&ca]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_rotations_at_once_lose_no_ca() -> anyhow::Result<()> {
+    with("twice", |scope| async move {
+        let cas: Vec<_> =
+            (0..4).map(|number| Authority::new(&format!("CA {number}"))).collect::<Result<_, _>>()?;
+        let [first, ..] = cas.as_slice() else { unreachable!("four were made") };
+        scope.create(&trust_secret(SECRET, &first.certificate)).await?;
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[first]).await?;
+        for ca in &cas {
+            set_bundle(&scope, &ca.certificate).await?;
+        }
+        target.holds(&scope, &cas.iter().collect::<Vec<_>>()).await
+    })
+    .await
+}
+
+async fn asking_certificate(scope: &Scope) -> anyhow::Result<Target> {
+    let source = format!("{}/{CERTIFICATE}", scope.namespace);
+    Target::asking(scope, "hooks", &json!({annotation::INJECT_CA_FROM: source})).await
+}
+
+/// A Certificate that nobody will issue.
+fn certificate(secret_name: &str) -> Value {
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {"name": CERTIFICATE},
+        "spec": {"secretName": secret_name, "dnsNames": ["web.example.com"], "issuerRef": {"name": "nobody"}},
+    })
+}
+
+/// A Secret as the issuer of a Certificate leaves it, without consent to anything else.
+fn issued(name: &str, certificate: &str, ca: &Authority) -> Value {
+    let mut secret = trust_secret(name, &ca.certificate);
+    secret["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: certificate});
+    secret
+}
+
+async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Scope) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    namespace::with(&Cluster::shared()?, prefix, test).await
+}
