@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::core::DynamicObject;
 use kube::{Api, Client};
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
+use runtime::trimmed::Trimmed;
 use runtime::watch::{Failure, ObjectName, State};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::MANAGER;
 use crate::index::{Effects, Index};
@@ -22,7 +23,7 @@ use crate::reference::Wanted;
 use crate::report::{News, Report};
 use crate::settings::Settings;
 use crate::source::{SourceCertificate, SourceSecret};
-use crate::target::{Live, Target, TargetKind};
+use crate::target::{Live, LiveContent, Target, TargetKind};
 use crate::watch::Watched;
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
@@ -31,12 +32,16 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 
+/// CustomResourceDefinitions that are read at once. One may have a mebibyte, which is in memory until it is decoded.
+const DEFINITION_READS: usize = 2;
+
 /// The state that watches and workers share.
 pub struct Injector {
     client: Client,
     queue: Arc<Queue<Target>>,
     index: Arc<Mutex<Index>>,
     watched: Watched,
+    definition_reads: Semaphore,
     report: Report,
     figures: Figures,
 }
@@ -47,6 +52,7 @@ impl Injector {
         Arc::new_cyclic(|this| Self {
             report: Report::new(client.clone(), figures.clone()),
             watched: Watched::new(&client, this),
+            definition_reads: Semaphore::new(DEFINITION_READS),
             client,
             queue: Arc::default(),
             index: Arc::new(Mutex::new(Index::new(settings))),
@@ -148,36 +154,39 @@ impl Injector {
             // What it waits for brings it back here.
             return Outcome::Done;
         };
-        let objects: Api<DynamicObject> = Api::all_with(self.client(), &target.kind.resource());
-        let object = match objects.get_opt(&target.name).await {
-            Ok(Some(object)) => object,
-            Ok(None) => return Outcome::Done,
+        let live = match self.read(target).await {
+            Ok(Some(live)) if !live.deleting => live,
+            Ok(_) => return Outcome::Done,
             Err(error) => {
                 let failure = Failure::from(&error);
                 tracing::warn!(%target, %failure, "cannot read the target");
                 return Outcome::Failed;
             }
         };
-        let live = match Live::decode(target.kind, object) {
-            Ok(live) if live.deleting => return Outcome::Done,
-            Ok(live) => live,
-            Err(error) => {
-                tracing::error!("{:#}", anyhow::Error::new(error));
-                return Outcome::Failed;
-            }
-        };
-        self.carry_out(&objects, &live, &inputs).await
+        self.carry_out(&live, &inputs).await
     }
 
-    async fn carry_out(&self, objects: &Api<DynamicObject>, live: &Live, inputs: &Inputs) -> Outcome {
+    /// The target as it is now, if it is there.
+    async fn read(&self, target: &Target) -> kube::Result<Option<Live>> {
+        // A semaphore that nobody closes always grants.
+        let _large = match target.kind {
+            TargetKind::CustomResourceDefinition => self.definition_reads.acquire().await.ok(),
+            _ => None,
+        };
+        let api: Api<Trimmed<LiveContent>> = Api::all_with(self.client(), &target.kind.resource());
+        let object = api.get_opt(&target.name).await?;
+        Ok(object.map(|object| Live::new(target.kind, object)))
+    }
+
+    async fn carry_out(&self, live: &Live, inputs: &Inputs) -> Outcome {
         let now = Timestamp::now();
         let planned = plan(live, inputs, now);
-        let done = match planned.expires {
-            Some(expires) => Outcome::Again(until(expires, now)),
+        let done = match planned.again {
+            Some(again) => Outcome::Again(until(again, now)),
             None => Outcome::Done,
         };
         match planned.plan {
-            Plan::InSync => {
+            Plan::InSync | Plan::Deferred { .. } => {
                 self.done(&live.target, inputs, live.resource_version.clone(), true);
                 self.report.tell(live, News::InSync).await;
                 done
@@ -194,7 +203,7 @@ impl Injector {
                 self.report.tell(live, News::Refused(refusal)).await;
                 outcome
             }
-            Plan::Apply { body } => match self.apply(objects, live, &body).await {
+            Plan::Apply { body } => match self.apply(live, &body).await {
                 Ok(resource_version) => {
                     self.done(&live.target, inputs, resource_version, true);
                     done
@@ -205,15 +214,11 @@ impl Injector {
     }
 
     /// Writes; the version that the target has now.
-    async fn apply(
-        &self,
-        objects: &Api<DynamicObject>,
-        live: &Live,
-        body: &Value,
-    ) -> Result<String, Outcome> {
+    async fn apply(&self, live: &Live, body: &Value) -> Result<String, Outcome> {
         let target = &live.target;
         let params = PatchParams::apply(MANAGER).force();
-        let error = match objects.patch(&target.name, &params, &Patch::Apply(body)).await {
+        // The answer is the metadata alone: a CustomResourceDefinition need not be sent back.
+        let error = match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
                 self.report.tell(live, News::Injected).await;
                 return Ok(object.metadata.resource_version.unwrap_or_default());

@@ -3,7 +3,8 @@
 use clap::Parser;
 use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs};
 
-/// Copies CA bundles from Secrets and Certificates into webhook configurations and API services
+/// Copies CA bundles from Secrets and Certificates into webhook configurations, API services and
+/// CustomResourceDefinitions
 #[derive(Debug, Clone, Parser)]
 #[command(name = "signet-cainjector", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {

@@ -1,10 +1,11 @@
-//! The cainjector: copies CA bundles into webhook configurations and API services, so that the API server trusts the
-//! servers that it calls.
+//! The cainjector: copies CA bundles into webhook configurations, API services and CustomResourceDefinitions, so that the
+//! API server trusts the servers that it calls.
 //!
 //! It works as watch → index → plan → apply. [`watch`] follows the metadata of the targets and keeps in the [`index`]
-//! who asked for which CA; the Secrets that are asked for, and no others, are watched by name. [`plan`] decides, as a
-//! pure function of target, source and clock. [`apply`] reads the target, asks for the plan and carries it out with a
-//! server-side apply of the bundle fields alone; it writes nothing that is there already, and never creates a target.
+//! who asked for which CA; the Secrets and Certificates that are asked for, and no others, are watched by name. [`plan`]
+//! decides, as a pure function of target, source and clock. [`apply`] reads the target, asks for the plan and carries it
+//! out with a server-side apply of the bundle fields alone; it writes nothing that is there already, and never creates a
+//! target.
 //!
 //! The result depends on nothing but the objects, and each write is bound to the version of the target that was
 //! read. So two replicas may run at once, and a restart writes nothing.

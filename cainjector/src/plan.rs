@@ -7,19 +7,22 @@ use std::sync::Arc;
 
 use issuance::bundle::Bundle;
 use issuance::pem::Limit;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use reason::{Reason, Refusal};
 
 use crate::reference::Wanted;
-use crate::target::{Fields, Live};
+use crate::target::{Conversion, Fields, Live};
 
-use field::Field;
+use field::{Change, Field};
 
 /// Most bytes of bundles in one target. An object may have about 1.5 MiB in all, in base64 and with the managed
 /// fields; beyond this a target would soon be refused by the API server.
 const BUNDLES_BYTES_MAX: usize = 768 * 1024;
+
+/// How long a certificate that has expired may stay where taking it out is costly.
+const REMOVAL_DELAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a plan is made of, besides the target itself and the clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,23 +47,28 @@ pub enum Plan {
     },
     /// The target has what it should have.
     InSync,
+    /// It has that and certificates that have expired. They do no harm, and to take them out is a costly write: it waits
+    /// for the next addition, or until then.
+    Deferred {
+        /// When it is to be written even if nothing is added.
+        until: Timestamp,
+    },
     /// Nothing may be written; the target keeps what it has.
     Refused(Refusal),
 }
 
-/// A plan, and when it has to be made anew although nothing changed.
+/// A plan, and when to make the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// What is to be done now.
     pub plan: Plan,
-    /// When the first certificate of the bundle expires and is to be taken out.
-    pub expires: Option<Timestamp>,
+    /// When it has to be made anew although nothing changed: a certificate expires then, or is to be taken out.
+    pub again: Option<Timestamp>,
 }
 
 /// Decides what is to be done with a target.
 pub fn plan(live: &Live, inputs: &Inputs, now: Timestamp) -> Planned {
-    decide(live, inputs, now)
-        .unwrap_or_else(|refusal| Planned { plan: Plan::Refused(refusal), expires: None })
+    decide(live, inputs, now).unwrap_or_else(|refusal| Planned { plan: Plan::Refused(refusal), again: None })
 }
 
 fn decide(live: &Live, inputs: &Inputs, now: Timestamp) -> Result<Planned, Refusal> {
@@ -71,11 +79,35 @@ fn decide(live: &Live, inputs: &Inputs, now: Timestamp) -> Result<Planned, Refus
     let fields = current.map(|current| Field::new(current, inputs.recent.iter().chain([source]), now));
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
     let expires = fields.iter().filter_map(Field::expires).min();
-    if fields.iter().all(|field| field.in_sync) {
-        return Ok(Planned { plan: Plan::InSync, expires });
+    if live.target.kind.has_costly_writes()
+        && let Some(deferred) = deferred(&fields, expires, now)
+    {
+        return Ok(deferred);
+    }
+    if fields.iter().all(|field| field.change == Change::None) {
+        return Ok(Planned { plan: Plan::InSync, again: expires });
     }
     let body = live.apply_body(&texts(&fields)?);
-    Ok(Planned { plan: Plan::Apply { body }, expires })
+    Ok(Planned { plan: Plan::Apply { body }, again: expires })
+}
+
+/// The plan for fields to which nothing is to be added, if that can wait.
+fn deferred(fields: &[Field], expires: Option<Timestamp>, now: Timestamp) -> Option<Planned> {
+    let mut earliest = None;
+    for field in fields {
+        match field.change {
+            Change::None => {}
+            Change::Removal { expired_at } => earliest = earliest.into_iter().chain(expired_at).min(),
+            Change::Addition => return None,
+        }
+    }
+    // A certificate that is merely there twice waits for any other reason.
+    let Some(expired_at) = earliest else {
+        return Some(Planned { plan: Plan::InSync, again: expires });
+    };
+    let until = expired_at.saturating_add(REMOVAL_DELAY).ok().filter(|until| *until > now)?;
+    let again = expires.into_iter().chain([until]).min();
+    Some(Planned { plan: Plan::Deferred { until }, again })
 }
 
 /// An expired CA is no worse than none, and somebody must see it; so all that is there stays.
@@ -130,7 +162,13 @@ fn applicable(fields: &Fields) -> Result<(), Refusal> {
         Fields::ApiService { remote: false, .. } => {
             "the API server serves this group itself: there is no spec.service to verify"
         }
-        Fields::ApiService { .. } | Fields::Webhooks(_) => return Ok(()),
+        Fields::Definition { conversion: Conversion::None, .. } => {
+            "spec.conversion.strategy is not Webhook: there is no webhook that a bundle would be for"
+        }
+        Fields::Definition { conversion: Conversion::Unaddressed, .. } => {
+            "there is no spec.conversion.webhook.clientConfig that says which webhook to call"
+        }
+        Fields::ApiService { .. } | Fields::Webhooks(_) | Fields::Definition { .. } => return Ok(()),
     };
     Err(Refusal::new(Reason::NotApplicable, text))
 }

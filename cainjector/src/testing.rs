@@ -40,6 +40,7 @@ pub(crate) fn shown(planned: &Planned) -> String {
     };
     match &planned.plan {
         Plan::InSync => "in sync".to_owned(),
+        Plan::Deferred { until } => format!("deferred for {} h", until.duration_since(now()).as_hours()),
         Plan::Refused(refusal) => format!("{}: {}", refusal.reason, refusal.message),
         Plan::Apply { body } => {
             assert_eq!(body["metadata"]["resourceVersion"], "7");
@@ -47,7 +48,11 @@ pub(crate) fn shown(planned: &Planned) -> String {
                 Some(entries) => {
                     entries.iter().map(|entry| names(&entry["clientConfig"]["caBundle"])).collect()
                 }
-                None => vec![names(&body["spec"]["caBundle"])],
+                None => {
+                    let conversion = &body["spec"]["conversion"]["webhook"]["clientConfig"];
+                    let config = if conversion.is_null() { &body["spec"] } else { conversion };
+                    vec![names(&config["caBundle"])]
+                }
             };
             format!("apply {}", bundles.join(" | "))
         }

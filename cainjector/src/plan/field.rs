@@ -1,5 +1,6 @@
 //! What belongs into one bundle field.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use issuance::bundle::Bundle;
@@ -13,8 +14,22 @@ use super::{Reason, Refusal};
 pub(super) struct Field {
     /// What belongs there.
     pub(super) bundle: Bundle,
-    /// Whether it is there.
-    pub(super) in_sync: bool,
+    /// What has to be done for that.
+    pub(super) change: Change,
+}
+
+/// How a field has to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Not at all.
+    None,
+    /// Certificates are to be taken out, and that is all.
+    Removal {
+        /// When the first of those that have expired did so; `None` where duplicates are all.
+        expired_at: Option<Timestamp>,
+    },
+    /// Certificates are to be added, or the field is damaged.
+    Addition,
 }
 
 impl Field {
@@ -31,16 +46,29 @@ impl Field {
             None => salvage(current)?,
         };
         let merged = sources.fold(existing, |merged, source| Bundle::merge(&merged, source, now));
-        // Certificates are compared, not text: comments in a good bundle are no reason to write. One that is there twice
-        // is.
-        let in_sync = present.is_some_and(|certificates| certificates == merged.certificates());
-        Ok(Self { bundle: merged, in_sync })
+        let change = present.map_or(Change::Addition, |present| Change::between(&present, &merged, now));
+        Ok(Self { bundle: merged, change })
     }
 
     /// When the first of its certificates expires.
     pub(super) fn expires(&self) -> Option<Timestamp> {
         let certificates = self.bundle.certificates().iter();
         certificates.map(Certificate::not_after).min()
+    }
+}
+
+impl Change {
+    /// Certificates are compared, not text: comments in a good bundle are no reason to write. One that is there twice is.
+    fn between(present: &[Certificate], merged: &Bundle, now: Timestamp) -> Self {
+        if present == merged.certificates() {
+            return Self::None;
+        }
+        let known: HashSet<&Certificate> = present.iter().collect();
+        if !merged.certificates().iter().all(|certificate| known.contains(certificate)) {
+            return Self::Addition;
+        }
+        let expired = present.iter().map(Certificate::not_after).filter(|not_after| *not_after < now);
+        Self::Removal { expired_at: expired.min() }
     }
 }
 

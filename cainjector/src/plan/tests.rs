@@ -2,7 +2,7 @@ use runtime::watch::ObjectName;
 
 use super::*;
 use crate::reference::SourceRef;
-use crate::target::{Target, TargetKind, Webhook};
+use crate::target::{Conversion, Target, TargetKind, Webhook};
 use crate::testing::{now, pem, root, shown};
 
 fn webhooks(bundles: &[&str]) -> Live {
@@ -17,6 +17,7 @@ fn live(fields: Fields) -> Live {
     let kind = match &fields {
         Fields::Webhooks(_) => TargetKind::ValidatingWebhookConfiguration,
         Fields::ApiService { .. } => TargetKind::ApiService,
+        Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
     };
     Live {
         target: Target { kind, name: "example".to_owned() },
@@ -140,7 +141,7 @@ fn expired_certificates_are_taken_out() {
     let target = webhooks(&[&pem(&[&expired, &ca])]);
     let planned = plan(&target, &inputs(&[], &pem(&[&ca, &expired])), now());
     assert_eq!(shown(&planned), "apply ca");
-    assert_eq!(planned.expires, Some(ca.not_after()));
+    assert_eq!(planned.again, Some(ca.not_after()));
 }
 
 #[test]
@@ -167,4 +168,51 @@ fn a_ca_that_was_replaced_before_anybody_looked_is_trusted_too() {
     let expired = pem(&[&root("expired", -1)]);
     let target = webhooks(&[&first]);
     check(&target, &inputs(&[&second, &expired, &third], &third), "apply first,second,third");
+}
+
+fn definition(conversion: Conversion, bundle: &str) -> Live {
+    live(Fields::Definition { bundle: bundle.as_bytes().to_vec(), conversion })
+}
+
+#[test]
+fn a_definition_without_a_webhook_gets_no_bundle() {
+    let ca = inputs(&[], &pem(&[&root("ca", 1)]));
+    for (conversion, expected) in [
+        (
+            Conversion::None,
+            "NotApplicable: spec.conversion.strategy is not Webhook: there is no webhook that a bundle would be for",
+        ),
+        (
+            Conversion::Unaddressed,
+            "NotApplicable: there is no spec.conversion.webhook.clientConfig that says which webhook to call",
+        ),
+        (Conversion::Webhook, "apply ca"),
+    ] {
+        check(&definition(conversion, ""), &ca, expected);
+    }
+}
+
+#[test]
+fn what_has_expired_leaves_a_definition_a_day_later_or_with_the_next_addition() {
+    let (ca, fresh) = (root("ca", 50), root("fresh", 50));
+    let target = |hours| definition(Conversion::Webhook, &pem(&[&root("expired", hours), &ca]));
+    let same = inputs(&[], &pem(&[&ca]));
+    for (hours, expected) in [(-1, "deferred for 23 h"), (-23, "deferred for 1 h"), (-25, "apply ca")] {
+        check(&target(hours), &same, expected);
+    }
+    check(&target(-1), &inputs(&[], &pem(&[&fresh])), "apply ca,fresh");
+    let planned = plan(&target(-1), &same, now());
+    assert_eq!(planned.again, Some(now() + SignedDuration::from_hours(23)));
+    // Sooner expiries are looked at in time.
+    let soon = root("soon", 2);
+    let both = definition(Conversion::Webhook, &pem(&[&root("expired", -1), &soon, &ca]));
+    assert_eq!(plan(&both, &same, now()).again, Some(soon.not_after()));
+}
+
+#[test]
+fn a_duplicate_alone_is_no_reason_to_write_to_a_definition() {
+    let ca = pem(&[&root("ca", 5)]);
+    check(&definition(Conversion::Webhook, &format!("{ca}{ca}")), &inputs(&[], &ca), "in sync");
+    // A placeholder is.
+    check(&definition(Conversion::Webhook, "\n"), &inputs(&[], &ca), "apply ca");
 }

@@ -107,6 +107,39 @@ impl Target {
         Ok(target)
     }
 
+    /// A definition of objects that nobody has; `conversion` is its `spec.conversion`, and `description` that of its
+    /// schema.
+    pub(crate) async fn definition(
+        scope: &Scope,
+        conversion: &Value,
+        description: &str,
+    ) -> anyhow::Result<Self> {
+        let group = format!("{}.signet.example", scope.namespace);
+        let schema = json!({"openAPIV3Schema": {
+            "type": "object",
+            "description": description,
+            "x-kubernetes-preserve-unknown-fields": true,
+        }});
+        let body = json!({"spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
+            "conversion": conversion,
+        }});
+        let mut target = Self {
+            api_version: "apiextensions.k8s.io/v1",
+            kind: "CustomResourceDefinition",
+            name: format!("widgets.{group}"),
+            pointers: &["/spec/conversion/webhook/clientConfig/caBundle"],
+            owned: &["spec/conversion/webhook/clientConfig/caBundle"],
+            sent: [Value::Null, Value::Null],
+        };
+        let source = format!("{}/{SECRET}", scope.namespace);
+        target.send(scope, body, &json!({annotation::INJECT_CA_FROM_SECRET: source})).await?;
+        Ok(target)
+    }
+
     async fn send(&mut self, scope: &Scope, mut object: Value, annotations: &Value) -> anyhow::Result<()> {
         object["apiVersion"] = json!(self.api_version);
         object["kind"] = json!(self.kind);

@@ -1,0 +1,361 @@
+//! A target as it is now, and what is written to it.
+
+use k8s_openapi::ByteString;
+use runtime::trimmed::{Keep, Trimmed};
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess};
+use serde_json::{Value, json};
+
+use super::{Target, TargetKind};
+
+/// What planning needs of a target, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Live {
+    /// Which object this is.
+    pub target: Target,
+    /// `metadata.uid`, for events.
+    pub uid: String,
+    /// `metadata.resourceVersion`: a write is bound to it.
+    pub resource_version: String,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// Where its bundles are.
+    pub fields: Fields,
+}
+
+/// The bundle fields of a target. A bundle that is absent is empty here, as it is for the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fields {
+    /// `webhooks[].clientConfig.caBundle`, in the order of the object.
+    Webhooks(Vec<Webhook>),
+    /// `spec.caBundle` of an API service.
+    ApiService {
+        /// The bundle as it is.
+        bundle: Vec<u8>,
+        /// Whether `spec.insecureSkipTLSVerify` is set: such a service cannot have a bundle.
+        insecure: bool,
+        /// Whether `spec.service` is set: a service that the API server itself serves cannot have a bundle.
+        remote: bool,
+    },
+    /// `spec.conversion.webhook.clientConfig.caBundle` of a CustomResourceDefinition.
+    Definition {
+        /// The bundle as it is.
+        bundle: Vec<u8>,
+        /// Who converts.
+        conversion: Conversion,
+    },
+}
+
+/// One entry of a webhook configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name, which is the key of the list.
+    pub name: String,
+    /// The bundle as it is.
+    pub bundle: Vec<u8>,
+}
+
+/// Who converts between the versions of a custom resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversion {
+    /// Nobody: `spec.conversion.strategy` is not `Webhook`.
+    None,
+    /// A webhook that has no `clientConfig`.
+    Unaddressed,
+    /// A webhook.
+    Webhook,
+}
+
+/// What is read of a target: schemas, rules and selectors are passed over.
+#[derive(Debug, Clone, Default)]
+pub struct LiveContent {
+    webhooks: Vec<WebhookData>,
+    spec: SpecData,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WebhookData {
+    name: String,
+    client_config: ClientConfigData,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientConfigData {
+    ca_bundle: Option<ByteString>,
+}
+
+/// Of an API service: the first three; of a CustomResourceDefinition: the last.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SpecData {
+    ca_bundle: Option<ByteString>,
+    #[serde(default, rename = "insecureSkipTLSVerify")]
+    insecure: bool,
+    service: Option<IgnoredAny>,
+    conversion: Option<ConversionData>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionData {
+    #[serde(default)]
+    strategy: String,
+    webhook: Option<ConversionWebhookData>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConversionWebhookData {
+    client_config: Option<ClientConfigData>,
+}
+
+impl Keep for LiveContent {
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        match name {
+            "webhooks" => self.webhooks = map.next_value::<Option<_>>()?.unwrap_or_default(),
+            "spec" => self.spec = map.next_value::<Option<_>>()?.unwrap_or_default(),
+            _ => {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Live {
+    /// The object as a target of this kind.
+    pub fn new(kind: TargetKind, object: Trimmed<LiveContent>) -> Self {
+        let Trimmed { metadata, content, .. } = object;
+        let LiveContent { webhooks, spec } = content;
+        let fields = match kind {
+            TargetKind::ValidatingWebhookConfiguration | TargetKind::MutatingWebhookConfiguration => {
+                let webhook = |data: WebhookData| Webhook {
+                    name: data.name,
+                    bundle: bytes(data.client_config.ca_bundle),
+                };
+                Fields::Webhooks(webhooks.into_iter().map(webhook).collect())
+            }
+            TargetKind::ApiService => Fields::ApiService {
+                bundle: bytes(spec.ca_bundle),
+                insecure: spec.insecure,
+                remote: spec.service.is_some(),
+            },
+            TargetKind::CustomResourceDefinition => definition(spec.conversion),
+        };
+        Self {
+            target: Target { kind, name: metadata.name.unwrap_or_default() },
+            uid: metadata.uid.unwrap_or_default(),
+            resource_version: metadata.resource_version.unwrap_or_default(),
+            deleting: metadata.deletion_timestamp.is_some(),
+            fields,
+        }
+    }
+
+    /// The server-side apply that sets these bundles, one for each field in order, and claims nothing else. All
+    /// bundles are in it, changed or not: a field that an apply leaves out is given up, and may vanish.
+    pub fn apply_body(&self, bundles: &[String]) -> Value {
+        let resource = self.target.kind.resource();
+        let mut body = json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": self.target.name, "resourceVersion": self.resource_version },
+        });
+        let encode = |bundle: &String| ByteString(bundle.clone().into_bytes());
+        match &self.fields {
+            Fields::Webhooks(webhooks) => {
+                let entries = webhooks.iter().zip(bundles).map(|(webhook, bundle)| {
+                    json!({ "name": webhook.name, "clientConfig": { "caBundle": encode(bundle) } })
+                });
+                body["webhooks"] = entries.collect();
+            }
+            Fields::ApiService { .. } => {
+                body["spec"] = json!({ "caBundle": bundles.first().map(encode) });
+            }
+            Fields::Definition { .. } => {
+                let client_config = json!({ "caBundle": bundles.first().map(encode) });
+                body["spec"] = json!({ "conversion": { "webhook": { "clientConfig": client_config } } });
+            }
+        }
+        body
+    }
+}
+
+impl Fields {
+    /// The bundles as they are, in order.
+    pub fn bundles(&self) -> Vec<&[u8]> {
+        match self {
+            Self::Webhooks(webhooks) => webhooks.iter().map(|webhook| webhook.bundle.as_slice()).collect(),
+            Self::ApiService { bundle, .. } | Self::Definition { bundle, .. } => vec![bundle],
+        }
+    }
+}
+
+fn definition(conversion: Option<ConversionData>) -> Fields {
+    let webhook = conversion.filter(|conversion| conversion.strategy == "Webhook");
+    let Some(ConversionData { webhook, .. }) = webhook else {
+        return Fields::Definition { bundle: Vec::new(), conversion: Conversion::None };
+    };
+    match webhook.and_then(|webhook| webhook.client_config) {
+        Some(config) => {
+            Fields::Definition { bundle: bytes(config.ca_bundle), conversion: Conversion::Webhook }
+        }
+        None => Fields::Definition { bundle: Vec::new(), conversion: Conversion::Unaddressed },
+    }
+}
+
+fn bytes(bundle: Option<ByteString>) -> Vec<u8> {
+    bundle.map(|bundle| bundle.0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn check(kind: TargetKind, object: &Value, bundles: &[&str], expected: &Expect) {
+        let object = serde_json::from_value(object.clone()).unwrap();
+        let live = Live::new(kind, object);
+        let bundles: Vec<_> = bundles.iter().map(ToString::to_string).collect();
+        let body = serde_json::to_string_pretty(&live.apply_body(&bundles)).unwrap();
+        expected.assert_eq(&body);
+    }
+
+    #[test]
+    fn an_object_of_another_shape_is_refused() {
+        let object = json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": { "name": "v1.example.test" }, "spec": { "caBundle": "not base64 !" },
+        });
+        let refused = serde_json::from_value::<Trimmed<LiveContent>>(object).unwrap_err();
+        assert!(refused.is_data(), "{refused}");
+    }
+
+    #[test]
+    fn a_webhook_configuration_gets_names_and_bundles_alone() {
+        let object = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": { "name": "example", "uid": "u", "resourceVersion": "7", "labels": { "a": "b" } },
+            "webhooks": [
+                { "name": "one.example.test", "clientConfig": { "service": { "name": "s", "namespace": "n" } }, "sideEffects": "None" },
+                { "name": "two.example.test", "clientConfig": { "url": "https://two.example.test", "caBundle": "b2xk" } },
+            ],
+        });
+        check(
+            TargetKind::ValidatingWebhookConfiguration,
+            &object,
+            &["first", "second"],
+            &expect![[r#"
+                {
+                  "apiVersion": "admissionregistration.k8s.io/v1",
+                  "kind": "ValidatingWebhookConfiguration",
+                  "metadata": {
+                    "name": "example",
+                    "resourceVersion": "7"
+                  },
+                  "webhooks": [
+                    {
+                      "clientConfig": {
+                        "caBundle": "Zmlyc3Q="
+                      },
+                      "name": "one.example.test"
+                    },
+                    {
+                      "clientConfig": {
+                        "caBundle": "c2Vjb25k"
+                      },
+                      "name": "two.example.test"
+                    }
+                  ]
+                }"#]],
+        );
+    }
+
+    #[test]
+    fn an_api_service_gets_its_bundle_alone() {
+        let object = json!({
+            "apiVersion": "apiregistration.k8s.io/v1",
+            "kind": "APIService",
+            "metadata": { "name": "v1.example.test", "uid": "u", "resourceVersion": "9" },
+            "spec": { "group": "example.test", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+                      "service": { "name": "s", "namespace": "n" } },
+        });
+        check(
+            TargetKind::ApiService,
+            &object,
+            &["bundle"],
+            &expect![[r#"
+                {
+                  "apiVersion": "apiregistration.k8s.io/v1",
+                  "kind": "APIService",
+                  "metadata": {
+                    "name": "v1.example.test",
+                    "resourceVersion": "9"
+                  },
+                  "spec": {
+                    "caBundle": "YnVuZGxl"
+                  }
+                }"#]],
+        );
+    }
+
+    #[test]
+    fn a_definition_gets_the_bundle_of_its_conversion_alone() {
+        let object = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": { "name": "webs.example.test", "uid": "u", "resourceVersion": "9" },
+            "spec": { "group": "example.test", "versions": [{ "schema": { "openAPIV3Schema": { "type": "object" } } }],
+                      "conversion": { "strategy": "Webhook", "webhook": {
+                          "conversionReviewVersions": ["v1"],
+                          "clientConfig": { "url": "https://web.example.test", "caBundle": "b2xk" } } } },
+        });
+        check(
+            TargetKind::CustomResourceDefinition,
+            &object,
+            &["bundle"],
+            &expect![[r#"
+            {
+              "apiVersion": "apiextensions.k8s.io/v1",
+              "kind": "CustomResourceDefinition",
+              "metadata": {
+                "name": "webs.example.test",
+                "resourceVersion": "9"
+              },
+              "spec": {
+                "conversion": {
+                  "webhook": {
+                    "clientConfig": {
+                      "caBundle": "YnVuZGxl"
+                    }
+                  }
+                }
+              }
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn who_converts_is_read_of_a_definition() {
+        for (conversion, expected, bundle) in [
+            (Value::Null, Conversion::None, ""),
+            (json!({ "strategy": "None" }), Conversion::None, ""),
+            (json!({ "strategy": "Webhook" }), Conversion::Unaddressed, ""),
+            (json!({ "strategy": "Webhook", "webhook": {} }), Conversion::Unaddressed, ""),
+            (json!({ "strategy": "Webhook", "webhook": { "clientConfig": {} } }), Conversion::Webhook, ""),
+            (
+                json!({ "strategy": "Webhook", "webhook": { "clientConfig": { "caBundle": "b2xk" } } }),
+                Conversion::Webhook,
+                "old",
+            ),
+        ] {
+            let object = json!({ "spec": { "conversion": conversion } });
+            let live =
+                Live::new(TargetKind::CustomResourceDefinition, serde_json::from_value(object).unwrap());
+            let bundle = bundle.as_bytes().to_vec();
+            assert_eq!(live.fields, Fields::Definition { bundle, conversion: expected });
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! CA bundles in CustomResourceDefinitions, and bundles that others put placeholders over.
+
+mod common;
+
+use anyhow::{Context as _, ensure};
+use common::targets::{INJECTED_WITHIN, SECRET, Target, owned_fields, set_bundle};
+use e2e::authority::{Authority, trust_secret};
+use e2e::cluster::Cluster;
+use e2e::namespace::{self, Scope};
+use e2e::wait;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+/// What charts write where a bundle is to be injected: a newline in base64.
+const PLACEHOLDER: &str = "Cg==";
+
+/// Bytes of the schema of a large definition; the API server stores at most about 1.5 MiB.
+const LARGE: usize = 1024 * 1024;
+
+#[tokio::test]
+async fn a_definition_that_no_webhook_converts_is_left_alone() -> anyhow::Result<()> {
+    with("none", |scope| async move {
+        let ca = Authority::new("Unneeded CA")?;
+        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+        let target = Target::definition(&scope, &json!({"strategy": "None"}), "small").await?;
+        let told = target.event(&scope, "NotApplicable").await?;
+        ensure!(told.contains("spec.conversion.strategy"), "the event says {told:?}");
+        let owned = owned_fields(&target.get(&scope).await?)?;
+        ensure!(owned.is_empty(), "the cainjector owns {owned:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_definition_with_a_placeholder_gets_the_bundle_and_is_established_by_it() -> anyhow::Result<()> {
+    with("large", |scope| async move {
+        let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
+        let target = Target::definition(&scope, &webhook(), &"x".repeat(LARGE)).await?;
+        target.event(&scope, "SourceNotFound").await?;
+        ensure!(!is_established(&target, &scope).await?, "the placeholder was taken for a bundle");
+        scope.create(&trust_secret(SECRET, &old.certificate)).await?;
+        target.holds(&scope, &[&old]).await?;
+        wait::until("the definition to be established", INJECTED_WITHIN, || async {
+            ensure!(is_established(&target, &scope).await?, "it is not");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+        set_bundle(&scope, &new.certificate).await?;
+        target.holds(&scope, &[&old, &new]).await?;
+        let live = target.get(&scope).await?;
+        let rest = target.without_bundles(&live.data["spec"], &Value::Null);
+        ensure!(rest == target.sent, "something else of the definition was changed");
+        let owned = owned_fields(&live)?;
+        ensure!(owned == target.owned, "the cainjector owns {owned:?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_placeholder_that_is_applied_over_a_bundle_is_replaced_again() -> anyhow::Result<()> {
+    with("placeholder", |scope| async move {
+        let ca = Authority::new("Lasting CA")?;
+        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[&ca]).await?;
+        let api = scope.resource(target.api_version, target.kind);
+        let entries = |live: &Value| -> anyhow::Result<Value> {
+            let mut entries = live["webhooks"].clone();
+            for entry in entries.as_array_mut().context("there are no entries")? {
+                entry["clientConfig"]["caBundle"] = json!(PLACEHOLDER);
+            }
+            Ok(entries)
+        };
+        let webhooks = entries(&api.get(&target.name).await?.data)?;
+        let chart = json!({
+            "apiVersion": target.api_version,
+            "kind": target.kind,
+            "metadata": {"name": target.name},
+            "webhooks": webhooks,
+        });
+        api.patch(&target.name, &PatchParams::apply("chart").force(), &Patch::Apply(&chart)).await?;
+        target.holds(&scope, &[&ca]).await?;
+        let change = json!({"webhooks": webhooks});
+        api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&change)).await?;
+        target.holds(&scope, &[&ca]).await
+    })
+    .await
+}
+
+fn webhook() -> Value {
+    json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"],
+        "clientConfig": {"url": "https://127.0.0.1:9/convert", "caBundle": PLACEHOLDER},
+    }})
+}
+
+async fn is_established(target: &Target, scope: &Scope) -> anyhow::Result<bool> {
+    let live = target.get(scope).await?;
+    let conditions = live.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let mut conditions = conditions.iter();
+    Ok(conditions.any(|condition| condition["type"] == "Established" && condition["status"] == "True"))
+}
+
+async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Scope) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    namespace::with(&Cluster::shared()?, prefix, test).await
+}
