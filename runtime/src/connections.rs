@@ -3,13 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
+use std::future::{self, Future, Ready};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,8 +27,10 @@ use crate::lock::lock;
 
 /// Pause between two looks for a place, of connections that wait for one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Most connections of one address that wait for a place; one more is closed at once. Each is a socket and a task.
-const WAITING_MAX: usize = 32;
+/// Most connections that wait for a place; further ones stay with the kernel until then. Each is a socket and a task.
+const WAITING_MAX: usize = 64;
+/// The same of one address that keeps half of all places busy; one more is closed at once.
+const BUSY_WAITING_MAX: usize = 8;
 
 /// The connections of one listener: those that have a place, and those that wait for one.
 pub(crate) struct Connections {
@@ -44,12 +46,28 @@ impl Connections {
         Arc::new(Self { places: max, rest, known: Mutex::default() })
     }
 
-    /// A connection of `peer` that has yet to wait for its place. None: too many of that address wait.
+    /// Waits until another connection may wait.
+    async fn room(self: Arc<Self>) {
+        let waiting = || {
+            let known = lock(&self.known);
+            known.iter().filter_map(Weak::upgrade).filter(|connection| !connection.has_place()).count()
+        };
+        while waiting() >= WAITING_MAX {
+            tokio::time::sleep(LOOK_INTERVAL / 5).await;
+        }
+    }
+
+    /// A connection of `peer` that has yet to wait for its place. None: that address keeps half of all places busy
+    /// already, and so many wait that those of others would soon wait behind them.
     fn queue(&self, peer: IpAddr) -> Option<Arc<Connection>> {
         let mut known = lock(&self.known);
         known.retain(|connection| connection.strong_count() > 0);
-        let others = known.iter().filter_map(Weak::upgrade);
-        if others.filter(|other| other.peer == peer && !other.has_place()).count() >= WAITING_MAX {
+        let (mut busy, mut waiting) = (0_usize, 0_usize);
+        for own in known.iter().filter_map(Weak::upgrade).filter(|other| other.peer == peer) {
+            busy += usize::from(lock(&own.usage).requests > 0);
+            waiting += usize::from(!own.has_place());
+        }
+        if busy >= self.places.div_ceil(2) && waiting >= BUSY_WAITING_MAX {
             return None;
         }
         let connection = Arc::new(Connection {
@@ -168,16 +186,17 @@ impl Drop for Request {
 pub(crate) struct Admission {
     connections: Arc<Connections>,
     router: Router,
+    room: Option<BoxFuture<'static, ()>>,
 }
 
 impl Admission {
     /// Serves `router` on each of `connections`.
     pub(crate) fn new(connections: Arc<Connections>, router: Router) -> Self {
-        Self { connections, router }
+        Self { connections, router, room: None }
     }
 }
 
-/// So many connections of one address wait for a place that a further one may not.
+/// The client keeps so many connections busy that it may not have another.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no room for another connection")]
 pub(crate) struct NoRoom;
@@ -187,14 +206,18 @@ impl Service<SocketAddr> for Admission {
     type Error = NoRoom;
     type Future = Ready<Result<Admitted, NoRoom>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
+        let connections = &self.connections;
+        let room = self.room.get_or_insert_with(|| Arc::clone(connections).room().boxed());
+        ready!(room.as_mut().poll(cx));
+        self.room = None;
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, peer: SocketAddr) -> Self::Future {
         let (router, connections) = (self.router.clone(), Arc::clone(&self.connections));
         let connection = connections.queue(peer.ip().to_canonical());
-        ready(connection.map(|connection| Admitted { router, connections, connection }).ok_or(NoRoom))
+        future::ready(connection.map(|connection| Admitted { router, connections, connection }).ok_or(NoRoom))
     }
 }
 
