@@ -259,8 +259,9 @@ fn label(kind: &str, node: &Node) -> String {
     let metadata = node.entry("metadata").map(|entry| &entry.node);
     let of = |key| metadata.and_then(|metadata| metadata.text(key));
     let name = of("name").or_else(|| of("generateName")).unwrap_or_default();
-    match of("namespace") {
+    let label = match of("namespace") {
         Some(namespace) => format!("{kind} {namespace}/{name}"),
         None => format!("{kind} {name}"),
-    }
+    };
+    rules::concealed(&label).to_owned()
 }

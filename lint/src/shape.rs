@@ -16,7 +16,11 @@ use crate::similar::nearest;
 /// Most findings about one object's shape. Nobody reads more, and each takes a search for what was meant.
 const FINDINGS_MAX: usize = 100;
 /// The member whose value is never shown.
-const SECRET: &str = "password";
+const PASSWORD: &str = "password";
+/// The format of fields of bytes.
+const BYTES: &str = "byte";
+/// How members end that refer to a Secret: what stands there instead of a reference may be the secret itself.
+const REFERENCE: &str = "SecretRef";
 
 /// What was found, and the object as the API server would pass it on.
 #[derive(Debug)]
@@ -50,8 +54,31 @@ struct Field<'n> {
 impl Field<'_> {
     /// The value for a message; None where it must not be shown.
     fn shown(&self) -> Option<Value> {
-        let is_secret = self.path.rsplit('.').next() == Some(SECRET);
+        let member = self.path.rsplit('.').next().unwrap_or_default();
+        let is_secret = member == PASSWORD || member.ends_with(REFERENCE) || holds_a_secret(self.node);
         (!is_secret).then(|| self.node.to_json())
+    }
+}
+
+/// Whether there is a password somewhere in it, or something else than a reference where one belongs.
+fn holds_a_secret(node: &Node) -> bool {
+    let is_secret = |entry: &Entry| {
+        let is_reference = matches!(entry.node.content, Content::Map(_));
+        entry.key == PASSWORD
+            || entry.key.ends_with(REFERENCE) && !is_reference
+            || holds_a_secret(&entry.node)
+    };
+    match &node.content {
+        Content::List(items) => items.iter().any(holds_a_secret),
+        Content::Map(entries) => entries.iter().any(is_secret),
+        _ => false,
+    }
+}
+
+/// Adds the value, where it may be shown, to a finding.
+fn show(field: Field<'_>, finding: &mut Finding) {
+    if let Some(value) = field.shown() {
+        finding.value(value);
     }
 }
 
@@ -79,24 +106,26 @@ impl Look<'_> {
             (Some("number"), Content::Number { value, .. }) => Some(Value::Number(value.clone())),
             (None, _) => Some(field.node.to_json()),
             (Some(wanted), _) => {
-                self.wrong_type(field, wanted);
+                let is_bytes = schema.get("format").and_then(Value::as_str) == Some(BYTES);
+                self.wrong_type(field, wanted, !is_bytes);
                 None
             }
         }
     }
 
-    fn wrong_type(&mut self, field: Field<'_>, wanted: &str) {
+    fn wrong_type(&mut self, field: Field<'_>, wanted: &str, may_show: bool) {
         let (is, advice) = (type_of(field.node), converted(field.node, wanted));
-        let shown = field.shown();
         let finding = self.tell(field, &TYPE, Fault::Invalid);
         finding.detail(format!("{is} where {} is wanted", type_name(wanted)));
-        if let Some(value) = shown {
+        if let Some(value) = field.shown().filter(|_| may_show) {
             finding.value(value);
             if let Some(advice) = advice {
                 finding.advice(format!("write {advice}"));
             }
         } else if wanted == "string" {
             finding.advice("write it in quotes");
+        } else if field.path.ends_with(REFERENCE) {
+            finding.advice("write the name of the Secret behind `name`");
         }
     }
 
@@ -190,7 +219,8 @@ impl Look<'_> {
         let pattern = schema.get("pattern").and_then(Value::as_str);
         if let Some(pattern) = pattern.filter(|pattern| !self.schemas.matches(pattern, text)) {
             let is_quantity = schema.get("x-kubernetes-int-or-string").is_some();
-            let finding = self.tell(field, &FORM, Fault::Invalid).value(text);
+            let finding = self.tell(field, &FORM, Fault::Invalid);
+            show(field, finding);
             if is_quantity {
                 finding
                     .detail("not a quantity")
@@ -205,11 +235,11 @@ impl Look<'_> {
             self.tell(field, &FORM, Fault::TooLong).detail(format!("may have at most {most} characters"));
         }
         if let Some(least) = number("minLength").filter(|least| length < *least) {
-            self.tell(field, &FORM, Fault::Invalid)
-                .value(text)
-                .detail(format!("must have at least {least} characters"));
+            let finding = self.tell(field, &FORM, Fault::Invalid);
+            show(field, finding);
+            finding.detail(format!("must have at least {least} characters"));
         }
-        if schema.get("format").and_then(Value::as_str) == Some("byte") {
+        if schema.get("format").and_then(Value::as_str) == Some(BYTES) {
             return self.bytes(field, text);
         }
         Some(Value::String(text.to_owned()))
@@ -217,20 +247,31 @@ impl Look<'_> {
 
     fn not_allowed(&mut self, field: Field<'_>, text: &str, allowed: &[&str]) {
         let near = nearest(text, allowed.iter().copied());
-        let finding = self.tell(field, &VALUE, Fault::NotSupported).value(text);
+        let finding = self.tell(field, &VALUE, Fault::NotSupported);
+        show(field, finding);
         match near {
             Some(near) => finding.advice(format!("write {near:?}")),
             None => finding.advice(format!("write one of {}", allowed.join(", "))),
         };
     }
 
-    /// Base64; the API server passes over line ends in it.
+    /// Base64 in one line: the API server's pattern for `format: byte` matches neither line ends nor nothing at all.
     fn bytes(&mut self, field: Field<'_>, text: &str) -> Option<Value> {
-        let text: String = text.chars().filter(|each| !matches!(each, '\r' | '\n')).collect();
-        if STANDARD.decode(&text).is_ok() {
-            return Some(Value::String(text));
+        let line: String = text.chars().filter(|each| !matches!(each, '\r' | '\n')).collect();
+        if STANDARD.decode(&line).is_ok() {
+            if line.is_empty() {
+                self.tell(field, &TYPE, Fault::Invalid)
+                    .detail("empty, which is not base64")
+                    .advice("leave it out");
+            } else if line.len() < text.len() {
+                self.tell(field, &TYPE, Fault::Invalid)
+                    .detail("base64 with line ends in it, which the API server refuses")
+                    .advice("write one line, as `base64 -w0` prints it");
+            }
+            return Some(Value::String(line));
         }
-        let finding = self.tell(field, &TYPE, Fault::Invalid).value(text.as_str()).detail("not base64");
+        // Never shown: it may be a key in base64 with one wrong character.
+        let finding = self.tell(field, &TYPE, Fault::Invalid).detail("not base64");
         if text.contains("-----BEGIN") {
             finding.advice("encode the PEM text with `base64 -w0`");
         }
@@ -239,7 +280,7 @@ impl Look<'_> {
 
     fn integer(&mut self, schema: &Value, field: Field<'_>, value: &Number) -> Option<Value> {
         let Some(whole) = whole(value) else {
-            self.wrong_type(field, "integer");
+            self.wrong_type(field, "integer", true);
             return None;
         };
         if schema.get("format").and_then(Value::as_str) == Some("int32") && i32::try_from(whole).is_err() {
@@ -262,7 +303,7 @@ impl Look<'_> {
             Content::Text(text) => self.text(schema, field, text),
             Content::Number { value, .. } => Some(Value::Number(value.clone())),
             _ => {
-                self.wrong_type(field, "string");
+                self.wrong_type(field, "string", true);
                 None
             }
         }

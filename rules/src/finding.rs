@@ -13,6 +13,16 @@ const VALUE_CHARS_MAX: usize = 120;
 /// Computed details, advice and paths have at most this many characters: they may quote what a user wrote.
 const TEXT_CHARS_MAX: usize = 300;
 
+/// What stands in PEM of a key, and what becomes of it in base64, which depends on how many bytes stand before it. A text
+/// with one of them is never repeated, in whichever field it was put: messages end in logs.
+const PRIVATE_KEY: [&str; 4] = ["PRIVATE KEY", "UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"];
+
+/// The same in texts of our own around what a user wrote, which may name the kind of a block.
+const PRIVATE_KEY_BEGINS: &str = "PRIVATE KEY-----";
+
+/// What is told in place of a text that holds a key.
+const CONCEALED: &str = "(holds a private key)";
+
 /// One breach of one rule.
 ///
 /// `Display` gives `<path>: <Fault>[: <value>][: <detail>[; <advice>]]`, the form in which Kubernetes itself tells of
@@ -40,9 +50,9 @@ impl Finding {
         Self { rule, path: clipped(path.into()), fault, value: None, detail, advice }
     }
 
-    /// Adds what is there.
+    /// Adds what is there; what holds a private key is left out.
     pub fn value(&mut self, value: impl Into<Value>) -> &mut Self {
-        self.value = Some(value.into());
+        self.value = Some(value.into()).filter(|value| !holds_a_key(value));
         self
     }
 
@@ -152,9 +162,29 @@ pub fn join(findings: &[Finding]) -> String {
     }
 }
 
-/// The text, cut to a printable length where it was put together: what is written in the source is short.
+/// The text, or that it holds a private key. For texts of users that stand beside findings, such as objects' names.
+pub fn concealed(text: &str) -> &str {
+    if names_a_key(text) { CONCEALED } else { text }
+}
+
+fn names_a_key(text: &str) -> bool {
+    PRIVATE_KEY.iter().any(|mark| text.contains(mark))
+}
+
+fn holds_a_key(value: &Value) -> bool {
+    match value {
+        Value::String(text) => names_a_key(text),
+        Value::Array(items) => items.iter().any(holds_a_key),
+        Value::Object(members) => members.iter().any(|(name, value)| names_a_key(name) || holds_a_key(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// The text, cut to a printable length where it was put together: what is written in the source is short, and holds
+/// nothing of a user's.
 fn clipped(text: Cow<'static, str>) -> Cow<'static, str> {
     match text {
+        Cow::Owned(text) if text.contains(PRIVATE_KEY_BEGINS) => Cow::Borrowed(CONCEALED),
         Cow::Owned(mut text) => {
             if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
                 text.truncate(end);
@@ -182,6 +212,8 @@ impl fmt::Display for Clipped<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::rule::{Class, Kind};
 
@@ -238,5 +270,30 @@ mod tests {
             join(&[finding(Fault::Forbidden), finding(Fault::TooLong)]),
             "[spec.secretName: Forbidden, spec.secretName: Too long]"
         );
+    }
+
+    #[test]
+    fn a_private_key_is_never_repeated() {
+        let key = "-----BEGIN EC PRIVATE KEY-----\nMHcC";
+        let encoded = [
+            "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1IY0M=",
+            "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpNSGND",
+            "LS0tLS1CRUdJTiBFQyBQUklWQVRFIEtFWS0tLS0tCk1IY0M=",
+            "IC0tLS0tQkVHSU4gUFJJVkFURSBLRVktLS0tLQpNSGND",
+            "IC0tLS0tQkVHSU4gRUMgUFJJVkFURSBLRVktLS0tLQpNSGND",
+        ];
+        let values = [json!(key), json!([[key]]), json!({"a": {"b": key}}), json!({key: 1})];
+        for value in values.into_iter().chain(encoded.map(Value::from)) {
+            let mut finding = Finding::new(&RULE, "spec.secretName", Fault::Invalid);
+            finding.value(value).detail(format!("{key:?} is no name")).advice(format!("write {key:?}"));
+            assert_eq!(
+                finding.to_string(),
+                "spec.secretName: Invalid value: (holds a private key); (holds a private key)"
+            );
+        }
+        let finding = Finding::new(&RULE, format!("metadata.labels.{key}"), Fault::Invalid);
+        assert_eq!(finding.to_string(), "(holds a private key): Invalid value");
+        assert_eq!(concealed(key), "(holds a private key)");
+        assert_eq!(concealed("web"), "web");
     }
 }

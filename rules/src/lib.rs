@@ -32,7 +32,7 @@ mod verdict;
 pub use case::{Case, Context, Judged, Metadata, Object, OwnerReference, Requester, Settings};
 pub use cluster::{AcmeFacts, Cluster, IssuerFacts, Lookup, Snapshot};
 pub use example::{Approval, EXAMPLE_FOLDERS, Example, ExampleError, Resource};
-pub use finding::{Fault, Finding, join};
+pub use finding::{Fault, Finding, concealed, join};
 pub use issuer::{HostRange, HostRangeError};
 pub use review::{
     APPROVAL_UNAUTHORISED, APPROVAL_UNRESOLVED, KIND_MISMATCH, RESOURCE_MISSING, SPEC_UNREADABLE,
