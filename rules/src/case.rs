@@ -12,7 +12,7 @@ use crate::issuer::HostRange;
 use crate::rule::Check;
 
 /// A spec that has rules; the object around it follows from it. Issuer and ClusterIssuer share one.
-pub trait Judged: Clone + Debug + Default + PartialEq + DeserializeOwned + 'static {
+pub trait Judged: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + 'static {
     /// The status of the same kind.
     type Status: Clone + Debug + Default + PartialEq + DeserializeOwned;
 

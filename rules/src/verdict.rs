@@ -1,11 +1,13 @@
 //! From findings to a verdict: what rejects, what warns, what is passed over.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+mod known;
 
+use std::collections::HashSet;
+
+use self::known::Known;
 use crate::case::{Case, Judged};
 use crate::finding::{Finding, join};
-use crate::rule::{Check, Class, Rule};
+use crate::rule::{Class, Rule};
 
 /// Most findings of either kind that are told. Nobody reads more, and an object can hold ten thousand faults.
 const FINDINGS_MAX: usize = 100;
@@ -48,9 +50,10 @@ pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
             continue;
         }
         let mode = *mode.get_or_insert_with(|| Mode::of(case));
-        let known = known(check, case, mode);
+        let ratchets = check.rules().any(|rule| rule.class == Class::Field) && mode == Mode::SpecChanges;
+        let mut known = if ratchets { Known::of(check, case) } else { Known::nothing(case) };
         for finding in found.drain(..) {
-            match disposition(finding.rule.class, mode, known.contains(&finding)) {
+            match disposition(finding.rule.class, mode, known.excuses(&finding)) {
                 Disposition::Reject => denials.tell(finding),
                 Disposition::Warn => warnings.tell(finding),
                 Disposition::Ignore => {}
@@ -131,33 +134,6 @@ fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
     }
 }
 
-/// What the stored object breaks already, where that makes a difference.
-fn known<S: Judged>(check: &'static Check<S>, case: &Case<'_, S>, mode: Mode) -> Known {
-    let mut findings = Vec::new();
-    let ratchets = check.rules().any(|rule| rule.class == Class::Field);
-    if let (Some(old), true, Mode::SpecChanges) = (case.old, ratchets, mode) {
-        let before = Case { requester: case.requester, context: case.context, ..Case::create(old) };
-        check.evaluate(&before, &mut findings);
-    }
-    let mut known = Known::default();
-    for finding in findings {
-        known.by_path.entry(finding.path.clone()).or_default().push(finding);
-    }
-    known
-}
-
-/// Findings of one check, to be looked up: an object may have ten thousand, and so may the one before it.
-#[derive(Default)]
-struct Known {
-    by_path: HashMap<Cow<'static, str>, Vec<Finding>>,
-}
-
-impl Known {
-    fn contains(&self, finding: &Finding) -> bool {
-        self.by_path.get(&finding.path).is_some_and(|known| known.contains(finding))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use api::{CertificateSpec, GoDuration};
@@ -223,6 +199,42 @@ mod tests {
         check(&Case::create(&bad), &["B07"], &[]);
         check(&Case::update(&newly_bad, &bad), &["B07"], &[]);
         check(&Case::update(&still_bad, &bad), &[], &["B07"]);
+    }
+
+    #[test]
+    fn a_fault_may_not_be_replaced_by_another_one_at_the_same_place() {
+        let keystore = |password: &str| -> Object<CertificateSpec> {
+            let keystores = serde_json::json!({"jks": {"create": true, "password": password}});
+            object(|spec| spec.keystores = serde_json::from_value(keystores).unwrap())
+        };
+        // A finding about a password shows no value.
+        let (old, new) = (keystore(&"a".repeat(1025)), keystore(&"b".repeat(1025)));
+        check(&Case::update(&new, &old), &["B11"], &[]);
+
+        let mut same = old.clone();
+        same.spec.dns_names = vec!["a.test".to_owned()];
+        check(&Case::update(&same, &old), &[], &["B11"]);
+    }
+
+    #[test]
+    fn a_fault_may_change_its_place_in_a_list() {
+        let names = |names: &[&str]| {
+            object(|spec| spec.dns_names = names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        let old = names(&["a.test", "b.test", "B.test", "c d"]);
+        // B01 for the space, B02 for the repetition.
+        check(&Case::update(&names(&["b.test", "B.test", "c d"]), &old), &[], &["B01", "B02"]);
+        check(&Case::update(&names(&["c d", "b.test", "B.test"]), &old), &[], &["B01", "B02"]);
+        check(&Case::update(&names(&["c d", "c e"]), &old), &["B01"], &["B01"]);
+    }
+
+    #[test]
+    fn a_stored_fault_excuses_one_only() {
+        let names = |names: &[&str]| {
+            object(|spec| spec.dns_names = names.iter().map(|name| (*name).to_owned()).collect())
+        };
+        let (old, new) = (names(&["b.test", "B.test"]), names(&["b.test", "B.test", "B.test"]));
+        check(&Case::update(&new, &old), &["B02"], &["B02"]);
     }
 
     #[test]
