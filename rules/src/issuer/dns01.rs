@@ -2,7 +2,7 @@
 
 pub(super) mod akamai;
 pub(super) mod azure;
-mod nameserver;
+pub(super) mod nameserver;
 pub(super) mod provider;
 pub(super) mod rfc2136;
 pub(super) mod various;

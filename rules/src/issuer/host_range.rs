@@ -1,7 +1,7 @@
 //! Ranges of hosts, for settings.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::uri::Host;
@@ -9,7 +9,8 @@ use crate::uri::Host;
 /// A range of hosts: a network (`169.254.0.0/16`), an address (`::1`), a name (`localhost`), or all names below one
 /// (`.svc.cluster.local`).
 ///
-/// Names are compared as they are written, without asking the DNS what they lead to.
+/// Names are compared as they are written, without asking the DNS what they lead to. An IPv4 network holds its addresses
+/// also in the forms that IPv6 has for them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct HostRange(Range);
@@ -39,7 +40,15 @@ impl HostRange {
     /// Whether the host lies in the range.
     pub(crate) fn contains(&self, host: Host<'_>) -> bool {
         match (&self.0, host) {
-            (Range::Network(network, bits), Host::Address(address)) => mask(address, *bits) == Some(*network),
+            (Range::Network(network, bits), Host::Address(address)) => {
+                let holds = |address| mask(address, *bits) == Some(*network);
+                match (network, address) {
+                    (IpAddr::V4(_), IpAddr::V6(address)) => {
+                        embedded(address).is_some_and(|v4| holds(v4.into()))
+                    }
+                    _ => holds(address),
+                }
+            }
             (Range::Name(wanted), Host::Name(name)) => bare(name).eq_ignore_ascii_case(wanted),
             (Range::Below(wanted), Host::Name(name)) => {
                 let name = bare(name);
@@ -60,6 +69,11 @@ impl FromStr for HostRange {
             let network: IpAddr =
                 network.parse().map_err(|_| error("no IP address stands before the slash"))?;
             let bits: u8 = bits.parse().map_err(|_| error("no number of bits stands behind the slash"))?;
+            // Hosts are compared by the IPv4 address that IPv6 only wraps (RFC 4291 §2.5.5.2).
+            let (network, bits) = match (network.to_canonical(), bits.checked_sub(WRAPPING_BITS)) {
+                (inner, Some(rest)) if inner != network => (inner, rest),
+                _ => (network, bits),
+            };
             return match mask(network, bits) {
                 None => Err(error("an address does not have that many bits")),
                 Some(masked) if masked != network => {
@@ -97,6 +111,25 @@ impl fmt::Display for HostRange {
             Range::Name(name) | Range::Below(name) => f.write_str(name),
         }
     }
+}
+
+/// How many bits stand before an IPv4 address in the IPv6 address that wraps or translates it.
+const WRAPPING_BITS: u8 = 96;
+
+/// The IPv4 address to which traffic for an IPv6 address goes: that behind the well-known prefix of translators,
+/// `64:ff9b::/96` (RFC 6052 §2.1), one that is mapped or compatible (RFC 4291 §2.5.5). None for others; `::` and `::1`
+/// look like compatible ones, but are not.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const TRANSLATED: u128 = 0x0064_ff9b << 96;
+    const MAPPED: u128 = 0xffff << 32;
+    const COMPATIBLE: u128 = 0;
+    if address.is_unspecified() || address.is_loopback() {
+        return None;
+    }
+    let bits = address.to_bits();
+    let inner = u32::try_from(bits & u128::from(u32::MAX)).ok()?;
+    let is_known = [TRANSLATED, MAPPED, COMPATIBLE].contains(&(bits - u128::from(inner)));
+    is_known.then(|| Ipv4Addr::from_bits(inner))
 }
 
 /// The address with all bits behind the first `bits` zero. None: it has fewer bits.
@@ -137,6 +170,7 @@ mod tests {
             ("a/8", "no IP address stands before the slash"),
             ("10.0.0.0/", "no number of bits stands behind the slash"),
             ("10.0.0.0/33", "an address does not have that many bits"),
+            ("::ffff:10.0.0.1/104", "the address has bits outside of the network"),
             ("10.0.0.1/8", "the address has bits outside of the network"),
         ] {
             assert_eq!(text.parse::<HostRange>().unwrap_err().reason, reason, "{text:?}");
@@ -147,7 +181,12 @@ mod tests {
     fn hosts_outside_of_a_range_are_not_in_it() {
         for (range, outside) in [
             ("10.0.0.0/8", "11.0.0.1"),
-            ("10.0.0.0/8", "::10.0.0.1"),
+            ("10.0.0.0/8", "::11.0.0.1"),
+            ("10.0.0.0/8", "64:ff9b::11.0.0.1"),
+            ("10.0.0.0/8", "64:ff9b:0:1::10.0.0.1"),
+            ("10.0.0.0/8", "2001:db8::10.0.0.1"),
+            ("0.0.0.0/0", "::1"),
+            ("0.0.0.0/0", "::"),
             ("fe80::/10", "fec0::1"),
             ("127.0.0.1", "127.0.0.2"),
             ("localhost", "localhost.test"),
@@ -166,6 +205,12 @@ mod tests {
         for (range, inside) in [
             ("10.0.0.0/8", "10.255.0.1"),
             ("0.0.0.0/0", "10.255.0.1"),
+            ("10.0.0.0/8", "64:ff9b::10.0.0.1"),
+            ("10.0.0.0/8", "::ffff:10.0.0.1"),
+            ("10.0.0.0/8", "::10.0.0.1"),
+            ("10.0.0.1", "64:ff9b::a00:1"),
+            ("64:ff9b::/96", "64:ff9b::10.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1"),
             ("::/0", "::1"),
             ("fe80::/10", "febf::1"),
             ("::1", "::1"),

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use api::IssuerSpec;
 
 use super::dns01::{self, Provider};
-use super::{ISSUERS, acme, ca, indexed, self_signed, vault, venafi};
+use super::{ISSUERS, acme, ca, indexed, self_signed, solver, vault, venafi};
 use crate::case::{Case, Settings};
 use crate::finding::Fault;
 use crate::rule::{Check, Class, Findings, Rule};
-use crate::uri::{Host, Uri};
+use crate::uri::{Host, Uri, UriError};
 
 pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
     "B16",
@@ -70,6 +70,27 @@ fn solver_servers(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
     for (index, acme_dns) in dns01::of(case, Provider::AcmeDns, |dns01| dns01.acme_dns.as_deref()) {
         let path = || indexed("spec.acme.solvers[*].dns01.acmeDNS.host", &[index]);
         server(Lazy(path), &acme_dns.host, Transport::Any, case.context.settings, findings);
+    }
+    for (index, rfc2136) in dns01::of(case, Provider::Rfc2136, |dns01| dns01.rfc2136.as_deref()) {
+        let path = || indexed("spec.acme.solvers[*].dns01.rfc2136.nameserver", &[index]);
+        name_server(Lazy(path), &rfc2136.nameserver, case.context.settings, findings);
+    }
+    for (index, dns01) in solver::dns01(case) {
+        for (inner, text) in dns01.nameservers.iter().enumerate() {
+            let path = || indexed("spec.acme.solvers[*].dns01.nameservers[*]", &[index, inner]);
+            name_server(Lazy(path), text, case.context.settings, findings);
+        }
+    }
+}
+
+/// B16 for a name server: whether the operator denies it. Its form is I22's and I52's.
+fn name_server(path: impl Into<Cow<'static, str>>, text: &str, settings: &Settings, findings: &mut Findings) {
+    let host = dns01::nameserver::host(text);
+    if let Some(Err(Wrong { fault, detail, advice })) = host.map(|host| is_not_denied(host, settings)) {
+        let finding = findings.at(path, fault).detail(detail).advice(advice);
+        if !may_hold_a_password(text) {
+            finding.value(text);
+        }
     }
 }
 
@@ -131,6 +152,10 @@ fn judge(url: &str, transport: Transport, settings: &Settings) -> Result<(), Wro
         let advice = format!("{}, or have --allow-plaintext-servers set", similar(url));
         return Err(Wrong::new("secrets would travel unencrypted", advice));
     }
+    is_not_denied(host, settings)
+}
+
+fn is_not_denied(host: Host<'_>, settings: &Settings) -> Result<(), Wrong> {
     match settings.denied_servers.iter().find(|range| range.contains(host)) {
         None => Ok(()),
         Some(range) => Err(Wrong {
@@ -180,11 +205,13 @@ fn is_loopback(host: Host<'_>) -> bool {
 fn written_into_certificates(case: &Case<'_, IssuerSpec>, findings: &mut Findings) {
     let mut check = |path: &'static str, index: usize, url: &str| {
         if let Err(error) = Uri::parse(url) {
-            findings
-                .at(indexed(path, &[index]), Fault::Invalid)
-                .value(url)
-                .detail(error.to_string())
-                .advice("write a URL such as \"http://pki.example.com/ca.crl\"");
+            // Short: a warning has at most 120 characters.
+            let (detail, advice) = match error {
+                UriError::Scheme => (Cow::Borrowed("no scheme"), "begin it with http://"),
+                UriError::Empty => (Cow::Borrowed("empty"), "leave it out"),
+                other => (other.to_string().into(), ""),
+            };
+            findings.at(indexed(path, &[index]), Fault::Invalid).value(url).detail(detail).advice(advice);
         }
     };
     if let Some(ca) = ca(case) {
@@ -296,6 +323,7 @@ mod tests {
         for (server, range) in [
             ("https://169.254.169.254/latest", "169.254.0.0/16"),
             ("https://[::ffff:169.254.1.1]", "169.254.0.0/16"),
+            ("https://[64:ff9b::169.254.169.254]", "169.254.0.0/16"),
             ("http://localhost:8200", "localhost"),
             ("https://vault.vault.svc", ".svc"),
         ] {
@@ -313,20 +341,44 @@ mod tests {
     }
 
     #[test]
+    fn the_operator_may_deny_name_servers() {
+        let denying =
+            Settings { denied_servers: vec!["169.254.0.0/16".parse().unwrap()], ..Settings::DEFAULT };
+        let context = Context { settings: &denying, ..Context::default() };
+        let check = |dns01: &Value, wanted: &[&str]| {
+            check_in(context, &crate::issuer::testing::dns01(dns01), wanted, &[]);
+        };
+        let told = |path: &str, server: &str| {
+            format!(
+                "B16 spec.acme.solvers[0].dns01.{path}: Forbidden: {server:?}: the operator denies servers in 169.254.0.0/16; name a server outside of it"
+            )
+        };
+        for server in ["169.254.1.1", "169.254.1.1:53", "[::ffff:169.254.1.1]:53", "[64:ff9b::a9fe:101]"] {
+            check(&json!({"rfc2136": {"nameserver": server}}), &[&told("rfc2136.nameserver", server)]);
+        }
+        check(
+            &json!({"nameservers": ["1.1.1.1:53", "169.254.1.1:53", "https://169.254.1.1/dns-query"], "route53": {}}),
+            &[
+                &told("nameservers[1]", "169.254.1.1:53"),
+                &told("nameservers[2]", "https://169.254.1.1/dns-query"),
+            ],
+        );
+        check(&json!({"rfc2136": {"nameserver": "ns.test:53"}, "nameservers": ["1.1.1.1:53"]}), &[]);
+    }
+
+    #[test]
     fn every_url_is_judged() {
         let ca = json!({"ca": {"secretName": "ca", "crlDistributionPoints": ["", "a"], "ocspServers": ["b"],
                                "issuingCertificateURLs": ["c", "ldap:///cn=ca"]}});
         let told = |path: &str, value: &str, detail: &str| {
-            format!(
-                "B16-W spec.{path}: Invalid value: {value:?}: {detail}; write a URL such as \"http://pki.example.com/ca.crl\""
-            )
+            format!("B16-W spec.{path}: Invalid value: {value:?}: {detail}")
         };
-        let scheme = "no scheme, such as \"https://\", in front";
+        let scheme = "no scheme; begin it with http://";
         check(
             &ca,
             &[],
             &[
-                &told("ca.crlDistributionPoints[0]", "", "empty"),
+                &told("ca.crlDistributionPoints[0]", "", "empty; leave it out"),
                 &told("ca.crlDistributionPoints[1]", "a", scheme),
                 &told("ca.ocspServers[0]", "b", scheme),
                 &told("ca.issuingCertificateURLs[0]", "c", scheme),

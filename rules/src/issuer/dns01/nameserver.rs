@@ -1,8 +1,8 @@
 //! Addresses of name servers.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use crate::uri::Uri;
+use crate::uri::{Host, Uri};
 
 /// Port of the DNS (RFC 1035 §4.2).
 const PORT: u16 = 53;
@@ -41,6 +41,18 @@ pub(super) fn is_server(text: &str) -> Result<(), Wrong> {
         Ok(_) => Ok(()),
         Err(detail) => Err(wrong(detail, text)),
     }
+}
+
+/// The host of a name server in either form. None: it cannot be read, which I22 and I52 tell.
+pub(in crate::issuer) fn host(text: &str) -> Option<Host<'_>> {
+    if text.starts_with("https://") {
+        return Uri::parse(text).ok()?.host();
+    }
+    let (host, _) = split(text.trim()).ok()?;
+    if host.is_empty() {
+        return None;
+    }
+    Some(host.parse().map_or(Host::Name(host), |address: IpAddr| Host::Address(address.to_canonical())))
 }
 
 /// Host and, where there is a colon for it, port; the host without its brackets.
