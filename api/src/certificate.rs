@@ -128,6 +128,11 @@ impl CertificateSpec {
         usage::or_default(&self.usages)
     }
 
+    /// The literal subject; None where there is none. One of white space alone counts as none, as in cert-manager.
+    pub fn literal_subject_if_any(&self) -> Option<&str> {
+        self.literal_subject.as_deref().filter(|text| !text.trim().is_empty())
+    }
+
     /// Whether the signing request carries the usages: yes, unless it says no.
     pub fn encode_usages_or_default(&self) -> bool {
         self.encode_usages_in_request.unwrap_or(true)
@@ -411,8 +416,24 @@ mod tests {
         assert_eq!(spec.encoding_or_default(), KeyEncoding::Pkcs1);
         assert_eq!(spec.rotation_policy_or_default(), RotationPolicy::Always);
         assert_eq!(spec.revision_history_limit_or_default(), 1);
-        assert_eq!(JksKeystore::default().alias_or_default(), "certificate");
+        let alias =
+            |alias: Option<&str>| JksKeystore { alias: alias.map(str::to_owned), ..Default::default() };
+        for (store, wanted) in
+            [(alias(None), "certificate"), (alias(Some("")), "certificate"), (alias(Some("web")), "web")]
+        {
+            assert_eq!(store.alias_or_default(), wanted, "{store:?}");
+        }
         assert_eq!(Pkcs12Keystore::default().profile_or_default(), Pkcs12Profile::LegacyRc2);
+    }
+
+    #[test]
+    fn a_blank_literal_subject_is_none() {
+        for (text, wanted) in
+            [(None, None), (Some(""), None), (Some(" \t"), None), (Some("CN=a"), Some("CN=a"))]
+        {
+            let spec = CertificateSpec { literal_subject: text.map(str::to_owned), ..Default::default() };
+            assert_eq!(spec.literal_subject_if_any(), wanted, "{text:?}");
+        }
     }
 
     #[test]

@@ -63,6 +63,24 @@ pub(crate) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.
 pub(crate) const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 pub(crate) const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
+/// Signature algorithms whose digest can be forged, by object identifier (RFC 6149, RFC 6150, RFC 6151, RFC 9155), with
+/// the digest. `1.3.14.3.2.29` is an old name of `sha1WithRSAEncryption`.
+pub(crate) const WEAK: [(&str, &str); 7] = [
+    ("1.2.840.113549.1.1.2", "MD2"),
+    ("1.2.840.113549.1.1.3", "MD4"),
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.3.14.3.2.29", "SHA-1"),
+    ("1.2.840.10040.4.3", "SHA-1"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+];
+
+/// The digest of a signature algorithm, given by its object identifier with dots, if that digest can be forged: clients
+/// accept no such signature any more.
+pub fn weak_digest(algorithm: &str) -> Option<&'static str> {
+    WEAK.iter().find(|(weak, _)| *weak == algorithm).map(|(_, digest)| *digest)
+}
+
 fn null() -> Any {
     Any::from(der::asn1::Null)
 }

@@ -26,7 +26,7 @@ use crate::key::PublicKey;
 use crate::name::SubjectAltName;
 use crate::permitted::{self, Names, NotPermitted};
 use crate::request::Request;
-use crate::signature::SignatureError;
+use crate::signature::{self, SignatureError};
 use crate::usage::Usages;
 
 /// How much later than asked for a certificate may end without a word: the clocks of the issuer and ours differ, and
@@ -38,16 +38,6 @@ const RSA_BITS_MIN: usize = 2048;
 
 /// Missing names that an error tells; it ends in events and statuses, which are short.
 const NAMES_TOLD_MAX: usize = 10;
-
-/// Signatures that clients no longer accept: MD2, MD4, MD5 and SHA-1 with RSA, SHA-1 with DSA and ECDSA.
-const WEAK_SIGNATURES: [&str; 6] = [
-    "1.2.840.113549.1.1.2",
-    "1.2.840.113549.1.1.3",
-    "1.2.840.113549.1.1.4",
-    "1.2.840.113549.1.1.5",
-    "1.2.840.10040.4.3",
-    "1.2.840.10045.4.1",
-];
 
 /// What was asked for.
 #[derive(Debug, Clone)]
@@ -361,7 +351,7 @@ fn usages(leaf: &Certificate, asked: &Asked) -> Option<Warning> {
 fn weakness(certificate: &Certificate) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let algorithm = certificate.signature_algorithm().to_string();
-    if WEAK_SIGNATURES.contains(&algorithm.as_str()) && !certificate.is_root() {
+    if signature::weak_digest(&algorithm).is_some() && !certificate.is_root() {
         warnings.push(Warning::WeakSignature { subject: certificate.subject(), algorithm });
     }
     if let Some(bits) = certificate.public_key().rsa_bits().filter(|bits| *bits < RSA_BITS_MIN) {

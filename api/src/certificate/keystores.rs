@@ -40,9 +40,9 @@ pub struct JksKeystore {
 }
 
 impl JksKeystore {
-    /// The alias given, else [`DEFAULT_JKS_ALIAS`].
+    /// The alias given, else [`DEFAULT_JKS_ALIAS`]. An empty one counts as none.
     pub fn alias_or_default(&self) -> &str {
-        self.alias.as_deref().unwrap_or(DEFAULT_JKS_ALIAS)
+        self.alias.as_deref().filter(|alias| !alias.is_empty()).unwrap_or(DEFAULT_JKS_ALIAS)
     }
 }
 

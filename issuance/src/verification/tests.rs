@@ -276,7 +276,7 @@ fn check_7_a_weak_signature_is_warned_about() {
         Certificate::from_der(&der::Encode::to_der(&signed).unwrap()).unwrap()
     };
     let plain = case().issued();
-    for oid in WEAK_SIGNATURES {
+    for (oid, _) in signature::WEAK {
         let chain = Chain::order(vec![weak(plain.chain.leaf(), oid)]).unwrap();
         let issued = Issued { chain, ca: Bundle::default(), notes: Vec::new() };
         let warnings = verify(&issued, &case().asked, now()).unwrap();

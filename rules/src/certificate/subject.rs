@@ -26,7 +26,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "A literal subject needs the feature gate LiteralCertificateSubject",
         |case, findings| {
             let is_on = case.context.settings.literal_certificate_subject;
-            if literal_subject(&case.object.spec).is_some() && !is_on {
+            if case.object.spec.literal_subject_if_any().is_some() && !is_on {
                 findings.here(Fault::Forbidden).detail("literal subjects are switched off").advice(
                     "use spec.commonName and spec.subject, or ask for the gate LiteralCertificateSubject",
                 );
@@ -41,7 +41,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "Beside a literal subject there is no common name",
         |case, findings| {
             let spec = &case.object.spec;
-            if let (Some(_), Some(name)) = (literal_subject(spec), &spec.common_name) {
+            if let (Some(_), Some(name)) = (spec.literal_subject_if_any(), &spec.common_name) {
                 findings
                     .here(Fault::Invalid)
                     .value(name.as_str())
@@ -59,7 +59,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         |case, findings| {
             let spec = &case.object.spec;
             let has_attributes = spec.subject.as_ref().is_some_and(|subject| !subject.is_empty());
-            if literal_subject(spec).is_some() && has_attributes {
+            if spec.literal_subject_if_any().is_some() && has_attributes {
                 findings
                     .here(Fault::Invalid)
                     .detail("spec.literalSubject is the whole subject")
@@ -130,15 +130,10 @@ static B08_W: Rule = Rule {
 /// An attribute of a literal subject: its type, and its value where that is text.
 type Attribute = (String, Option<String>);
 
-/// The literal subject. One of white space alone says as little as none.
-fn literal_subject(spec: &CertificateSpec) -> Option<&str> {
-    spec.literal_subject.as_deref().filter(|text| !text.trim().is_empty())
-}
-
 /// C08 to C12, B08, B08-W, so that a literal subject is read once.
 fn attributes_are_sound(case: &Case<'_, CertificateSpec>, findings: &mut Findings) {
     let spec = &case.object.spec;
-    let literal = literal_subject(spec).map(|text| (text, text.parse::<LiteralSubject>()));
+    let literal = spec.literal_subject_if_any().map(|text| (text, text.parse::<LiteralSubject>()));
     let attributes = match &literal {
         Some((_, Ok(literal))) => literal.attributes(),
         Some((text, Err(error))) => {

@@ -2,14 +2,16 @@
 //! rules judge it: one function evaluates all of them.
 
 use api::{CertificateRequestSpec, KeyUsage};
+use issuance::certificate::Certificate;
 use issuance::outcome::causes;
+use issuance::pem::PemError;
 use issuance::request::{Examined, ExtensionError, RequestError, Tolerance};
-use issuance::signature::SignatureError;
+use issuance::signature::{self, SignatureError};
 use issuance::usage::Usages;
 
 use super::REQUEST;
 use crate::case::Case;
-use crate::finding::Fault;
+use crate::finding::{Fault, concealed};
 use crate::rule::{Check, Class, Findings, Rule};
 
 pub(super) static RULES: &[Check<CertificateRequestSpec>] = &[Check::new(
@@ -65,16 +67,6 @@ const SHOWN_BYTES_MAX: usize = 97;
 /// RSA keys of fewer bits are too weak. Some are too long as well, which is another matter.
 const RSA_BITS_MIN: usize = 2048;
 
-/// Signature algorithms whose digest can be forged (RFC 6151, RFC 9155), with its name.
-const WEAK: &[(&str, &str)] = &[
-    ("1.2.840.113549.1.1.2", "MD2"),
-    ("1.2.840.113549.1.1.4", "MD5"),
-    ("1.2.840.113549.1.1.5", "SHA-1"),
-    ("1.3.14.3.2.29", "SHA-1"),
-    ("1.2.840.10040.4.3", "SHA-1"),
-    ("1.2.840.10045.4.1", "SHA-1"),
-];
-
 /// Extensions by their identifier, with their name and the rule that a malformed one breaks.
 static EXTENSIONS: &[(&str, &str, &Rule)] = &[
     ("2.5.29.15", "keyUsage", &R12),
@@ -83,6 +75,10 @@ static EXTENSIONS: &[(&str, &str, &Rule)] = &[
     ("2.5.29.37", "extKeyUsage", &R12),
 ];
 
+const NO_BLOCK: &str =
+    "no PEM block found; a signing request begins with the line -----BEGIN CERTIFICATE REQUEST-----";
+const NOT_THE_CERTIFICATE: &str =
+    "this is a certificate: put the signing request here that it was made from, or make one";
 const ANEW: &str = "make the request anew, as openssl req -new does";
 const OTHER_SIGNATURE: &str =
     "sign with SHA-256, SHA-384 or SHA-512 and RSA or ECDSA (P-256, P-384, P-521), or with Ed25519";
@@ -132,20 +128,18 @@ impl About<'_> {
     }
 }
 
-/// The beginning of a request. None for a private key that was put there by mistake.
+/// The beginning of a request. None for what holds a private key, and for what is not text: DER may be that of a key.
 fn shown(text: &[u8]) -> Option<String> {
-    const KEY: &[u8] = b"PRIVATE KEY";
-    if text.windows(KEY.len()).any(|window| window == KEY) {
-        return None;
-    }
-    let beginning = String::from_utf8_lossy(text.get(..SHOWN_BYTES_MAX).unwrap_or(text));
-    Some(if text.len() > SHOWN_BYTES_MAX { format!("{beginning}...") } else { beginning.into_owned() })
+    let text = std::str::from_utf8(text).ok().filter(|text| concealed(text) == *text)?;
+    let end = text.floor_char_boundary(SHOWN_BYTES_MAX);
+    let beginning = text.get(..end)?;
+    Some(if end < text.len() { format!("{beginning}...") } else { beginning.to_owned() })
 }
 
 fn badly_signed(error: &SignatureError, findings: &mut About<'_>) {
     match error {
-        SignatureError::Algorithm(oid) => match WEAK.iter().find(|(weak, _)| weak == oid) {
-            Some((_, digest)) => {
+        SignatureError::Algorithm(oid) => match signature::weak_digest(oid) {
+            Some(digest) => {
                 let detail = format!("signed with {digest}, which can be forged");
                 findings.of(&B14).tell(detail, "sign with SHA-256, SHA-384 or SHA-512");
             }
@@ -179,6 +173,7 @@ fn unreadable(error: &RequestError, findings: &mut About<'_>) {
         RequestError::Label(label) if label.ends_with("PRIVATE KEY") => {
             (&B14, "treat the key as disclosed, make another one, and a request with it")
         }
+        RequestError::Label(label) if label == "CERTIFICATE" => (&B14, NOT_THE_CERTIFICATE),
         RequestError::Label(_) => (&B14, "put the request here that was made for the certificate"),
         RequestError::Trailing(_) => (&B14, "give each request a CertificateRequest of its own"),
         RequestError::Extension(ExtensionError::Malformed { oid }) => {
@@ -201,13 +196,19 @@ fn unreadable(error: &RequestError, findings: &mut About<'_>) {
         | RequestError::Signature(_)
         | RequestError::Form(_) => (&R07, ANEW),
     };
-    findings.of(rule).tell(causes(error), advice);
+    let detail = match error {
+        RequestError::Pem(PemError::Empty) => NO_BLOCK.to_owned(),
+        error => causes(error),
+    };
+    findings.of(rule).tell(detail, advice);
 }
 
 /// What to do about a text that is not PEM, by what it probably is.
 fn instead_of_pem(text: &[u8]) -> &'static str {
     const SEQUENCE: u8 = 0x30;
-    if text.first() == Some(&SEQUENCE) {
+    if Certificate::from_der(text).is_ok() {
+        NOT_THE_CERTIFICATE
+    } else if text.first() == Some(&SEQUENCE) {
         "turn DER into PEM by openssl req -inform DER, and that into base64"
     } else if text.starts_with(b"LS0tLS1CRUdJTi") {
         "put the PEM into base64 once, not twice"

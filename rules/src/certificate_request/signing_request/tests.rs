@@ -55,7 +55,7 @@ fn a_request_that_is_too_long_is_refused_before_it_is_read() {
     check(
         100,
         &[
-            "R06 the certificate request cannot be decoded: no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----; put a PKCS#10 request here, in PEM and then in base64",
+            "R06 no PEM block found; a signing request begins with the line -----BEGIN CERTIFICATE REQUEST-----; put a PKCS#10 request here, in PEM and then in base64",
         ],
     );
     let settings = Settings { request_bytes_max: PLAIN.len(), ..Settings::DEFAULT };
@@ -79,7 +79,8 @@ fn a_request_that_is_longer_than_usual_is_accepted_where_the_operator_wants_it()
 
 #[test]
 fn what_is_not_pem_is_refused_with_what_it_probably_is() {
-    let none = "the certificate request cannot be decoded: no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----";
+    let none =
+        "no PEM block found; a signing request begins with the line -----BEGIN CERTIFICATE REQUEST-----";
     for (text, advice) in [
         (b"hello".to_vec(), "put a PKCS#10 request here, in PEM and then in base64"),
         (vec![0x30, 0x82, 1, 1], "turn DER into PEM by openssl req -inform DER, and that into base64"),
@@ -104,7 +105,7 @@ fn blocks_of_other_kinds_and_what_follows_the_request_are_refused() {
         renamed("CERTIFICATE"),
         &json!({}),
         &[
-            "B14 a \"CERTIFICATE\" block is not a CERTIFICATE REQUEST; put the request here that was made for the certificate",
+            "B14 a \"CERTIFICATE\" block is not a CERTIFICATE REQUEST; this is a certificate: put the signing request here that it was made from, or make one",
         ],
     );
     check(
@@ -133,6 +134,10 @@ fn a_private_key_is_not_shown_in_the_message() {
         judge(&Case::create(&object)).message()
     };
     assert!(!text("PRIVATE KEY").contains("MII"), "{}", text("PRIVATE KEY"));
+    let der = json!({"request": encoded([0x30, 0x03, b'k', b'e', b'y', 0xff]), "issuerRef": {"name": "ca"}});
+    let object: Object<CertificateRequestSpec> = serde_json::from_value(json!({"spec": der})).unwrap();
+    let told = judge(&Case::create(&object)).message();
+    assert!(told.starts_with("spec.request: Invalid value: no PEM block found"), "{told}");
     let shown = "spec.request: Invalid value: \"-----BEGIN CERTIFICATE-----\\nMIHnMIGPAgEAMAAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATpAGRe4GVzhMcS\\nczL2...\": a ";
     assert!(text("CERTIFICATE").starts_with(shown), "{}", text("CERTIFICATE"));
 }
@@ -181,7 +186,9 @@ fn weak_keys_and_digests_are_refused() {
         &json!({}),
         &["B14 an RSA key of 1024 bits is too weak; make a key of at least 2048 bits, or one for ECDSA"],
     );
-    for (text, digest) in [(request!("sha1"), "SHA-1"), (request!("md5"), "MD5")] {
+    // The last arc of the algorithm.
+    let md4 = request!("md5").replace("GCSqGSIb3DQEBBAU", "GCSqGSIb3DQEBAwU");
+    for (text, digest) in [(request!("sha1"), "SHA-1"), (request!("md5"), "MD5"), (&*md4, "MD4")] {
         let told =
             format!("B14 signed with {digest}, which can be forged; sign with SHA-256, SHA-384 or SHA-512");
         check(text, &json!({}), &[&told]);
