@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::GoDuration;
 use clap::Parser;
 use jiff::SignedDuration;
-use rules::HostRange;
+use rules::{HostRange, Settings};
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
 use runtime::config::Text;
 use runtime::tls::MinVersion;
@@ -196,13 +196,9 @@ pub struct ConfigurationArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Rules")]
 pub struct RulesArgs {
-    /// Features that are on or off, such as NameConstraints=false,OtherNames=false
-    #[arg(long, value_name = "NAME=BOOL,…")]
-    pub feature_gates: Vec<Gates>,
-
-    /// Most bytes of PEM of a certificate or a signing request [default: 36500]
-    #[arg(long, value_name = "BYTES")]
-    pub max_certificate_size: Option<usize>,
+    /// What the linter judges by, too.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 
     /// Most bytes of PEM of a private key [default: 13000]
     #[arg(long, value_name = "BYTES")]
@@ -211,10 +207,6 @@ pub struct RulesArgs {
     /// Most bytes of PEM of a certificate chain [default: 95000]
     #[arg(long, value_name = "BYTES")]
     pub max_certificate_chain_length: Option<usize>,
-
-    /// Most bytes of PEM of a bundle of CAs [default: 330000]
-    #[arg(long, value_name = "BYTES")]
-    pub max_certificate_bundle_size: Option<usize>,
 
     /// Answer every denial with 403 Forbidden, as cert-manager does, instead of 422 Invalid where an object is wrong
     #[arg(long)]
@@ -229,6 +221,23 @@ pub struct RulesArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
           default_missing_value = "true", value_parser = boolean, action = clap::ArgAction::Set)]
     pub cluster_warnings: bool,
+}
+
+/// What the rules go by, in the webhook as in the linter.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Rules")]
+pub struct SettingsArgs {
+    /// Features that are on or off, such as NameConstraints=false,OtherNames=false
+    #[arg(long, value_name = "NAME=BOOL,…")]
+    pub feature_gates: Vec<Gates>,
+
+    /// Most bytes of PEM of a certificate or a signing request [default: 36500]
+    #[arg(long, value_name = "BYTES")]
+    pub max_certificate_size: Option<usize>,
+
+    /// Most bytes of PEM of a bundle of CAs [default: 330000]
+    #[arg(long, value_name = "BYTES")]
+    pub max_certificate_bundle_size: Option<usize>,
 
     /// Hold the whole spec of an Order to what it was on creation, and let nobody create a Challenge that belongs to no
     /// Order
@@ -246,6 +255,23 @@ pub struct RulesArgs {
     /// Hosts that no issuer may name as its server: networks, addresses, names, or .domain for all names below
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
     pub deny_servers: Vec<Text<HostRange>>,
+}
+
+impl SettingsArgs {
+    /// The settings, and the gates behind them. `base` and `gates` are what these flags leave open.
+    pub(crate) fn settings(self, base: Settings, gates: Gates) -> (Settings, Gates) {
+        let mut settings = base;
+        settings.request_bytes_max = self.max_certificate_size.unwrap_or(settings.request_bytes_max);
+        settings.bundle_bytes_max = self.max_certificate_bundle_size.unwrap_or(settings.bundle_bytes_max);
+        settings.acme_owners = self.require_acme_owners;
+        settings.short_request_keys = self.allow_short_request_keys;
+        settings.plaintext_servers = self.allow_plaintext_servers;
+        settings.denied_servers = Text::all(self.deny_servers);
+        // Later ones win.
+        let gates = self.feature_gates.into_iter().fold(gates, |earlier, later| later.or(earlier));
+        gates.apply(&mut settings);
+        (settings, gates)
+    }
 }
 
 /// What old set-ups pass to have Go's profiler.
@@ -371,7 +397,7 @@ mod tests {
         assert_eq!((args.logging.verbosity, args.secure_port), (Some(4), Some(2)));
         assert_eq!((Text::of(args.config), args.serving.dynamic_serving_dns_names.len()), (None, 3));
         let gates = ["--feature-gates=AllBeta=false", "--feature-gates=OtherNames=true"];
-        assert_eq!(parsed(&gates).unwrap().rules.feature_gates.len(), 2);
+        assert_eq!(parsed(&gates).unwrap().rules.settings.feature_gates.len(), 2);
     }
 
     #[test]

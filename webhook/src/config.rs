@@ -437,45 +437,40 @@ impl Checked {
 
     fn rules(&mut self, args: RulesArgs, file: &mut File) -> rules::Settings {
         let limits = file.limits();
-        let certificate = args.max_certificate_size.or(plain(limits.max_certificate_size));
+        let base = rules::Settings {
+            request_bytes_max: plain(limits.max_certificate_size).unwrap_or(Limit::CERTIFICATE.bytes),
+            bundle_bytes_max: plain(limits.max_bundle_size).unwrap_or(Limit::BUNDLE.bytes),
+            ..rules::Settings::DEFAULT
+        };
         let key = args.max_private_key_size.or(plain(limits.max_private_key_size));
         let chain = args.max_certificate_chain_length.or(plain(limits.max_chain_length));
-        let bundle = args.max_certificate_bundle_size.or(plain(limits.max_bundle_size));
-        let certificate = certificate.unwrap_or(Limit::CERTIFICATE.bytes);
-        let chain = chain.unwrap_or(Limit::CHAIN.bytes);
-        let bundle = bundle.unwrap_or(Limit::BUNDLE.bytes);
+        let (settings, gates) = args.settings.settings(base, file.gates());
+        let (certificate, bundle) = (settings.request_bytes_max, settings.bundle_bytes_max);
         for (field, flag, bytes) in [
             ("maxCertificateSize", "max-certificate-size", certificate),
             ("maxPrivateKeySize", "max-private-key-size", key.unwrap_or(Limit::PRIVATE_KEY.bytes)),
-            ("maxChainLength", "max-certificate-chain-length", chain),
+            ("maxChainLength", "max-certificate-chain-length", chain.unwrap_or(Limit::CHAIN.bytes)),
             ("maxBundleSize", "max-certificate-bundle-size", bundle),
         ] {
             let path = format!("pemSizeLimitsConfig.{field}");
-            if bytes == 0 {
-                self.wrong(path, flag, "Invalid value: 0: must be greater than 0");
-            } else if bytes > bundle {
-                let message =
-                    format!("Invalid value: {bytes}: must not be greater than maxBundleSize, {bundle}");
-                if field != "maxPrivateKeySize" {
-                    self.wrong(path, flag, message);
-                }
+            if let Err(message) = is_limit(bytes, (field != "maxPrivateKeySize").then_some(bundle)) {
+                self.wrong(path, flag, message);
             }
         }
-        let mut settings = rules::Settings {
-            request_bytes_max: certificate,
-            bundle_bytes_max: bundle,
-            acme_owners: args.require_acme_owners,
-            short_request_keys: args.allow_short_request_keys,
-            plaintext_servers: args.allow_plaintext_servers,
-            denied_servers: Text::all(args.deny_servers),
-            ..rules::Settings::DEFAULT
-        };
-        // Later ones win.
-        let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
-        gates.apply(&mut settings);
         for gate in gates.without_effect() {
             self.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
         }
         settings
+    }
+}
+
+/// Whether a size bounds what is read; most kinds of PEM may not be longer than a bundle.
+pub(crate) fn is_limit(bytes: usize, bundle: Option<usize>) -> Result<(), String> {
+    match bundle {
+        _ if bytes == 0 => Err("Invalid value: 0: must be greater than 0".to_owned()),
+        Some(bundle) if bytes > bundle => {
+            Err(format!("Invalid value: {bytes}: must not be greater than maxBundleSize, {bundle}"))
+        }
+        _ => Ok(()),
     }
 }

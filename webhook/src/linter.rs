@@ -13,7 +13,8 @@ use rules::Settings;
 
 use self::files::Source;
 use self::output::{Output, Told};
-use crate::config::Gates;
+use crate::args::SettingsArgs;
+use crate::config::{Gates, is_limit};
 
 /// Judge manifests in files as the webhook would, and find what the API server would drop or refuse before it
 ///
@@ -38,30 +39,31 @@ pub struct ValidateArgs {
     #[arg(long)]
     pub warnings_as_errors: bool,
 
-    /// Features that are on or off in the webhook, such as NameConstraints=false,OtherNames=false
-    #[arg(long, value_name = "NAME=BOOL,…", default_value = "", hide_default_value = true)]
-    pub feature_gates: Gates,
-
-    /// Allow issuers to send their secrets over plain HTTP, as the webhook's flag does
-    #[arg(long)]
-    pub allow_plaintext_servers: bool,
+    /// What the webhook's rules go by.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
 }
 
 impl ValidateArgs {
-    /// What the webhook would go by.
-    fn settings(&self) -> Settings {
-        let mut settings = Settings { plaintext_servers: self.allow_plaintext_servers, ..Settings::DEFAULT };
-        self.feature_gates.apply(&mut settings);
-        settings
+    /// What the webhook would go by, and refuse to go by.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let (settings, _) = self.settings.clone().settings(Settings::DEFAULT, Gates::default());
+        let bundle = settings.bundle_bytes_max;
+        for (flag, bytes) in
+            [("max-certificate-size", settings.request_bytes_max), ("max-certificate-bundle-size", bundle)]
+        {
+            is_limit(bytes, Some(bundle)).map_err(|message| anyhow::anyhow!("--{flag}: {message}"))?;
+        }
+        Ok(settings)
     }
 }
 
 /// Judges the files and prints what was found.
 ///
 /// # Errors
-/// When nothing can be printed.
+/// When the webhook would not start with these settings, or nothing can be printed.
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
-    let linter = Linter::new(args.settings(), Some(Timestamp::now()));
+    let linter = Linter::new(args.settings()?, Some(Timestamp::now()));
     let mut told = Told::default();
     for source in Source::all(&args.files, args.recursive) {
         match source.read() {
@@ -88,15 +90,59 @@ mod tests {
 
     use super::*;
 
+    fn settings(flags: &[&str]) -> Result<Settings, String> {
+        let arguments = ["validate", "-f", "a"].iter().chain(flags);
+        let args = ValidateArgs::try_parse_from(arguments).map_err(|error| error.to_string())?;
+        args.settings().map_err(|error| error.to_string())
+    }
+
     #[test]
-    fn features_are_switched_as_in_the_webhook() {
-        let settings = |flags: &[&str]| {
-            let arguments = ["validate", "-f", "a"].iter().chain(flags);
-            ValidateArgs::try_parse_from(arguments).map(|args| args.settings())
-        };
-        assert!(settings(&["--feature-gates=OtherName=true"]).is_err());
+    fn settings_that_the_webhook_refuses_are_refused() {
+        for (flags, wanted) in [
+            (&["--feature-gates=OtherName=true"][..], "did you mean \"OtherNames\"?"),
+            (&["--deny-servers=10.0.0.1/8"], "the address has bits outside of the network"),
+            (
+                &["--max-certificate-size=0"],
+                "--max-certificate-size: Invalid value: 0: must be greater than 0",
+            ),
+            (
+                &["--max-certificate-size=11", "--max-certificate-bundle-size=10"],
+                "--max-certificate-size: Invalid value: 11: must not be greater than maxBundleSize, 10",
+            ),
+            (&["--deny-as-forbidden"], "unexpected argument"),
+        ] {
+            let error = settings(flags).unwrap_err();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_linter_goes_by_the_settings_of_the_webhook() {
         assert_eq!(settings(&[]).unwrap(), Settings::DEFAULT);
-        let switched = settings(&["--feature-gates=OtherNames=false", "--allow-plaintext-servers"]).unwrap();
-        assert_eq!(switched, Settings { other_names: false, plaintext_servers: true, ..Settings::DEFAULT });
+        let flags = [
+            "--feature-gates=OtherNames=false",
+            "--feature-gates=NameConstraints=false",
+            "--max-certificate-size=1000",
+            "--max-certificate-bundle-size=2000",
+            "--require-acme-owners",
+            "--allow-short-request-keys",
+            "--allow-plaintext-servers",
+            "--deny-servers=169.254.0.0/16,localhost",
+            "--deny-servers=.svc",
+        ];
+        let wanted = Settings {
+            literal_certificate_subject: true,
+            name_constraints: false,
+            other_names: false,
+            request_bytes_max: 1000,
+            bundle_bytes_max: 2000,
+            acme_owners: true,
+            short_request_keys: true,
+            plaintext_servers: true,
+            denied_servers: ["169.254.0.0/16", "localhost", ".svc"]
+                .map(|range| range.parse().unwrap())
+                .into(),
+        };
+        assert_eq!(settings(&flags).unwrap(), wanted);
     }
 }

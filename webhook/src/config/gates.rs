@@ -37,7 +37,7 @@ pub struct Gates(BTreeMap<&'static str, bool>);
 
 impl Gates {
     /// These, and what they leave open as `file` has it.
-    pub(super) fn or(self, file: Self) -> Self {
+    pub(crate) fn or(self, file: Self) -> Self {
         let mut gates = file.0;
         gates.extend(self.0);
         Self(gates)
