@@ -207,6 +207,18 @@ mod tests {
     }
 
     #[test]
+    fn what_becomes_of_a_request_is_as_documented() {
+        let answer = answer(|request| {
+            request["object"]["spec"] = json!({"request": "QUJD", "username": "root", "extra": {"k": ["v"]}});
+            request["userInfo"] = json!({"username": "alice", "groups": ["dev"]});
+        });
+        let Ok(Answer::Patched { patch }) = answer else { panic!("{answer:?}") };
+        let operations: Vec<String> = patch.as_array().unwrap().iter().map(Value::to_string).collect();
+        let shown = format!("[{}]", operations.join(",\n "));
+        assert!(include_str!("../../docs/rules.md").contains(&shown), "{shown}");
+    }
+
+    #[test]
     fn an_identity_that_would_take_much_memory_is_not_even_read() {
         let groups = vec![""; COMPARED_BYTES_MAX / 100];
         let spec = json!({"uid": "", "username": "", "groups": groups}).to_string();
