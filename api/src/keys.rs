@@ -11,6 +11,9 @@ pub mod annotation {
     pub const INJECT_CA_FROM_SECRET: &str = "cert-manager.io/inject-ca-from-secret";
     /// Injection target: `true` asks for the CA of the API server.
     pub const INJECT_APISERVER_CA: &str = "cert-manager.io/inject-apiserver-ca";
+    /// Injection target without any of the above: `true` asks that the bundles which were injected are given up. Signet's
+    /// own.
+    pub const RELEASE_BUNDLE: &str = "cainjector.cert-manager.io/release";
     /// Secret: `true` consents to being named by [`INJECT_CA_FROM_SECRET`].
     pub const ALLOW_DIRECT_INJECTION: &str = "cert-manager.io/allow-direct-injection";
     /// Secret of the webhook's CA: serial number of the CA that Signet made, in hexadecimal. Another CA in the Secret was

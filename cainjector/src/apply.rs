@@ -32,6 +32,9 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 
+/// Reads of a target in one look: one more where its managed fields have to be migrated first.
+const TURNS_MAX: usize = 2;
+
 /// CustomResourceDefinitions that are read at once. One may have a mebibyte, which is in memory until it is decoded.
 const DEFINITION_READS: usize = 2;
 
@@ -80,12 +83,8 @@ impl Injector {
     }
 
     /// A target was seen that asks for nothing. What it has got stays: removing a bundle would break its calls.
-    pub(crate) fn wants_nothing(&self, target: &Target) {
-        if lock(&self.index).wanted(target).is_none() {
-            return;
-        }
-        tracing::info!(%target, "no longer asks for a CA; its bundle stays as it is");
-        self.gone(target);
+    pub(crate) fn wants_nothing(&self, target: &Target, resource_version: &str) {
+        self.update(|index| index.target_stopped(target, resource_version));
     }
 
     /// A target is not there any more.
@@ -154,16 +153,22 @@ impl Injector {
             // What it waits for brings it back here.
             return Outcome::Done;
         };
-        let live = match self.read(target).await {
-            Ok(Some(live)) if !live.deleting => live,
-            Ok(_) => return Outcome::Done,
-            Err(error) => {
-                let failure = Failure::from(&error);
-                tracing::warn!(%target, %failure, "cannot read the target");
-                return Outcome::Failed;
+        for _ in 0..TURNS_MAX {
+            let live = match self.read(target).await {
+                Ok(Some(live)) if !live.deleting => live,
+                Ok(_) => return Outcome::Done,
+                Err(error) => {
+                    let failure = Failure::from(&error);
+                    tracing::warn!(%target, %failure, "cannot read the target");
+                    return Outcome::Failed;
+                }
+            };
+            if let Some(outcome) = self.carry_out(&live, &inputs).await {
+                return outcome;
             }
-        };
-        self.carry_out(&live, &inputs).await
+        }
+        tracing::warn!(%target, "its fields are managed as before, although they were migrated");
+        Outcome::Failed
     }
 
     /// The target as it is now, if it is there.
@@ -178,16 +183,19 @@ impl Injector {
         Ok(object.map(|object| Live::new(target.kind, object)))
     }
 
-    async fn carry_out(&self, live: &Live, inputs: &Inputs) -> Outcome {
+    /// Does what is planned for the target. `None`: it has to be read again.
+    async fn carry_out(&self, live: &Live, inputs: &Inputs) -> Option<Outcome> {
         let now = Timestamp::now();
         let planned = plan(live, inputs, now);
-        let done = match planned.again {
-            Some(again) => Outcome::Again(until(again, now)),
-            None => Outcome::Done,
-        };
-        match planned.plan {
+        let done = planned.again.map_or(Outcome::Done, |again| Outcome::Again(until(again, now)));
+        let target = &live.target;
+        let outcome = match planned.plan {
+            Plan::InSync if inputs.wanted == Wanted::Release => {
+                self.done(target, inputs, live.resource_version.clone(), true);
+                done
+            }
             Plan::InSync | Plan::Deferred { .. } => {
-                self.done(&live.target, inputs, live.resource_version.clone(), true);
+                self.done(target, inputs, live.resource_version.clone(), true);
                 self.report.tell(live, News::InSync).await;
                 done
             }
@@ -196,54 +204,85 @@ impl Injector {
                     // The only reason that can go away without an event on target or source.
                     Reason::SourceUnavailable => Outcome::Failed,
                     _ => {
-                        self.done(&live.target, inputs, live.resource_version.clone(), false);
+                        self.done(target, inputs, live.resource_version.clone(), false);
                         done
                     }
                 };
                 self.report.tell(live, News::Refused(refusal)).await;
                 outcome
             }
-            Plan::Apply { body } => match self.apply(live, &body).await {
-                Ok(resource_version) => {
-                    self.done(&live.target, inputs, resource_version, true);
-                    done
-                }
+            Plan::Stopped => {
+                self.report.tell(live, News::Stopped).await;
+                self.update(|index| index.stop_told(target));
+                done
+            }
+            Plan::Migrate { patch } => match self.migrate(live, patch).await {
+                Ok(()) => return None,
                 Err(outcome) => outcome,
             },
-        }
+            Plan::Apply { body } => self.apply(live, inputs, &body, News::Injected, done).await,
+            Plan::Release { body } => self.apply(live, inputs, &body, News::Released, done).await,
+        };
+        Some(outcome)
     }
 
-    /// Writes; the version that the target has now.
-    async fn apply(&self, live: &Live, body: &Value) -> Result<String, Outcome> {
+    /// Writes bundles, or gives them up.
+    async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, news: News, done: Outcome) -> Outcome {
         let target = &live.target;
         let params = PatchParams::apply(MANAGER).force();
         // The answer is the metadata alone: a CustomResourceDefinition need not be sent back.
-        let error = match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
+        match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
-                self.report.tell(live, News::Injected).await;
-                return Ok(object.metadata.resource_version.unwrap_or_default());
+                let resource_version = object.metadata.resource_version.unwrap_or_default();
+                self.done(target, inputs, resource_version, true);
+                self.report.tell(live, news).await;
+                done
             }
-            Err(error) => error,
+            Err(error) => self.refused(live, &error).await,
+        }
+    }
+
+    /// Makes what is ours by update ours by server-side apply.
+    async fn migrate(&self, live: &Live, patch: Value) -> Result<(), Outcome> {
+        let target = &live.target;
+        let patch = match serde_json::from_value(patch) {
+            Ok(patch) => Patch::Json::<()>(patch),
+            Err(error) => {
+                tracing::error!(%target, %error, "cannot migrate the managed fields");
+                return Err(Outcome::Done);
+            }
         };
-        let failure = Failure::from(&error);
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        match self.targets(target.kind).patch(&target.name, &params, &patch).await {
+            Ok(_) => {
+                tracing::info!(%target, "the bundles are managed by server-side apply from now on");
+                Ok(())
+            }
+            Err(error) => Err(self.refused(live, &error).await),
+        }
+    }
+
+    /// Tells why a write was refused, if that will not pass.
+    async fn refused(&self, live: &Live, error: &kube::Error) -> Outcome {
+        let target = &live.target;
+        let failure = Failure::from(error);
         let (reason, outcome) = match failure.code {
             // Somebody else was faster, or the target is gone: read it again. Without the right to create, an
             // apply to a target that is gone is a 403 as well, so that one is tried again, too.
             Some(404 | 409) => {
                 tracing::debug!(%target, %failure, "the target changed meanwhile");
-                return Err(Outcome::Failed);
+                return Outcome::Failed;
             }
             Some(403) => (Reason::Forbidden, Outcome::Failed),
             Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Done),
             _ => {
                 tracing::warn!(%target, %failure, "cannot write the bundle");
-                return Err(Outcome::Failed);
+                return Outcome::Failed;
             }
         };
         let text = format!("the API server refused the bundle: {failure}");
-        let news = News::Refused(Refusal::new(reason, text));
-        self.report.tell(live, news).await;
-        Err(outcome)
+        self.report.tell(live, News::Refused(Refusal::new(reason, text))).await;
+        outcome
     }
 }
 

@@ -109,6 +109,22 @@ impl Index {
         effects
     }
 
+    /// Takes in that a target asks for nothing. If it asked for something before, it is due once more, to be told of.
+    pub fn target_stopped(&mut self, target: &Target, resource_version: &str) -> Effects {
+        match self.wanted(target) {
+            None | Some(Wanted::Stopped) => Effects::default(),
+            Some(_) => self.target_seen(target.clone(), Wanted::Stopped, resource_version),
+        }
+    }
+
+    /// Takes in that this has been told.
+    pub fn stop_told(&mut self, target: &Target) -> Effects {
+        match self.wanted(target) {
+            Some(Wanted::Stopped) => self.target_gone(target),
+            _ => Effects::default(),
+        }
+    }
+
     /// What a target asks for.
     pub fn wanted(&self, target: &Target) -> Option<&Wanted> {
         self.targets.get(target).map(|entry| &entry.wanted)
@@ -125,6 +141,7 @@ impl Index {
                 let text = format!("annotation {annotation} is {value:?}: write NAMESPACE/NAME");
                 Some(inputs(Err(Refusal::new(Reason::MalformedReference, text)), Vec::new(), 0))
             }
+            Wanted::Release | Wanted::Stopped => Some(inputs(Ok(Arc::default()), Vec::new(), 0)),
             Wanted::Source(source) => {
                 let source = self.sources.get(source)?;
                 let found = source.found.clone()?;

@@ -14,6 +14,7 @@ pub mod apply;
 mod args;
 pub mod index;
 mod metrics;
+pub mod ownership;
 pub mod plan;
 pub mod reference;
 mod report;

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 pub use reason::{Reason, Refusal};
 
+use crate::ownership;
 use crate::reference::Wanted;
 use crate::target::{Conversion, Fields, Live};
 
@@ -45,6 +46,19 @@ pub enum Plan {
         /// Its body.
         body: Value,
     },
+    /// Send this JSON patch, which leaves the bundles as they are and makes them ours by server-side apply alone. Then
+    /// read the target again and make another plan.
+    Migrate {
+        /// The operations.
+        patch: Value,
+    },
+    /// Send this server-side apply, which gives the bundles up.
+    Release {
+        /// Its body.
+        body: Value,
+    },
+    /// The target asks for nothing any more, and keeps what it has.
+    Stopped,
     /// The target has what it should have.
     InSync,
     /// It has that and certificates that have expired. They do no harm, and to take them out is a costly write: it waits
@@ -72,12 +86,35 @@ pub fn plan(live: &Live, inputs: &Inputs, now: Timestamp) -> Planned {
 }
 
 fn decide(live: &Live, inputs: &Inputs, now: Timestamp) -> Result<Planned, Refusal> {
+    let at_once = |plan| Ok(Planned { plan, again: None });
+    let migration = ownership::migration(live).map(|patch| Plan::Migrate { patch });
+    match (&inputs.wanted, migration) {
+        (Wanted::Stopped, _) => at_once(Plan::Stopped),
+        (Wanted::Release, Some(migrate)) => at_once(migrate),
+        (Wanted::Release, None) if ownership::is_applied(&live.owners) => {
+            at_once(Plan::Release { body: live.release_body() })
+        }
+        (Wanted::Release, None) => at_once(Plan::InSync),
+        (Wanted::Source(_) | Wanted::Malformed { .. }, migration) => bundles(live, inputs, migration, now),
+    }
+}
+
+/// The plan for the bundles of a target; `migration` is what comes before it.
+fn bundles(
+    live: &Live,
+    inputs: &Inputs,
+    migration: Option<Plan>,
+    now: Timestamp,
+) -> Result<Planned, Refusal> {
     let source = inputs.source.as_ref().map_err(Clone::clone)?;
     unexpired(source, &inputs.wanted, now)?;
     applicable(&live.fields)?;
     let current = live.fields.bundles().into_iter();
     let fields = current.map(|current| Field::new(current, inputs.recent.iter().chain([source]), now));
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
+    if let Some(plan) = migration {
+        return Ok(Planned { plan, again: None });
+    }
     let expires = fields.iter().filter_map(Field::expires).min();
     if live.target.kind.has_costly_writes()
         && let Some(deferred) = deferred(&fields, expires, now)
@@ -118,7 +155,8 @@ fn unexpired(source: &Bundle, wanted: &Wanted, now: Timestamp) -> Result<(), Ref
     }
     let whose = match wanted {
         Wanted::Source(source) => source.to_string(),
-        Wanted::Malformed { annotation, .. } => (*annotation).to_owned(),
+        // These have no certificates at all.
+        Wanted::Malformed { .. } | Wanted::Release | Wanted::Stopped => String::from("nobody"),
     };
     Err(Refusal::new(Reason::CAExpired, format!("every CA certificate of {whose} has expired")))
 }

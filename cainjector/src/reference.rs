@@ -7,8 +7,12 @@ use api::keys::annotation;
 use runtime::watch::ObjectName;
 
 /// The annotations that [`wanted`] looks at.
-pub const ANNOTATIONS: &[&str] =
-    &[annotation::INJECT_CA_FROM_SECRET, annotation::INJECT_CA_FROM, annotation::INJECT_APISERVER_CA];
+pub const ANNOTATIONS: &[&str] = &[
+    annotation::INJECT_CA_FROM_SECRET,
+    annotation::INJECT_CA_FROM,
+    annotation::INJECT_APISERVER_CA,
+    annotation::RELEASE_BUNDLE,
+];
 
 /// Longest name of a Secret or namespace (RFC 1123 subdomain).
 const NAME_LENGTH_MAX: usize = 253;
@@ -18,6 +22,10 @@ const NAME_LENGTH_MAX: usize = 253;
 pub enum Wanted {
     /// The CA of this source.
     Source(SourceRef),
+    /// No CA any more: the bundles are to be given up.
+    Release,
+    /// Nothing any more, after it asked for something: this is still to be told.
+    Stopped,
     /// The annotation that decides cannot be followed.
     Malformed {
         /// Its name.
@@ -59,7 +67,8 @@ impl fmt::Display for SourceRef {
 }
 
 /// Reads the annotations. Precedence is the peer's: Secret, then Certificate, then the API server's own CA; the first
-/// one that is configured decides, whatever its value is worth. `None`: the object asks for nothing.
+/// one that is configured decides, whatever its value is worth. Giving the bundles up counts only where no CA is asked
+/// for, since it breaks the calls. `None`: the object asks for nothing.
 pub fn wanted(annotations: &BTreeMap<String, String>) -> Option<Wanted> {
     type Make = fn(ObjectName) -> SourceRef;
     let named: [(&'static str, Make); 2] = [
@@ -75,8 +84,11 @@ pub fn wanted(annotations: &BTreeMap<String, String>) -> Option<Wanted> {
         }
     }
     // Any other value means "not configured", as for the peer.
-    let asked = annotations.get(annotation::INJECT_APISERVER_CA).is_some_and(|value| value == "true");
-    asked.then_some(Wanted::Source(SourceRef::ApiServer))
+    let is_true = |annotation| annotations.get(annotation).is_some_and(|value: &String| value == "true");
+    if is_true(annotation::INJECT_APISERVER_CA) {
+        return Some(Wanted::Source(SourceRef::ApiServer));
+    }
+    is_true(annotation::RELEASE_BUNDLE).then_some(Wanted::Release)
 }
 
 fn object_name(value: &str) -> Option<ObjectName> {
@@ -123,6 +135,7 @@ mod tests {
         check(&[], None);
         check(&[("cert-manager.io/inject-apiserver-ca", "yes")], None);
         check(&[("certmanager.k8s.io/inject-ca-from", "a/b")], None);
+        check(&[("cainjector.cert-manager.io/release", "yes")], None);
     }
 
     #[test]
@@ -141,6 +154,8 @@ mod tests {
             &[certificate, api_server],
             SourceRef::Certificate(ObjectName::namespaced("team-a", "certificate")),
         );
-        expect(&[api_server], SourceRef::ApiServer);
+        let release = ("cainjector.cert-manager.io/release", "true");
+        expect(&[api_server, release], SourceRef::ApiServer);
+        check(&[release], Some(&Wanted::Release));
     }
 }

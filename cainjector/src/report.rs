@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use api::keys::annotation;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Client;
 use kube::runtime::events::{Event, EventType};
@@ -18,6 +19,10 @@ use crate::target::{Live, Target};
 pub(crate) enum News {
     /// It got a new bundle.
     Injected,
+    /// It gave its bundle up.
+    Released,
+    /// It asks for nothing any more, and keeps its bundle.
+    Stopped,
     /// It has its bundle.
     InSync,
     /// It keeps what it has.
@@ -44,6 +49,20 @@ impl Report {
                 let note = "the CA bundle was updated".to_owned();
                 ("Injected".to_owned(), Some((EventType::Normal, note)))
             }
+            News::Released => {
+                tracing::info!(%target, "gave the CA bundle up");
+                let note =
+                    format!("the CA bundle was given up, as annotation {} asks", annotation::RELEASE_BUNDLE);
+                ("Released".to_owned(), Some((EventType::Normal, note)))
+            }
+            News::Stopped => {
+                tracing::info!(%target, "no longer asks for a CA; its bundle stays as it is");
+                let note = format!(
+                    "no CA is asked for any more: the bundle stays as it is; annotation {}: \"true\" takes it out",
+                    annotation::RELEASE_BUNDLE
+                );
+                ("InjectionStopped".to_owned(), Some((EventType::Normal, note)))
+            }
             News::InSync => {
                 tracing::debug!(%target, "the CA bundle is as it should be");
                 ("InSync".to_owned(), None)
@@ -53,9 +72,13 @@ impl Report {
             }
         };
         self.figures.count(target, &result);
-        self.figures.set_in_sync(target, !matches!(news, News::Refused(_)));
+        match news {
+            News::Released | News::Stopped => self.figures.forget(target),
+            News::Injected | News::InSync => self.figures.set_in_sync(target, true),
+            News::Refused(_) => self.figures.set_in_sync(target, false),
+        }
         // An injection is always news; a state is news when it differs from the one before.
-        let is_new = self.remember(target, &news) || news == News::Injected;
+        let is_new = self.remember(target, &news) || matches!(news, News::Injected | News::Released);
         let Some((type_, note)) = event.filter(|_| is_new) else {
             return;
         };

@@ -39,6 +39,9 @@ pub(crate) fn shown(planned: &Planned) -> String {
         names.join(",")
     };
     match &planned.plan {
+        Plan::Migrate { .. } => "migrate".to_owned(),
+        Plan::Release { .. } => "release".to_owned(),
+        Plan::Stopped => "stopped".to_owned(),
         Plan::InSync => "in sync".to_owned(),
         Plan::Deferred { until } => format!("deferred for {} h", until.duration_since(now()).as_hours()),
         Plan::Refused(refusal) => format!("{}: {}", refusal.reason, refusal.message),

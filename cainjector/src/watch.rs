@@ -61,7 +61,7 @@ impl Injector {
             Some(wanted) => {
                 self.wants(target, wanted, &metadata.resource_version.unwrap_or_default());
             }
-            None => self.wants_nothing(&target),
+            None => self.wants_nothing(&target, &metadata.resource_version.unwrap_or_default()),
         }
     }
 }

@@ -38,6 +38,7 @@ impl World {
             uid: "u".to_owned(),
             resource_version: "7".to_owned(),
             deleting: false,
+            owners: Vec::new(),
             fields: Fields::ApiService { bundle: Vec::new(), insecure: false, remote: true },
         };
         Self { index: Index::new(settings), live, watched: Vec::new() }
@@ -368,4 +369,23 @@ fn targets_that_a_list_does_not_show_are_missing() {
     let seen = HashSet::from(["two".to_owned()]);
     assert_eq!(index.missing(TargetKind::ApiService, &seen), [target("one")]);
     assert!(index.missing(TargetKind::MutatingWebhookConfiguration, &seen).is_empty());
+}
+
+#[test]
+fn a_target_that_stops_asking_is_told_of_once() {
+    let mut world = World::new(Settings::default());
+    assert_eq!(world.index.target_stopped(&target("web"), "1"), Effects::default(), "it never asked");
+    world.asks(FROM_SECRET, "team-a/ca");
+    let stopped = world.index.target_stopped(&target("web"), "2");
+    assert_eq!(world.take(stopped), [target("web")]);
+    assert_eq!(world.watched, ["+Secret ca", "-Secret ca"]);
+    assert_eq!(world.index.target_stopped(&target("web"), "3"), Effects::default());
+    world.check("stopped");
+    // It may have asked again meanwhile.
+    world.asks(FROM_SECRET, "team-a/ca");
+    world.index.stop_told(&target("web"));
+    assert!(world.index.wanted(&target("web")).is_some());
+    world.index.target_stopped(&target("web"), "4");
+    world.index.stop_told(&target("web"));
+    assert!(world.index.wanted(&target("web")).is_none());
 }

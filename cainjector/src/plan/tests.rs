@@ -1,3 +1,4 @@
+use runtime::trimmed::Owner;
 use runtime::watch::ObjectName;
 
 use super::*;
@@ -24,6 +25,7 @@ fn live(fields: Fields) -> Live {
         uid: "u".to_owned(),
         resource_version: "7".to_owned(),
         deleting: false,
+        owners: Vec::new(),
         fields,
     }
 }
@@ -215,4 +217,33 @@ fn a_duplicate_alone_is_no_reason_to_write_to_a_definition() {
     check(&definition(Conversion::Webhook, &format!("{ca}{ca}")), &inputs(&[], &ca), "in sync");
     // A placeholder is.
     check(&definition(Conversion::Webhook, "\n"), &inputs(&[], &ca), "apply ca");
+}
+
+fn owned(operation: &str, mut live: Live) -> Live {
+    let (manager, operation) = (crate::MANAGER.to_owned(), operation.to_owned());
+    live.owners = vec![Owner { manager, operation, subresource: String::new() }];
+    live
+}
+
+#[test]
+fn a_bundle_that_is_ours_by_update_is_migrated_before_anything_is_written() {
+    let ca = pem(&[&root("ca", 5)]);
+    let refused = Err(Refusal::new(Reason::SourceNotFound, "gone"));
+    let refused = Inputs { source: refused, ..inputs(&[], &ca) };
+    check(&owned("Update", webhooks(&[&ca])), &refused, "SourceNotFound: gone");
+    for bundle in ["", &ca] {
+        check(&owned("Update", webhooks(&[bundle])), &inputs(&[], &ca), "migrate");
+    }
+    check(&owned("Apply", webhooks(&[&ca])), &inputs(&[], &ca), "in sync");
+}
+
+#[test]
+fn what_is_not_ours_cannot_be_given_up() {
+    let ca = pem(&[&root("ca", 5)]);
+    let release = Inputs { wanted: Wanted::Release, ..inputs(&[], &ca) };
+    check(&webhooks(&[&ca]), &release, "in sync");
+    check(&owned("Update", webhooks(&[&ca])), &release, "migrate");
+    check(&owned("Apply", webhooks(&[&ca])), &release, "release");
+    let stopped = Inputs { wanted: Wanted::Stopped, ..release };
+    check(&owned("Apply", webhooks(&[&ca])), &stopped, "stopped");
 }

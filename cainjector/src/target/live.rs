@@ -1,7 +1,7 @@
 //! A target as it is now, and what is written to it.
 
 use k8s_openapi::ByteString;
-use runtime::trimmed::{Keep, Trimmed};
+use runtime::trimmed::{Keep, Owner, Trimmed};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ pub struct Live {
     pub resource_version: String,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Who manages its fields.
+    pub owners: Vec<Owner>,
     /// Where its bundles are.
     pub fields: Fields,
 }
@@ -112,6 +114,8 @@ struct ConversionWebhookData {
 }
 
 impl Keep for LiveContent {
+    const OWNERS: bool = true;
+
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "webhooks" => self.webhooks = map.next_value::<Option<_>>()?.unwrap_or_default(),
@@ -127,7 +131,7 @@ impl Keep for LiveContent {
 impl Live {
     /// The object as a target of this kind.
     pub fn new(kind: TargetKind, object: Trimmed<LiveContent>) -> Self {
-        let Trimmed { metadata, content, .. } = object;
+        let Trimmed { metadata, owners, content } = object;
         let LiveContent { webhooks, spec } = content;
         let fields = match kind {
             TargetKind::ValidatingWebhookConfiguration | TargetKind::MutatingWebhookConfiguration => {
@@ -149,6 +153,7 @@ impl Live {
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
+            owners,
             fields,
         }
     }
@@ -156,12 +161,7 @@ impl Live {
     /// The server-side apply that sets these bundles, one for each field in order, and claims nothing else. All
     /// bundles are in it, changed or not: a field that an apply leaves out is given up, and may vanish.
     pub fn apply_body(&self, bundles: &[String]) -> Value {
-        let resource = self.target.kind.resource();
-        let mut body = json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": { "name": self.target.name, "resourceVersion": self.resource_version },
-        });
+        let mut body = self.release_body();
         let encode = |bundle: &String| ByteString(bundle.clone().into_bytes());
         match &self.fields {
             Fields::Webhooks(webhooks) => {
@@ -179,6 +179,16 @@ impl Live {
             }
         }
         body
+    }
+
+    /// The server-side apply that gives up all that is ours: bundles that nobody else owns vanish.
+    pub fn release_body(&self) -> Value {
+        let resource = self.target.kind.resource();
+        json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": { "name": self.target.name, "resourceVersion": self.resource_version },
+        })
     }
 }
 
