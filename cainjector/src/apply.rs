@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
@@ -45,13 +46,19 @@ pub struct Injector {
     index: Arc<Mutex<Index>>,
     watched: Watched,
     definition_reads: Semaphore,
+    leadership: Leadership,
     report: Report,
     figures: Figures,
 }
 
 impl Injector {
-    /// An injector that takes the sources which the settings allow. Nothing is watched yet.
-    pub(crate) fn new(client: Client, settings: Settings, figures: Figures) -> Arc<Self> {
+    /// An injector that takes the sources which the settings allow, and writes while it leads. Nothing is watched yet.
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        leadership: Leadership,
+        figures: Figures,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             report: Report::new(client.clone(), figures.clone()),
             watched: Watched::new(&client, this),
@@ -59,6 +66,7 @@ impl Injector {
             client,
             queue: Arc::default(),
             index: Arc::new(Mutex::new(Index::new(settings))),
+            leadership,
             figures,
         })
     }
@@ -67,14 +75,14 @@ impl Injector {
         self.client.clone()
     }
 
-    /// Works on targets that are due until shutdown is requested; a target in work is finished.
+    /// Works on targets that are due, while it leads, until shutdown is requested; a target in work is finished.
     pub(crate) async fn work(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let queue = Arc::clone(&self.queue);
+        let (queue, leadership) = (Arc::clone(&self.queue), self.leadership.clone());
         let look = move |target| {
             let this = Arc::clone(&self);
             async move { this.reconcile(&target).await }
         };
-        queue.work(shutdown, RECONCILE_TIMEOUT, look).await
+        queue.work_while(&leadership, shutdown, RECONCILE_TIMEOUT, look).await
     }
 
     /// A target was seen that asks for a bundle, at this version of it.
@@ -229,6 +237,10 @@ impl Injector {
     /// Writes bundles, or gives them up.
     async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, news: News, done: Outcome) -> Outcome {
         let target = &live.target;
+        if !self.leadership.may_write() {
+            // Another leads by now. Should we lead once more, the target has its turn again.
+            return Outcome::Failed;
+        }
         let params = PatchParams::apply(MANAGER).force();
         // The answer is the metadata alone: a CustomResourceDefinition need not be sent back.
         match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
@@ -252,6 +264,9 @@ impl Injector {
                 return Err(Outcome::Done);
             }
         };
+        if !self.leadership.may_write() {
+            return Err(Outcome::Failed);
+        }
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match self.targets(target.kind).patch(&target.name, &params, &patch).await {
             Ok(_) => {
@@ -339,7 +354,7 @@ mod tests {
 
     fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
         let metrics = runtime::metrics::Metrics::new("cainjector", "0");
-        (Injector::new(client, Settings::default(), Figures::new(&metrics)), metrics)
+        (Injector::new(client, Settings::default(), Leadership::always(), Figures::new(&metrics)), metrics)
     }
 
     #[tokio::test(start_paused = true)]
@@ -356,6 +371,22 @@ mod tests {
         let text = metrics.encode().unwrap();
         assert!(text.contains("signet_cainjector_reconciles_total{"), "it was not read at all: {text}");
         assert!(!text.contains("signet_cainjector_in_sync{"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn one_that_leads_no_more_writes_nothing() {
+        let server = SlowServer::default();
+        let metrics = runtime::metrics::Metrics::new("cainjector", "0");
+        let standby = Leadership::candidate();
+        let injector = Injector::new(server.client(), Settings::default(), standby, Figures::new(&metrics));
+        let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
+        let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
+        // The server never answers a write.
+        injector.wants(target(), Wanted::Release, "7");
+        let inputs = lock(&injector.index).inputs(&target()).unwrap();
+        let outcome = injector.apply(&live, &inputs, &Value::Null, News::Released, Outcome::Done).await;
+        assert_eq!(outcome, Outcome::Failed);
+        assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,12 @@
-//! Flags.
+//! Flags. Their names are those of cert-manager's cainjector where it has them. As in Go, the last of several values
+//! counts, and an empty text is no value.
 
+use std::time::Duration;
+
+use api::GoDuration;
 use clap::Parser;
-use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs};
+use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs, boolean};
+use runtime::config::Text;
 
 /// Copies CA bundles from Secrets and Certificates into webhook configurations, API services and
 /// CustomResourceDefinitions
@@ -16,6 +21,10 @@ pub struct Args {
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
 
+    /// Which of several replicas writes.
+    #[command(flatten)]
+    pub election: ElectionArgs,
+
     /// Where to answer probes and scrapes.
     #[command(flatten)]
     pub admin: AdminArgs,
@@ -23,6 +32,39 @@ pub struct Args {
     /// How to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+}
+
+/// Which of several replicas writes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Leader election, by a Lease that cert-manager's cainjector uses too")]
+pub struct ElectionArgs {
+    /// Let one replica write, while the others stand by; without it all of them write, and come to the same result
+    /// [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub leader_elect: Option<bool>,
+
+    /// Namespace of the Lease [default: kube-system]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub leader_election_namespace: Option<Text<String>>,
+
+    /// When a leader has not renewed the Lease for so long, another one takes over [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_election_lease_duration: Option<Duration>,
+
+    /// When a leader could not renew the Lease for so long, it writes no more [default: 40s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_election_renew_deadline: Option<Duration>,
+
+    /// Pause between renewals [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_election_retry_period: Option<Duration>,
+}
+
+/// A length of time, in Go's syntax.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = GoDuration::new(text).parse().map_err(|error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "shorter than nothing".to_owned())
 }
 
 #[cfg(test)]
@@ -39,7 +81,12 @@ mod tests {
 
     #[test]
     fn flags_that_do_not_exist_are_refused() {
-        for wrong in ["--leader-elect=maybe", "--metrics-listen-address=9402"] {
+        for wrong in [
+            "--leader-elect=maybe",
+            "--leader-election-lease-duration=60",
+            "--leader-election-retry-period=-1s",
+            "--metrics-listen-address=9402",
+        ] {
             let parsed = Args::try_parse_from(["signet-cainjector", wrong]);
             assert!(parsed.is_err(), "{wrong}");
         }

@@ -7,11 +7,13 @@
 //! out with a server-side apply of the bundle fields alone; it writes nothing that is there already, and never creates a
 //! target.
 //!
-//! The result depends on nothing but the objects, and each write is bound to the version of the target that was
-//! read. So two replicas may run at once, and a restart writes nothing.
+//! One replica writes; the others watch as well, and take over when its Lease ends. That spares work and is not what
+//! keeps things right: the result depends on nothing but the objects, and each write is bound to the version of the
+//! target that was read. So two may write at once without harm, and a restart writes nothing.
 
 pub mod apply;
 mod args;
+mod config;
 pub mod index;
 mod metrics;
 pub mod ownership;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use runtime::follow::follow;
+use runtime::lease::{self, Leadership};
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -37,6 +40,7 @@ use runtime::tasks::Tasks;
 pub use args::Args;
 
 use crate::apply::Injector;
+use crate::config::Election;
 use crate::metrics::Figures;
 use crate::settings::{Namespaces, Settings};
 use crate::target::TargetKind;
@@ -47,7 +51,8 @@ pub const MANAGER: &str = "cert-manager-cainjector";
 /// Targets that are worked on at once: enough to hide the API server's latency, too few to be a load for it.
 const WORKERS: usize = 8;
 
-/// A reconcile is cut off after 30 s, so work in flight ends within that.
+/// A reconcile is cut off after 30 s, so work in flight ends within that; then the Lease is given back, which takes 3 s
+/// at most.
 const DRAIN: Duration = Duration::from_secs(35);
 
 /// Runs until a signal asks for the end, or a part fails.
@@ -55,8 +60,9 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubernetes, namespace, admin, logging } = args;
+    let Args { kubernetes, namespace, election, admin, logging } = args;
     runtime::log::init(&logging);
+    let election = Election::of(election).context("the election cannot be held")?;
     let readiness = Readiness::default();
     let metrics = runtime::metrics::Metrics::new("cainjector", env!("CARGO_PKG_VERSION"));
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
@@ -65,18 +71,38 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
+    // Requested once the last worker has ended: until then there is something left to write.
+    let drained = Shutdown::default();
+    let leadership = match election {
+        Some(election) => {
+            let lease = election.lease().context("cannot make a name for this process")?;
+            let leadership = Leadership::candidate();
+            let run = lease::run(client.clone(), lease, leadership.clone(), drained.clone());
+            tasks.spawn("election", run);
+            leadership
+        }
+        None => Leadership::always(),
+    };
+    metrics::register_leadership(&metrics, leadership.clone());
     let namespaces = namespace.map_or(Namespaces::All, Namespaces::Only);
     let settings = Settings { namespaces, ..Settings::default() };
-    let injector = Injector::new(client, settings, Figures::new(&metrics));
+    let injector = Injector::new(client, settings, leadership, Figures::new(&metrics));
     for kind in TargetKind::ALL {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(*kind), Arc::clone(&injector));
         let changed = move |change| injector.changed(*kind, change);
         tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
     }
+    let last = Arc::new(drained.token().drop_guard());
     for _ in 0..WORKERS {
-        tasks.spawn("worker", Arc::clone(&injector).work(shutdown.clone()));
+        let (work, last) = (Arc::clone(&injector).work(shutdown.clone()), Arc::clone(&last));
+        tasks.spawn("worker", async move {
+            let outcome = work.await;
+            drop(last);
+            outcome
+        });
     }
+    drop(last);
     tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await

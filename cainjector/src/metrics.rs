@@ -1,9 +1,11 @@
 //! The cainjector's own metrics.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use runtime::lease::Leadership;
 use runtime::metrics::Metrics;
 
 use crate::target::Target;
@@ -72,6 +74,40 @@ impl Figures {
     }
 }
 
+/// Adds the figure that tells which replica leads.
+pub(crate) fn register_leadership(metrics: &Metrics, leadership: Leadership) {
+    metrics.register(|registry| registry.register_collector(Box::new(Leader(leadership))));
+}
+
+/// Asked at each scrape: leadership ends by the time that goes by, without any event.
+#[derive(Debug)]
+struct Leader(Leadership);
+
+impl Collector for Leader {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let gauge = ConstGauge::new(i64::from(self.0.may_write()));
+        let help = "Whether this replica leads, which is to say: writes";
+        let metric =
+            encoder.encode_descriptor("signet_cainjector_leader", help, None, gauge.metric_type())?;
+        gauge.encode(metric)
+    }
+}
+
 fn labels(target: &Target) -> TargetLabels {
     TargetLabels { kind: target.kind.kind(), name: target.name.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_leader_says_that_it_leads() {
+        for (leadership, value) in [(Leadership::candidate(), 0), (Leadership::always(), 1)] {
+            let metrics = Metrics::new("cainjector", "0");
+            register_leadership(&metrics, leadership);
+            let text = metrics.encode().unwrap();
+            assert!(text.contains(&format!("signet_cainjector_leader {value}\n")), "{text}");
+        }
+    }
 }

@@ -165,6 +165,11 @@ impl Leadership {
         let _ = standing.wait_for(|standing| standing.may_write()).await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn lead_for(&self, time: Duration) {
+        self.set(Some(Instant::now() + time));
+    }
+
     fn set(&self, leads_until: Option<Instant>) {
         self.standing.send_replace(leads_until.map_or(Standing::Standby, Standing::Until));
     }

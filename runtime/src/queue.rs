@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::lease::Leadership;
 use crate::shutdown::Shutdown;
 
 /// What a worker says about the key it took.
@@ -115,11 +116,39 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         K: Display + Send,
         Look: Future<Output = Outcome> + Send,
     {
+        self.work_while(&Leadership::always(), shutdown, timeout, look).await
+    }
+
+    /// As [`Self::work`], but no key is taken while this process does not lead: they wait here, each once, for the day
+    /// when it does.
+    ///
+    /// # Errors
+    /// None; the result is for [`crate::tasks::Tasks::spawn`].
+    pub async fn work_while<Look>(
+        self: Arc<Self>,
+        leadership: &Leadership,
+        shutdown: Shutdown,
+        timeout: Duration,
+        look: impl Fn(K) -> Look + Send,
+    ) -> anyhow::Result<()>
+    where
+        K: Display + Send,
+        Look: Future<Output = Outcome> + Send,
+    {
+        let next = || async {
+            leadership.leading().await;
+            self.take().await
+        };
         loop {
             let key = tokio::select! {
                 () = shutdown.requested() => return Ok(()),
-                key = self.take() => key,
+                key = next() => key,
             };
+            // It may have come long after the wait for it began.
+            if !leadership.may_write() {
+                self.finish(key, Outcome::Again(Duration::ZERO));
+                continue;
+            }
             let outcome = tokio::time::timeout(timeout, look(key.clone())).await;
             let outcome = outcome.unwrap_or_else(|_| {
                 tracing::warn!(%key, "no answer within {timeout:?}");
@@ -257,6 +286,40 @@ mod tests {
         assert_eq!(queue.take().await, 1);
         queue.finish(1, Outcome::Done);
         assert!(empty(&queue).await, "the later turn is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_wait_for_leadership_and_are_not_lost_with_it() {
+        let queue = Arc::new(Queue::default());
+        let (leadership, shutdown) = (Leadership::candidate(), Shutdown::default());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let work = {
+            let (queue, leadership) = (Arc::clone(&queue), leadership.clone());
+            let (shutdown, seen) = (shutdown.clone(), Arc::clone(&seen));
+            let look = move |key: u8| {
+                seen.lock().unwrap().push(key);
+                std::future::ready(Outcome::Done)
+            };
+            async move { queue.work_while(&leadership, shutdown, Duration::from_secs(1), look).await }
+        };
+        let work = tokio::spawn(work);
+        let pause = || tokio::time::sleep(Duration::from_secs(1));
+        queue.add(1);
+        pause().await;
+        assert!(seen.lock().unwrap().is_empty());
+        leadership.lead_for(Duration::from_secs(10));
+        pause().await;
+        assert_eq!(*seen.lock().unwrap(), [1]);
+        // The worker waits for a key since it led; it leads no more when one comes.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        queue.add(2);
+        pause().await;
+        assert_eq!(*seen.lock().unwrap(), [1]);
+        leadership.lead_for(Duration::from_secs(10));
+        pause().await;
+        assert_eq!(*seen.lock().unwrap(), [1, 2]);
+        shutdown.request();
+        work.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -152,7 +152,7 @@ async fn a_leader_that_could_not_renew_in_time_may_not_write() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_was_stopped_has_lost_its_right_before_it_does_anything_else() {
     let leadership = Leadership::candidate();
-    leadership.set(Some(Instant::now() + secs(10)));
+    leadership.lead_for(secs(10));
     assert!(leadership.may_write());
     // Nothing of ours runs while the time goes by.
     tokio::time::advance(secs(10)).await;
