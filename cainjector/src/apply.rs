@@ -116,6 +116,11 @@ impl Injector {
         self.update(|index| index.certificate_seen(name, state.clone()));
     }
 
+    /// The CA of the API server is this one now.
+    pub(crate) fn api_server_changed(&self, ca: Option<Vec<u8>>) {
+        self.update(|index| index.api_server_seen(ca));
+    }
+
     /// Changes the index and does what follows from it.
     fn update(&self, change: impl FnOnce(&mut Index) -> Effects) {
         let mut index = lock(&self.index);

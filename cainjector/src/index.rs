@@ -109,6 +109,14 @@ impl Index {
         effects
     }
 
+    /// Takes in the CA of the API server, PEM; `None`: it has none.
+    pub fn api_server_seen(&mut self, ca: Option<Vec<u8>>) -> Effects {
+        let mut effects = Effects::default();
+        self.objects.api_server = Some(ca);
+        self.settle(&SourceRef::ApiServer, &mut effects);
+        effects
+    }
+
     /// Takes in that a target asks for nothing. If it asked for something before, it is due once more, to be told of.
     pub fn target_stopped(&mut self, target: &Target, resource_version: &str) -> Effects {
         match self.wanted(target) {

@@ -43,6 +43,7 @@ use crate::apply::Injector;
 use crate::config::Election;
 use crate::metrics::Figures;
 use crate::settings::{Namespaces, Settings};
+use crate::source::api_server;
 use crate::target::TargetKind;
 
 /// Field manager and user agent, as the peer's, so that ownership of the bundles carries over.
@@ -70,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
-    let client = runtime::client::connect(&kubernetes, MANAGER).await?;
+    let (client, ca) = runtime::client::connect_with_ca(&kubernetes, MANAGER).await?;
     // Requested once the last worker has ended: until then there is something left to write.
     let drained = Shutdown::default();
     let leadership = match election {
@@ -93,6 +94,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let changed = move |change| injector.changed(*kind, change);
         tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
     }
+    let told = Arc::clone(&injector);
+    let changed = move |ca| told.api_server_changed(ca);
+    tasks.spawn("CA of the API server", api_server::follow(ca, shutdown.clone(), changed));
     let last = Arc::new(drained.token().drop_guard());
     for _ in 0..WORKERS {
         let (work, last) = (Arc::clone(&injector).work(shutdown.clone()), Arc::clone(&last));

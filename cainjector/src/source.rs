@@ -1,5 +1,6 @@
 //! Sources: what is kept of them, and whether a CA may be taken.
 
+pub(crate) mod api_server;
 pub mod certificate;
 pub mod secret;
 

@@ -1,14 +1,16 @@
-//! Where CA bundles come from: Secrets whose owners consent, and the Secrets of Certificates.
+//! Where CA bundles come from: Secrets whose owners consent, the Secrets of Certificates, and what every pod
+//! has of the API server.
 
 mod common;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use api::keys::annotation;
-use common::targets::{SECRET, Target, patch_secret, set_bundle};
+use common::targets::{INJECTED_WITHIN, SECRET, Target, patch_secret, set_bundle};
 use e2e::authority::{Authority, trust_secret};
 use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
-use k8s_openapi::api::core::v1::Secret;
+use e2e::wait;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -107,6 +109,22 @@ async fn two_rotations_at_once_lose_no_ca() -> anyhow::Result<()> {
             set_bundle(&scope, &ca.certificate).await?;
         }
         target.holds(&scope, &cas.iter().collect::<Vec<_>>()).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_ca_of_the_api_server_is_that_of_every_pod() -> anyhow::Result<()> {
+    with("apiserver", |scope| async move {
+        let asks = json!({annotation::INJECT_APISERVER_CA: "true"});
+        let target = Target::asking(&scope, "hooks", &asks).await?;
+        let pods = scope.api::<ConfigMap>();
+        let published = wait::until("the CA that every pod has", INJECTED_WITHIN, || async {
+            let data = pods.get("kube-root-ca.crt").await?.data.unwrap_or_default();
+            data.get("ca.crt").cloned().context("it is not there yet")
+        })
+        .await?;
+        target.holds(&scope, &[&Authority { certificate: published, key: String::new() }]).await
     })
     .await
 }

@@ -1,5 +1,6 @@
 //! The Kubernetes client of a process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
@@ -14,6 +15,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a write may take; server-side limits are longer, so this ends only a connection that is stuck.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The CA by which a client knows the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerCa {
+    /// None is configured: the system's roots count, or nothing is verified.
+    None,
+    /// These certificates, DER, for as long as the process lives.
+    Fixed(Vec<Vec<u8>>),
+    /// What is in this file, PEM, which is replaced when the CA changes.
+    File(PathBuf),
+}
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +57,44 @@ pub enum ClientError {
 /// # Errors
 /// When the configuration cannot be found or used.
 pub async fn connect(args: &KubernetesArgs, user_agent: &str) -> Result<Client, ClientError> {
+    connect_with_ca(args, user_agent).await.map(|(client, _)| client)
+}
+
+/// The same, and the CA by which the client knows the API server.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_with_ca(
+    args: &KubernetesArgs,
+    user_agent: &str,
+) -> Result<(Client, ServerCa), ClientError> {
     let mut config = configuration(args).await?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.write_timeout = Some(WRITE_TIMEOUT);
     let agent =
         HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent(user_agent.to_owned()))?;
     config.headers.push((USER_AGENT, agent));
-    Client::try_from(config).map_err(ClientError::Build)
+    let ca = server_ca(&config);
+    Ok((Client::try_from(config).map_err(ClientError::Build)?, ca))
+}
+
+fn server_ca(config: &Config) -> ServerCa {
+    match (&config.root_cert_file, &config.root_cert) {
+        (Some(file), _) => ServerCa::File(file.clone()),
+        (None, Some(certificates)) => ServerCa::Fixed(certificates.clone()),
+        (None, None) => ServerCa::None,
+    }
+}
+
+/// The file with the CA of the cluster that a kubeconfig is for, if its CA is in one.
+fn ca_file(kubeconfig: &Kubeconfig) -> Option<PathBuf> {
+    let current = kubeconfig.current_context.as_deref()?;
+    let context = kubeconfig.contexts.iter().find(|context| context.name == current)?.context.as_ref()?;
+    let cluster = kubeconfig.clusters.iter().find(|cluster| cluster.name == context.cluster)?;
+    let cluster = cluster.cluster.as_ref()?;
+    // As for kubectl, what is in the kubeconfig itself counts before a file.
+    let file = cluster.certificate_authority.as_ref()?;
+    cluster.certificate_authority_data.is_none().then(|| PathBuf::from(file))
 }
 
 async fn configuration(args: &KubernetesArgs) -> Result<Config, ClientError> {
@@ -62,7 +105,12 @@ async fn configuration(args: &KubernetesArgs) -> Result<Config, ClientError> {
         (Some(path), _) => {
             let failed = |source| ClientError::Kubeconfig { path: path.display().to_string(), source };
             let file = Kubeconfig::read_from(path).map_err(failed)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)?
+            let ca_file = ca_file(&file);
+            let options = KubeConfigOptions::default();
+            let mut config = Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?;
+            // The client reads the file again now and then, as that of a pod.
+            config.root_cert_file = ca_file;
+            config
         }
     };
     if let Some(host) = args.api_server_host() {
@@ -90,6 +138,35 @@ mod tests {
             let error = server(host, false).unwrap_err().to_string();
             assert_eq!(error, format!("{host:?} is no address of an API server; write https://HOST:PORT"));
         }
+    }
+
+    #[tokio::test]
+    async fn the_ca_of_a_kubeconfig_is_found_inline_or_in_a_file() {
+        let folder = std::env::temp_dir().join(format!("signet-client-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert;
+        std::fs::write(folder.join("ca.crt"), ca.pem()).unwrap();
+        let data = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1BPT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
+        let from_file = ServerCa::File(folder.join("ca.crt"));
+        for (cluster, expected) in [
+            (String::new(), ServerCa::None),
+            (", certificate-authority: ca.crt".to_owned(), from_file),
+            (
+                format!(", certificate-authority: ca.crt, certificate-authority-data: {data}"),
+                ServerCa::Fixed(vec![vec![b'0']]),
+            ),
+        ] {
+            let path = folder.join("config");
+            let text = format!(
+                "{{clusters: [{{name: c, cluster: {{server: 'https://localhost:6443'{cluster}}}}}],\n \
+                 contexts: [{{name: x, context: {{cluster: c, user: u}}}}], current-context: x,\n \
+                 users: [{{name: u, user: {{}}}}]}}"
+            );
+            std::fs::write(&path, text).unwrap();
+            let args = KubernetesArgs { api_server_host: None, kubeconfig: Some(path) };
+            assert_eq!(server_ca(&configuration(&args).await.unwrap()), expected, "{cluster}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! What is known of the sources, and of the objects behind them.
 
 use super::*;
-use crate::source::{Found, certificate, secret};
+use crate::source::{Found, api_server, certificate, secret};
 
 /// CAs of one source that are remembered until every target has them. A source that rotates more often than this while
 /// the API server takes no write is not rotated with care.
@@ -78,6 +78,8 @@ impl Source {
 pub(super) struct Objects {
     certificates: HashMap<ObjectName, State<SourceCertificate>>,
     secrets: HashMap<ObjectName, Secret>,
+    /// The CA of the API server, PEM. The inner `None`: it has none.
+    pub(super) api_server: Option<Option<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -154,10 +156,7 @@ impl Objects {
                 let secret = certificate::secret(name, known);
                 certificate::bundle(name, known, secret.as_ref().map_or(&State::Pending, state))
             }
-            SourceRef::ApiServer => {
-                let text = "the CA of the API server is not read by this version".to_owned();
-                Some(Err(Refusal::new(Reason::SourceNotSupported, text)))
-            }
+            SourceRef::ApiServer => api_server::bundle(self.api_server.as_ref()),
         }
     }
 

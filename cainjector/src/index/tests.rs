@@ -389,3 +389,24 @@ fn a_target_that_stops_asking_is_told_of_once() {
     world.index.stop_told(&target("web"));
     assert!(world.index.wanted(&target("web")).is_none());
 }
+
+#[test]
+fn the_ca_of_the_api_server_is_a_source_like_the_others() {
+    let (old, new) = (pem(&[&root("old", 5)]), pem(&[&root("new", 5)]));
+    let mut world = World::asking("cert-manager.io/inject-apiserver-ca", "true");
+    world.check("waiting");
+    for (ca, expected) in [
+        (None, "NoCAData: the CA of the API server is not known: the client's configuration names none"),
+        (
+            Some("x"),
+            "InvalidPEM: the CA of the API server: no PEM block found; it begins with a line such as -----BEGIN CERTIFICATE-----",
+        ),
+        (Some(old.as_str()), "apply old"),
+        (Some(&new), "apply old,new"),
+    ] {
+        let effects = world.index.api_server_seen(ca.map(|ca| ca.as_bytes().to_vec()));
+        assert_eq!(world.take(effects), [target("web")], "{expected}");
+        world.check(expected);
+    }
+    assert_eq!(world.watched, [""; 0]);
+}
