@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -87,17 +87,22 @@ impl Injector {
 
     /// A target was seen that asks for a bundle, at this version of it.
     pub(crate) fn wants(&self, target: Target, wanted: Wanted, resource_version: &str) {
-        self.update(|index| index.target_seen(target, wanted, resource_version));
+        self.update(|index, now| index.target_seen(target, wanted, resource_version, now));
     }
 
     /// A target was seen that asks for nothing. What it has got stays: removing a bundle would break its calls.
     pub(crate) fn wants_nothing(&self, target: &Target, resource_version: &str) {
-        self.update(|index| index.target_stopped(target, resource_version));
+        if self.leadership.may_write() {
+            self.update(|index, now| index.target_stopped(target, resource_version, now));
+        } else {
+            // The leader tells of it.
+            self.gone(target);
+        }
     }
 
     /// A target is not there any more.
     pub(crate) fn gone(&self, target: &Target) {
-        self.update(|index| index.target_gone(target));
+        self.update(|index, _| index.target_gone(target));
         self.report.forget(target);
     }
 
@@ -108,23 +113,23 @@ impl Injector {
 
     /// A watched Secret has changed.
     pub(crate) fn secret_changed(&self, name: &ObjectName, state: &State<SourceSecret>) {
-        self.update(|index| index.secret_seen(name, state.clone()));
+        self.update(|index, now| index.secret_seen(name, state.clone(), now));
     }
 
     /// A watched Certificate has changed.
     pub(crate) fn certificate_changed(&self, name: &ObjectName, state: &State<SourceCertificate>) {
-        self.update(|index| index.certificate_seen(name, state.clone()));
+        self.update(|index, now| index.certificate_seen(name, state.clone(), now));
     }
 
     /// The CA of the API server is this one now.
     pub(crate) fn api_server_changed(&self, ca: Option<Vec<u8>>) {
-        self.update(|index| index.api_server_seen(ca));
+        self.update(|index, now| index.api_server_seen(ca, now));
     }
 
     /// Changes the index and does what follows from it.
-    fn update(&self, change: impl FnOnce(&mut Index) -> Effects) {
+    fn update(&self, change: impl FnOnce(&mut Index, Instant) -> Effects) {
         let mut index = lock(&self.index);
-        let effects = change(&mut index);
+        let effects = change(&mut index, Instant::now());
         // The index stays locked, so that nobody refers to a source anew meanwhile.
         self.watched.follow(&mut index, effects, &self.queue);
         self.figures.set_sources(self.watched.count());
@@ -143,14 +148,14 @@ impl Injector {
     /// What is known of the target's source, if that is enough for a plan.
     fn known(&self, target: &Target) -> Option<Inputs> {
         let mut index = lock(&self.index);
-        let inputs = index.inputs(target)?;
+        let inputs = index.inputs(target, Instant::now())?;
         match &inputs.source {
             // It may not even be watched, for want of room.
             Err(refusal) if refusal.reason == Reason::SourceUnavailable => {
                 let open = index.watches(target);
                 let effects = Effects { open, ..Effects::default() };
                 self.watched.follow(&mut index, effects, &self.queue);
-                index.inputs(target)
+                index.inputs(target, Instant::now())
             }
             _ => Some(inputs),
         }
@@ -226,7 +231,7 @@ impl Injector {
             }
             Plan::Stopped => {
                 self.report.tell(live, News::Stopped).await;
-                self.update(|index| index.stop_told(target));
+                self.update(|index, _| index.stop_told(target));
                 done
             }
             Plan::Migrate { patch } => match self.migrate(live, patch).await {
@@ -317,7 +322,8 @@ fn until(expires: Timestamp, now: Timestamp) -> Duration {
 mod tests {
     use std::convert::Infallible;
 
-    use http::{Request, Response, Uri};
+    use http::header::CONTENT_TYPE;
+    use http::{Method, Request, Response, Uri};
     use kube::client::Body;
     use tokio::sync::Notify;
 
@@ -388,10 +394,60 @@ mod tests {
         let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
         // The server never answers a write.
         injector.wants(target(), Wanted::Release, "7");
-        let inputs = lock(&injector.index).inputs(&target()).unwrap();
+        let inputs = lock(&injector.index).inputs(&target(), Instant::now()).unwrap();
         let outcome = injector.apply(&live, &inputs, &Value::Null, News::Released, Outcome::Done).await;
         assert_eq!(outcome, Outcome::Failed);
         assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
+    }
+
+    /// An API server with one API service, of which something is managed as an older release of the peer left it. Each
+    /// write moves its version, and is noted as type and body.
+    fn migrating(writes: &Arc<Mutex<Vec<String>>>) -> Client {
+        let writes = Arc::clone(writes);
+        let answer = move |request: Request<Body>| {
+            let writes = Arc::clone(&writes);
+            async move {
+                let (head, body) = request.into_parts();
+                if !head.uri.path().ends_with("/apiservices/web") {
+                    return std::future::pending().await;
+                }
+                if head.method == Method::PATCH {
+                    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                    let body = body.collect_bytes().await.unwrap();
+                    let body = String::from_utf8_lossy(&body);
+                    lock(&writes).push(format!("{} {body}", kind.unwrap_or_default()));
+                }
+                let count = lock(&writes).len();
+                let operation = if count == 0 { "Update" } else { "Apply" };
+                let object = serde_json::json!({
+                    "metadata": { "name": "web", "uid": "u", "resourceVersion": format!("{}", 7 + count),
+                        "managedFields": [{ "manager": MANAGER, "operation": operation }] },
+                    "spec": { "service": {} },
+                });
+                Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+            }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_migration_the_target_is_read_and_planned_again() {
+        let writes = Arc::default();
+        let (injector, _) = injector(migrating(&writes));
+        injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+        injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+        injector.reconcile(&target()).await;
+        let writes = std::mem::take(&mut *lock(&writes));
+        let [migration, apply] = writes.as_slice() else { panic!("{writes:?}") };
+        assert!(migration.starts_with("application/json-patch+json "), "{migration}");
+        assert!(migration.contains(r#""path":"/metadata/resourceVersion","value":"7""#), "{migration}");
+        assert!(apply.starts_with("application/apply-patch+yaml "), "{apply}");
+        assert!(apply.contains(r#""resourceVersion":"8""#), "{apply}");
+        // Nothing is left to do at the version that this made.
+        injector.queue.take().await;
+        injector.queue.finish(target(), Outcome::Done);
+        injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "9");
+        assert!(injector.queue.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ mod sources;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use issuance::bundle::Bundle;
 use runtime::watch::{ObjectName, State};
@@ -62,7 +63,13 @@ impl Index {
 
     /// Takes in what a target asks for at this version of it. It is not due when nothing was left to do at that very
     /// version.
-    pub fn target_seen(&mut self, target: Target, wanted: Wanted, resource_version: &str) -> Effects {
+    pub fn target_seen(
+        &mut self,
+        target: Target,
+        wanted: Wanted,
+        resource_version: &str,
+        now: Instant,
+    ) -> Effects {
         let mut effects = Effects::default();
         if let Some(entry) = self.targets.get(&target)
             && entry.wanted == wanted
@@ -73,7 +80,7 @@ impl Index {
             return effects;
         }
         // The new source first: an object that both need stays watched.
-        let absorbed = self.link(&target, &wanted, &mut effects);
+        let absorbed = self.link(&target, &wanted, &mut effects, now);
         let entry = Entry { wanted, done_at: None, absorbed };
         if let Some(former) = self.targets.insert(target.clone(), entry) {
             self.unlink(&target, &former.wanted, &mut effects);
@@ -92,36 +99,41 @@ impl Index {
     }
 
     /// Takes in what is known of a Secret. Nothing follows unless somebody refers to it.
-    pub fn secret_seen(&mut self, name: &ObjectName, state: State<SourceSecret>) -> Effects {
+    pub fn secret_seen(&mut self, name: &ObjectName, state: State<SourceSecret>, now: Instant) -> Effects {
         let mut effects = Effects::default();
         for source in self.objects.secret_seen(name, state) {
-            self.settle(&source, &mut effects);
+            self.settle(&source, &mut effects, now);
         }
         effects
     }
 
     /// Takes in what is known of a Certificate. Nothing follows unless somebody refers to it.
-    pub fn certificate_seen(&mut self, name: &ObjectName, state: State<SourceCertificate>) -> Effects {
+    pub fn certificate_seen(
+        &mut self,
+        name: &ObjectName,
+        state: State<SourceCertificate>,
+        now: Instant,
+    ) -> Effects {
         let mut effects = Effects::default();
         if self.objects.certificate_seen(name, state, &mut effects) {
-            self.settle(&SourceRef::Certificate(name.clone()), &mut effects);
+            self.settle(&SourceRef::Certificate(name.clone()), &mut effects, now);
         }
         effects
     }
 
     /// Takes in the CA of the API server, PEM; `None`: it has none.
-    pub fn api_server_seen(&mut self, ca: Option<Vec<u8>>) -> Effects {
+    pub fn api_server_seen(&mut self, ca: Option<Vec<u8>>, now: Instant) -> Effects {
         let mut effects = Effects::default();
         self.objects.api_server = Some(ca);
-        self.settle(&SourceRef::ApiServer, &mut effects);
+        self.settle(&SourceRef::ApiServer, &mut effects, now);
         effects
     }
 
     /// Takes in that a target asks for nothing. If it asked for something before, it is due once more, to be told of.
-    pub fn target_stopped(&mut self, target: &Target, resource_version: &str) -> Effects {
+    pub fn target_stopped(&mut self, target: &Target, resource_version: &str, now: Instant) -> Effects {
         match self.wanted(target) {
             None | Some(Wanted::Stopped) => Effects::default(),
-            Some(_) => self.target_seen(target.clone(), Wanted::Stopped, resource_version),
+            Some(_) => self.target_seen(target.clone(), Wanted::Stopped, resource_version, now),
         }
     }
 
@@ -140,7 +152,7 @@ impl Index {
 
     /// What a plan for the target is made of. `None`: it asks for nothing, or the API server has not answered yet; then
     /// the answer will make the target due.
-    pub fn inputs(&self, target: &Target) -> Option<Inputs> {
+    pub fn inputs(&self, target: &Target, now: Instant) -> Option<Inputs> {
         let entry = self.targets.get(target)?;
         let inputs =
             |source, recent, generation| Inputs { wanted: entry.wanted.clone(), source, recent, generation };
@@ -153,7 +165,7 @@ impl Index {
             Wanted::Source(source) => {
                 let source = self.sources.get(source)?;
                 let found = source.found.clone()?;
-                Some(inputs(found, source.since(entry.absorbed), source.generation))
+                Some(inputs(found, source.since(entry.absorbed, now), source.generation))
             }
         }
     }
@@ -189,14 +201,14 @@ impl Index {
     }
 
     /// Notes that the target asks for the source; the generation that the source is at.
-    fn link(&mut self, target: &Target, wanted: &Wanted, effects: &mut Effects) -> u64 {
+    fn link(&mut self, target: &Target, wanted: &Wanted, effects: &mut Effects, now: Instant) -> u64 {
         let Wanted::Source(source) = wanted else { return 0 };
         if !self.sources.contains_key(source) {
             self.sources.insert(source.clone(), Source::default());
             if self.refused(source).is_none() {
                 self.objects.open(source, effects);
             }
-            self.settle(source, effects);
+            self.settle(source, effects, now);
         }
         let Some(known) = self.sources.get_mut(source) else { return 0 };
         known.targets.insert(target.clone());
@@ -213,13 +225,13 @@ impl Index {
     }
 
     /// Finds out anew what is known of a source; if that is news, its targets are due.
-    fn settle(&mut self, source: &SourceRef, effects: &mut Effects) {
+    fn settle(&mut self, source: &SourceRef, effects: &mut Effects, now: Instant) {
         let found = match self.refused(source) {
             Some(refusal) => Some(Err(refusal)),
             None => self.objects.find(source),
         };
         if let Some(known) = self.sources.get_mut(source)
-            && known.update(found)
+            && known.update(found, now)
         {
             effects.due.extend(known.targets.iter().cloned());
         }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Weak;
+use std::time::Instant;
 
 use kube::core::ObjectMeta;
 use kube::{Api, Client};
@@ -96,6 +97,7 @@ impl Watched {
     /// Opens and closes watches as the effects say, and puts what is due into the queue. What is known of a newly opened
     /// object already is told to the index, which may have further effects.
     pub(crate) fn follow(&self, index: &mut Index, effects: Effects, queue: &Queue<Target>) {
+        let now = Instant::now();
         let mut waiting = VecDeque::from([effects]);
         while let Some(Effects { open, close, due }) = waiting.pop_front() {
             for watch in close {
@@ -107,11 +109,11 @@ impl Watched {
             for watch in open {
                 waiting.push_back(match watch {
                     Watch::Secret(name) => {
-                        known(self.secrets.state(&name), |state| index.secret_seen(&name, state))
+                        known(self.secrets.state(&name), |state| index.secret_seen(&name, state, now))
                     }
-                    Watch::Certificate(name) => {
-                        known(self.certificates.state(&name), |state| index.certificate_seen(&name, state))
-                    }
+                    Watch::Certificate(name) => known(self.certificates.state(&name), |state| {
+                        index.certificate_seen(&name, state, now)
+                    }),
                 });
             }
             for target in due {

@@ -7,6 +7,10 @@ use crate::source::{Found, api_server, certificate, secret};
 /// the API server takes no write is not rotated with care.
 const RECENT_MAX: usize = 8;
 
+/// How long they are remembered at most: an API server or a leader may be away for that long. What nobody wrote for
+/// longer is not trusted by surprise, for instance by a standby that takes over years later.
+const RECENT_AGE_MAX: Duration = Duration::from_secs(600);
+
 /// A source that some target asks for.
 #[derive(Debug, Default)]
 pub(super) struct Source {
@@ -14,16 +18,23 @@ pub(super) struct Source {
     pub(super) found: Found<Arc<Bundle>>,
     /// How many CAs it has had.
     pub(super) generation: u64,
-    /// The CAs that some of its targets may lack, with their generations. A CA that is replaced before anybody looked
-    /// may have signed certificates already that are in use.
-    recent: VecDeque<(u64, Arc<Bundle>)>,
+    /// The CAs that some of its targets may lack. One that is replaced before anybody looked may have signed certificates
+    /// already that are in use.
+    recent: VecDeque<Recent>,
     /// The targets that may lack one.
     behind: HashSet<Target>,
 }
 
+#[derive(Debug)]
+struct Recent {
+    generation: u64,
+    since: Instant,
+    bundle: Arc<Bundle>,
+}
+
 impl Source {
     /// Takes in what was found; whether that is news.
-    pub(super) fn update(&mut self, found: Found<Bundle>) -> bool {
+    pub(super) fn update(&mut self, found: Found<Bundle>, now: Instant) -> bool {
         let is_same = match (&self.found, &found) {
             (None, None) => true,
             (Some(Ok(known)), Some(Ok(found))) => **known == *found,
@@ -36,7 +47,8 @@ impl Source {
         self.found = found.map(|found| found.map(Arc::new));
         if let Some(Ok(bundle)) = &self.found {
             self.generation += 1;
-            self.recent.push_back((self.generation, Arc::clone(bundle)));
+            let recent = Recent { generation: self.generation, since: now, bundle: Arc::clone(bundle) };
+            self.recent.push_back(recent);
             if self.recent.len() > RECENT_MAX {
                 self.recent.pop_front();
             }
@@ -46,9 +58,10 @@ impl Source {
     }
 
     /// The CAs that it has had since this generation.
-    pub(super) fn since(&self, absorbed: u64) -> Vec<Arc<Bundle>> {
-        let recent = self.recent.iter().filter(|(generation, _)| *generation > absorbed);
-        recent.map(|(_, bundle)| Arc::clone(bundle)).collect()
+    pub(super) fn since(&self, absorbed: u64, now: Instant) -> Vec<Arc<Bundle>> {
+        let recent = self.recent.iter().filter(|recent| recent.generation > absorbed);
+        let recent = recent.filter(|recent| now.duration_since(recent.since) <= RECENT_AGE_MAX);
+        recent.map(|recent| Arc::clone(&recent.bundle)).collect()
     }
 
     /// A target has all its CAs up to this generation.

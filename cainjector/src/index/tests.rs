@@ -6,7 +6,7 @@ use crate::plan::{Plan, plan};
 use crate::reference::wanted;
 use crate::settings::Namespaces;
 use crate::target::{Fields, Live};
-use crate::testing::{now, pem, root, shown};
+use crate::testing::{self, pem, root, shown};
 
 const FROM_SECRET: &str = "cert-manager.io/inject-ca-from-secret";
 const FROM_CERTIFICATE: &str = "cert-manager.io/inject-ca-from";
@@ -29,6 +29,7 @@ struct World {
     live: Live,
     /// Everything that was to be watched or not, in order.
     watched: Vec<String>,
+    now: Instant,
 }
 
 impl World {
@@ -41,7 +42,7 @@ impl World {
             owners: Vec::new(),
             fields: Fields::ApiService { bundle: Vec::new(), insecure: false, remote: true },
         };
-        Self { index: Index::new(settings), live, watched: Vec::new() }
+        Self { index: Index::new(settings), live, watched: Vec::new(), now: Instant::now() }
     }
 
     fn asking(annotation: &str, value: &str) -> Self {
@@ -61,27 +62,27 @@ impl World {
     }
 
     fn asks(&mut self, annotation: &str, value: &str) -> &mut Self {
-        let effects = self.index.target_seen(target("web"), asks(annotation, value), "1");
+        let effects = self.index.target_seen(target("web"), asks(annotation, value), "1", self.now);
         assert!(!self.take(effects).is_empty(), "it was not due");
         self
     }
 
     fn secret(&mut self, name: &str, state: State<SourceSecret>) -> &mut Self {
-        let effects = self.index.secret_seen(&object(name), state);
+        let effects = self.index.secret_seen(&object(name), state, self.now);
         self.take(effects);
         self
     }
 
     fn certificate(&mut self, name: &str, state: State<SourceCertificate>) -> &mut Self {
-        let effects = self.index.certificate_seen(&object(name), state);
+        let effects = self.index.certificate_seen(&object(name), state, self.now);
         self.take(effects);
         self
     }
 
     /// What is planned now, carried out; `waiting` when nothing can be planned yet.
     fn look(&mut self) -> String {
-        let Some(inputs) = self.index.inputs(&target("web")) else { return "waiting".to_owned() };
-        let planned = plan(&self.live, &inputs, now());
+        let Some(inputs) = self.index.inputs(&target("web"), self.now) else { return "waiting".to_owned() };
+        let planned = plan(&self.live, &inputs, testing::now());
         if let (Plan::Apply { body }, Fields::ApiService { bundle, .. }) =
             (&planned.plan, &mut self.live.fields)
         {
@@ -260,7 +261,7 @@ fn a_secret_that_comes_before_its_certificate_is_found() {
     let ca = pem(&[&root("ca", 5)]);
     let mut world = World::asking(FROM_CERTIFICATE, "team-a/web");
     // Another target names the Secret itself, so that it is known.
-    let other = world.index.target_seen(target("other"), asks(FROM_SECRET, "team-a/tls"), "1");
+    let other = world.index.target_seen(target("other"), asks(FROM_SECRET, "team-a/tls"), "1", world.now);
     world.take(other);
     world.secret("tls", holding(&ca)).check("waiting");
     world.certificate("web", State::Absent).check("SourceNotFound: Certificate team-a/web does not exist");
@@ -280,7 +281,7 @@ fn a_rotation_adds_to_what_is_trusted() {
     world.secret("ca", holding(&first)).check("apply first");
     world.secret("ca", holding(&second)).secret("ca", holding(&third)).check("apply first,second,third");
     world.check("in sync");
-    assert_eq!(world.index.inputs(&target("web")).unwrap().recent, [], "it has them all");
+    assert_eq!(world.index.inputs(&target("web"), world.now).unwrap().recent, [], "it has them all");
 }
 
 #[test]
@@ -294,24 +295,36 @@ fn a_ca_that_nobody_could_read_in_between_is_not_remembered() {
 
 #[test]
 fn cas_are_remembered_until_every_target_has_them_but_not_without_end() {
-    let mut index = Index::default();
+    let (mut index, now) = (Index::default(), Instant::now());
     for name in ["web", "slow"] {
-        index.target_seen(target(name), asks(FROM_SECRET, "team-a/ca"), "1");
+        index.target_seen(target(name), asks(FROM_SECRET, "team-a/ca"), "1", now);
     }
     let rotate = |index: &mut Index| {
-        let due = index.secret_seen(&object("ca"), holding(&pem(&[&root("ca", 5)]))).due;
+        let due = index.secret_seen(&object("ca"), holding(&pem(&[&root("ca", 5)])), now).due;
         assert_eq!(due, [target("slow"), target("web")]);
     };
     for remembered in 1..=10_usize {
         rotate(&mut index);
-        let inputs = index.inputs(&target("web")).unwrap();
+        let inputs = index.inputs(&target("web"), now).unwrap();
         index.done(&target("web"), &inputs, "2".to_owned(), true);
-        assert_eq!(index.inputs(&target("slow")).unwrap().recent.len(), remembered.min(8));
-        assert_eq!(index.inputs(&target("web")).unwrap().recent, []);
+        assert_eq!(index.inputs(&target("slow"), now).unwrap().recent.len(), remembered.min(8));
+        assert_eq!(index.inputs(&target("web"), now).unwrap().recent, []);
     }
     // A new target has missed nothing.
-    index.target_seen(target("new"), asks(FROM_SECRET, "team-a/ca"), "1");
-    assert_eq!(index.inputs(&target("new")).unwrap().recent, []);
+    index.target_seen(target("new"), asks(FROM_SECRET, "team-a/ca"), "1", now);
+    assert_eq!(index.inputs(&target("new"), now).unwrap().recent, []);
+}
+
+#[test]
+fn a_ca_that_nobody_wrote_for_long_is_not_trusted_by_surprise() {
+    let (first, second) = (pem(&[&root("first", 5)]), pem(&[&root("second", 5)]));
+    for (age_secs, expected) in [(600, "apply first,second"), (601, "apply second")] {
+        // A standby sees this and writes nothing.
+        let mut world = World::asking(FROM_SECRET, "team-a/ca");
+        world.secret("ca", holding(&first)).secret("ca", holding(&second));
+        world.now += Duration::from_secs(age_secs);
+        world.check(expected);
+    }
 }
 
 #[test]
@@ -320,16 +333,25 @@ fn a_target_is_due_until_nothing_is_left_to_do_at_its_version() {
     let mut world = World::asking(FROM_SECRET, "team-a/ca");
     world.secret("ca", holding(&ca)).check("apply ca");
     let from_secret = asks(FROM_SECRET, "team-a/ca");
-    assert_eq!(world.index.target_seen(target("web"), from_secret.clone(), "2").due, []);
-    assert_eq!(world.index.target_seen(target("web"), from_secret.clone(), "3").due, [target("web")]);
+    assert_eq!(world.index.target_seen(target("web"), from_secret.clone(), "2", world.now).due, []);
+    assert_eq!(
+        world.index.target_seen(target("web"), from_secret.clone(), "3", world.now).due,
+        [target("web")]
+    );
     // The same CA once more is no news; another annotation is.
-    assert_eq!(world.index.secret_seen(&object("ca"), holding(&ca)).due, []);
-    assert_eq!(world.index.target_seen(target("web"), asks(FROM_SECRET, "x"), "2").due, [target("web")]);
+    assert_eq!(world.index.secret_seen(&object("ca"), holding(&ca), world.now).due, []);
+    assert_eq!(
+        world.index.target_seen(target("web"), asks(FROM_SECRET, "x"), "2", world.now).due,
+        [target("web")]
+    );
     // A look that began before that says nothing about it.
-    let mut stale = world.index.inputs(&target("web")).unwrap();
+    let mut stale = world.index.inputs(&target("web"), world.now).unwrap();
     stale.wanted = from_secret;
     world.index.done(&target("web"), &stale, "2".to_owned(), true);
-    assert_eq!(world.index.target_seen(target("web"), asks(FROM_SECRET, "x"), "2").due, [target("web")]);
+    assert_eq!(
+        world.index.target_seen(target("web"), asks(FROM_SECRET, "x"), "2", world.now).due,
+        [target("web")]
+    );
 }
 
 #[test]
@@ -344,7 +366,7 @@ fn a_secret_is_watched_from_its_first_user_to_its_last() {
         ("two", None, vec![]),
     ] {
         let effects = match value {
-            Some(value) => world.index.target_seen(target(name), asks(FROM_SECRET, value), "1"),
+            Some(value) => world.index.target_seen(target(name), asks(FROM_SECRET, value), "1", world.now),
             None => world.index.target_gone(&target(name)),
         };
         world.take(effects);
@@ -355,16 +377,16 @@ fn a_secret_is_watched_from_its_first_user_to_its_last() {
 
 #[test]
 fn what_nobody_refers_to_has_no_effect() {
-    let mut index = Index::default();
-    assert_eq!(index.secret_seen(&object("ca"), State::Absent), Effects::default());
-    assert_eq!(index.certificate_seen(&object("web"), into_secret("tls")), Effects::default());
+    let (mut index, now) = (Index::default(), Instant::now());
+    assert_eq!(index.secret_seen(&object("ca"), State::Absent, now), Effects::default());
+    assert_eq!(index.certificate_seen(&object("web"), into_secret("tls"), now), Effects::default());
 }
 
 #[test]
 fn targets_that_a_list_does_not_show_are_missing() {
-    let mut index = Index::default();
+    let (mut index, now) = (Index::default(), Instant::now());
     for name in ["one", "two"] {
-        index.target_seen(target(name), asks(FROM_SECRET, "team-a/ca"), "1");
+        index.target_seen(target(name), asks(FROM_SECRET, "team-a/ca"), "1", now);
     }
     let seen = HashSet::from(["two".to_owned()]);
     assert_eq!(index.missing(TargetKind::ApiService, &seen), [target("one")]);
@@ -374,18 +396,22 @@ fn targets_that_a_list_does_not_show_are_missing() {
 #[test]
 fn a_target_that_stops_asking_is_told_of_once() {
     let mut world = World::new(Settings::default());
-    assert_eq!(world.index.target_stopped(&target("web"), "1"), Effects::default(), "it never asked");
+    assert_eq!(
+        world.index.target_stopped(&target("web"), "1", world.now),
+        Effects::default(),
+        "it never asked"
+    );
     world.asks(FROM_SECRET, "team-a/ca");
-    let stopped = world.index.target_stopped(&target("web"), "2");
+    let stopped = world.index.target_stopped(&target("web"), "2", world.now);
     assert_eq!(world.take(stopped), [target("web")]);
     assert_eq!(world.watched, ["+Secret ca", "-Secret ca"]);
-    assert_eq!(world.index.target_stopped(&target("web"), "3"), Effects::default());
+    assert_eq!(world.index.target_stopped(&target("web"), "3", world.now), Effects::default());
     world.check("stopped");
     // It may have asked again meanwhile.
     world.asks(FROM_SECRET, "team-a/ca");
     world.index.stop_told(&target("web"));
     assert!(world.index.wanted(&target("web")).is_some());
-    world.index.target_stopped(&target("web"), "4");
+    world.index.target_stopped(&target("web"), "4", world.now);
     world.index.stop_told(&target("web"));
     assert!(world.index.wanted(&target("web")).is_none());
 }
@@ -404,7 +430,7 @@ fn the_ca_of_the_api_server_is_a_source_like_the_others() {
         (Some(old.as_str()), "apply old"),
         (Some(&new), "apply old,new"),
     ] {
-        let effects = world.index.api_server_seen(ca.map(|ca| ca.as_bytes().to_vec()));
+        let effects = world.index.api_server_seen(ca.map(|ca| ca.as_bytes().to_vec()), world.now);
         assert_eq!(world.take(effects), [target("web")], "{expected}");
         world.check(expected);
     }
