@@ -18,6 +18,7 @@ pub mod index;
 mod metrics;
 pub mod ownership;
 pub mod plan;
+pub mod policy;
 pub mod reference;
 mod report;
 pub mod settings;

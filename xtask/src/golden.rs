@@ -16,6 +16,11 @@ use std::path::{Path, PathBuf};
 const GENERATORS: &[Generator] = &[
     Generator { name: "crds", folder: Some("manifests/crds"), generate: crds },
     Generator { name: "policies", folder: Some("manifests/chart/files/policies"), generate: policies },
+    Generator {
+        name: "injector-policies",
+        folder: Some("manifests/chart/files/injector-policies"),
+        generate: injector_policies,
+    },
     // After the CRDs and the policies, which the chart contains.
     Generator { name: "install", folder: None, generate: install::manifest },
     Generator { name: "rules", folder: None, generate: rules_page::generate },
@@ -180,6 +185,18 @@ fn policies() -> anyhow::Result<BTreeMap<String, String>> {
         .collect()
 }
 
+/// The spec of each policy that holds the cainjector's account to its task; names, labels and the account are the
+/// chart's.
+fn injector_policies() -> anyhow::Result<BTreeMap<String, String>> {
+    let policies = cainjector::policy::POLICIES.iter();
+    policies
+        .map(|policy| {
+            let path = format!("manifests/chart/files/injector-policies/{}.yaml", policy.plural);
+            Ok((path, yaml(&policy.spec())?))
+        })
+        .collect()
+}
+
 /// A YAML document with sorted keys, under the header that all generated YAML bears.
 fn yaml(value: &Value) -> anyhow::Result<String> {
     let body = serde_saphyr::to_string(&sorted(value)).context("writing YAML")?;
@@ -270,7 +287,8 @@ mod tests {
     #[test]
     fn generated_yaml_reads_back_as_the_same_value() {
         let policies = rules::cel::POLICIES.iter().map(|policy| policy.spec());
-        for value in api::crd::all().into_iter().chain(policies) {
+        let of_injector = cainjector::policy::POLICIES.iter().map(cainjector::policy::Policy::spec);
+        for value in api::crd::all().into_iter().chain(policies).chain(of_injector) {
             let text = yaml(&value).unwrap();
             let back: Value = serde_saphyr::from_str(&text).unwrap();
             assert_eq!(back, value);

@@ -1,0 +1,294 @@
+//! ValidatingAdmissionPolicies that hold the cainjector's own account to its task.
+//!
+//! RBAC can let an account patch an object or not; it cannot say "this field alone". So whoever got hold of the account
+//! could point the cluster's webhooks at a server of their own. These policies, judged by the API server, leave the
+//! account nothing but bundles, and of those nothing but certificates. The chart adds whose account it is.
+//!
+//! The comparisons know of no field but the bundle's own, so they hold for fields of later Kubernetes versions too.
+//! `dyn` keeps the API server's type checker from refusing to walk over the members of a typed object.
+
+use api::keys::annotation;
+use serde_json::{Value, json};
+
+use crate::reference::ANNOTATIONS;
+
+/// What the account does not write of `metadata`, and yet changes with a write of it.
+const METADATA_OF_WRITES: &[&str] = &["managedFields", "resourceVersion", "generation"];
+
+/// `-----BEGIN CERTIFICATE-----` in base64, as far as it does not depend on what follows.
+const BEGIN_CERTIFICATE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t";
+
+/// `PRIVATE KEY` in base64 at each of the three places where it can begin, as far as it does not depend on what is
+/// around it: `PRIVATE K`, `IVATE KEY` and `RIVATE KE`. CEL has no way to decode base64.
+const PRIVATE_KEY: &[&str] = &["UFJJVkFURSBL", "SVZBVEUgS0VZ", "UklWQVRFIEtF"];
+
+/// The policy of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Plural of the kind, and name of the policy.
+    pub plural: &'static str,
+    /// Its API group, version v1.
+    pub group: &'static str,
+    place: Place,
+}
+
+/// Where the bundle is.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In each of the `webhooks`, at `clientConfig.caBundle`.
+    Webhooks,
+    /// Below `spec`, through these members, at `caBundle`.
+    Spec(&'static [&'static str]),
+}
+
+/// One policy for each kind that gets bundles.
+pub const POLICIES: [Policy; 4] = [
+    Policy {
+        plural: "validatingwebhookconfigurations",
+        group: "admissionregistration.k8s.io",
+        place: Place::Webhooks,
+    },
+    Policy {
+        plural: "mutatingwebhookconfigurations",
+        group: "admissionregistration.k8s.io",
+        place: Place::Webhooks,
+    },
+    Policy { plural: "apiservices", group: "apiregistration.k8s.io", place: Place::Spec(&[]) },
+    Policy {
+        plural: "customresourcedefinitions",
+        group: "apiextensions.k8s.io",
+        place: Place::Spec(&["conversion", "webhook", "clientConfig"]),
+    },
+];
+
+impl Policy {
+    /// The `spec` of a ValidatingAdmissionPolicy (`admissionregistration.k8s.io/v1`) for whoever it is bound to. It
+    /// fails closed: what it cannot judge is not written.
+    pub fn spec(&self) -> Value {
+        let (mut variables, mut validations) = self.common();
+        match self.place {
+            Place::Webhooks => webhooks(&mut variables, &mut validations),
+            Place::Spec(members) => spec(members, &mut variables, &mut validations),
+        }
+        let named = |(name, expression): (String, String)| json!({"name": name, "expression": expression});
+        json!({
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": [self.group],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE", "UPDATE", "DELETE"],
+                "resources": [self.plural, format!("{}/*", self.plural)],
+            }]},
+            "variables": variables.into_iter().map(named).collect::<Vec<_>>(),
+            "validations": validations.into_iter().map(Validation::json).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What holds for every kind.
+    fn common(&self) -> (Vec<(String, String)>, Vec<Validation>) {
+        let content = match self.place {
+            Place::Webhooks => "webhooks",
+            Place::Spec(_) => "spec",
+        };
+        let release = annotation::RELEASE_BUNDLE;
+        let variables = vec![
+            variable("metadata", "dyn(object.metadata)"),
+            variable("oldMetadata", "dyn(oldObject.metadata)"),
+            variable("annotations", "variables.oldMetadata.?annotations.orValue({})"),
+            variable("releases", format!("variables.annotations[?'{release}'].orValue('') == 'true'")),
+        ];
+        let asks = format!("{}.exists(name, name in variables.annotations)", list(ANNOTATIONS));
+
+        let validations = vec![
+            // The first that is broken is told, and of another operation the others could not be evaluated.
+            Validation {
+                kept: "request.operation == 'UPDATE' && request.subResource == ''".to_owned(),
+                told: "the cainjector updates objects; it does not create or delete them, nor write their status"
+                    .to_owned(),
+            },
+            update(asks, "metadata.annotations: this object does not ask the cainjector for a CA"),
+            update(
+                same("variables.metadata", "variables.oldMetadata", METADATA_OF_WRITES),
+                "metadata: the cainjector writes nothing here",
+            ),
+            // The API server keeps status out of such a write.
+            update(
+                same("dyn(object)", "dyn(oldObject)", &["metadata", "status", content]),
+                format!("the cainjector writes nothing outside of {content}"),
+            ),
+        ];
+        (variables, validations)
+    }
+}
+
+/// An expression that must be true, and what is told where it is not.
+struct Validation {
+    kept: String,
+    told: String,
+}
+
+impl Validation {
+    fn json(self) -> Value {
+        json!({"expression": self.kept, "message": self.told, "reason": "Forbidden"})
+    }
+}
+
+/// What must hold of an update; other operations are refused in any case, and lack one of the objects.
+fn update(kept: impl AsRef<str>, told: impl Into<String>) -> Validation {
+    let kept = format!("request.operation != 'UPDATE' || ({})", kept.as_ref());
+    Validation { kept, told: told.into() }
+}
+
+fn variable(name: &str, expression: impl Into<String>) -> (String, String) {
+    (name.to_owned(), expression.into())
+}
+
+fn list(items: &[&str]) -> String {
+    let quoted: Vec<String> = items.iter().map(|item| format!("'{item}'")).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// That two maps differ in nothing but the values of `except`.
+fn same(new: &str, old: &str, except: &[&str]) -> String {
+    let except = list(except);
+    format!(
+        "{new}.all(key, key in {except} || (key in {old} && {new}[key] == {old}[key])) && \
+         {old}.all(key, key in {except} || key in {new})"
+    )
+}
+
+/// Entries are compared by their place, which is that of their name: the API server lets no name be there twice. What
+/// the API server allows an expression to cost is enough for some 500 entries.
+fn webhooks(variables: &mut Vec<(String, String)>, validations: &mut Vec<Validation>) {
+    let each = |comparison: String| {
+        format!(
+            "variables.names != variables.oldNames || variables.entries.all(entry, \
+             [variables.oldNames.indexOf(entry.name)].all(place, {comparison}))"
+        )
+    };
+    variables.extend([
+        variable("entries", "dyn(object.?webhooks.orValue([]))"),
+        variable("oldEntries", "dyn(oldObject.?webhooks.orValue([]))"),
+        variable("names", "variables.entries.map(entry, string(entry.name))"),
+        variable("oldNames", "variables.oldEntries.map(entry, string(entry.name))"),
+    ]);
+    let old = "variables.oldEntries[place]";
+    validations.extend([
+        update(
+            "variables.names == variables.oldNames",
+            "webhooks: the cainjector does not add, remove or move entries",
+        ),
+        update(
+            each(same("entry", old, &["clientConfig"])),
+            "webhooks[]: of an entry the cainjector writes clientConfig.caBundle alone",
+        ),
+        update(
+            each(same("entry.clientConfig", &format!("{old}.clientConfig"), &["caBundle"])),
+            "webhooks[].clientConfig: the cainjector writes caBundle alone",
+        ),
+    ]);
+    let bundle = |entry: &str| format!("string({entry}.clientConfig.?caBundle.orValue(''))");
+    validations
+        .extend(bundle_rules("webhooks[].clientConfig", |rule| each(rule(&bundle("entry"), &bundle(old)))));
+}
+
+/// Each map on the way to the bundle is compared, but for its member that is the next on the way.
+fn spec(members: &[&str], variables: &mut Vec<(String, String)>, validations: &mut Vec<Validation>) {
+    let (mut new, mut old) = ("object.spec".to_owned(), "oldObject.spec".to_owned());
+    let mut path = "spec".to_owned();
+    let steps = members.iter().copied().chain(["caBundle"]);
+    for (depth, next) in steps.enumerate() {
+        let (name, old_name) = (format!("level{depth}"), format!("oldLevel{depth}"));
+        variables
+            .extend([variable(&name, format!("dyn({new})")), variable(&old_name, format!("dyn({old})"))]);
+        let (level, old_level) = (format!("variables.{name}"), format!("variables.{old_name}"));
+        let told = format!("{path}: the cainjector writes nothing here but its bundle");
+        validations.push(update(same(&level, &old_level, &[next]), told));
+        if next == "caBundle" {
+            let bundle = |level: &str| format!("string({level}.?caBundle.orValue(''))");
+            validations.extend(bundle_rules(&path, |rule| rule(&bundle(&level), &bundle(&old_level))));
+        }
+        (new, old) = (format!("{level}.?{next}.orValue({{}})"), format!("{old_level}.?{next}.orValue({{}})"));
+        path = format!("{path}.{next}");
+    }
+}
+
+/// What the bundle at `path` may become; `judged` gives a rule the expressions of the new bundle and of the old one. One
+/// that stays is not looked at, since somebody else may have written it.
+fn bundle_rules(path: &str, judged: impl Fn(&dyn Fn(&str, &str) -> String) -> String) -> [Validation; 2] {
+    let key = list(PRIVATE_KEY);
+    let is_free = judged(&|new, old| format!("{new} == {old} || !{key}.exists(part, {new}.contains(part))"));
+    let is_right = judged(&|new, old| {
+        format!(
+            "{new} == {old} || ({new} == '' ? variables.releases : {new}.startsWith('{BEGIN_CERTIFICATE}'))"
+        )
+    });
+    [
+        update(is_free, format!("{path}.caBundle: a private key; the cainjector writes certificates alone")),
+        update(
+            is_right,
+            format!("{path}.caBundle: the cainjector writes certificates in PEM, and takes none out unasked"),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+    use crate::target::TargetKind;
+
+    fn base64(text: &str) -> String {
+        let encoded = serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap();
+        encoded.as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn every_kind_that_gets_bundles_has_a_policy() {
+        for kind in TargetKind::ALL {
+            let resource = kind.resource();
+            let mut policies = POLICIES.iter();
+            let found =
+                policies.any(|policy| policy.plural == kind.plural() && policy.group == resource.group);
+            assert!(found, "{} has none", kind.kind());
+            assert_eq!(resource.version, "v1");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_seen_wherever_it_begins() {
+        for before in 0..6 {
+            for name in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
+                let text = format!("{}-----BEGIN {name}-----\nMIGH\n", "x".repeat(before));
+                let encoded = base64(&text);
+                assert!(PRIVATE_KEY.iter().any(|part| encoded.contains(part)), "{text:?} is {encoded}");
+            }
+        }
+        let certificate = base64("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+        assert!(!PRIVATE_KEY.iter().any(|part| certificate.contains(part)));
+        assert!(certificate.starts_with(BEGIN_CERTIFICATE));
+    }
+
+    #[test]
+    fn every_policy_fails_closed_and_refuses_what_is_no_update_first() {
+        for policy in POLICIES {
+            let spec = policy.spec();
+            assert_eq!(spec["failurePolicy"], "Fail", "{}", policy.plural);
+            let validations = spec["validations"].as_array().unwrap();
+            let expressions: Vec<_> = validations.iter().map(|v| v["expression"].as_str().unwrap()).collect();
+            let (first, others) = expressions.split_first().unwrap();
+            assert_eq!(*first, "request.operation == 'UPDATE' && request.subResource == ''");
+            for other in others {
+                assert!(other.starts_with("request.operation != 'UPDATE' || ("), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn members_are_compared_in_both_directions() {
+        let expected = "a.all(key, key in ['x', 'y'] || (key in b && a[key] == b[key])) && \
+                        b.all(key, key in ['x', 'y'] || key in a)";
+        assert_eq!(same("a", "b", &["x", "y"]), expected);
+    }
+}
