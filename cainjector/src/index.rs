@@ -2,11 +2,10 @@
 
 mod sources;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use issuance::bundle::Bundle;
 use runtime::watch::{ObjectName, State};
 
 use crate::plan::{Inputs, Reason, Refusal};

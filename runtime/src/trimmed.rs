@@ -206,6 +206,9 @@ mod tests {
     use http::{Request, Response};
     use kube::client::Body;
     use kube::{Api, Client};
+    use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+    use proptest::{collection, option};
+    use serde_json::Value;
 
     use super::*;
     use crate::lock::lock;
@@ -272,6 +275,56 @@ mod tests {
         for text in ["{}", r#"{"metadata": {"annotations": null, "managedFields": null, "uid": null}}"#] {
             let read: Trimmed<Size> = serde_json::from_str(text).unwrap();
             assert_eq!(read.metadata, ObjectMeta::default(), "{text}");
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                collection::btree_map(".{0,8}", inner, 0..4).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    fn any_metadata() -> impl Strategy<Value = ObjectMeta> {
+        let text = || option::of(".{0,8}");
+        let annotations = option::of(collection::btree_map("kept|also|[a-z]{1,3}", ".{0,8}", 0..4));
+        (text(), text(), text(), text(), annotations.clone(), annotations).prop_map(
+            |(name, namespace, uid, resource_version, annotations, labels)| ObjectMeta {
+                name,
+                namespace,
+                uid,
+                resource_version,
+                annotations,
+                labels,
+                ..ObjectMeta::default()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_what_the_whole_object_has(
+            metadata in any_metadata(),
+            others in collection::btree_map("[a-z]{1,8}", any_value(), 0..4),
+        ) {
+            let mut object: serde_json::Map<String, Value> = others.into_iter().collect();
+            object.insert("metadata".to_owned(), serde_json::to_value(&metadata).unwrap());
+            object.insert("size".to_owned(), Value::from(3));
+            let read: Trimmed<Size> = serde_json::from_value(Value::Object(object)).unwrap();
+            let mut expected = ObjectMeta { labels: None, ..metadata };
+            if let Some(annotations) = &mut expected.annotations {
+                annotations.retain(|name, _| Size::ANNOTATIONS.contains(&name.as_str()));
+            }
+            prop_assert_eq!(read.metadata, expected);
+            prop_assert_eq!(read.content.0, 3);
         }
     }
 

@@ -1,7 +1,16 @@
 //! What is known of the sources, and of the objects behind them.
 
-use super::*;
-use crate::source::{Found, api_server, certificate, secret};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use issuance::bundle::Bundle;
+use runtime::watch::{ObjectName, State};
+
+use super::{Effects, Watch};
+use crate::reference::SourceRef;
+use crate::source::{Found, SourceCertificate, SourceSecret, api_server, certificate, secret};
+use crate::target::Target;
 
 /// CAs of one source that are remembered until every target has them. A source that rotates more often than this while
 /// the API server takes no write is not rotated with care.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey};
 use runtime::watch::Failure;
 
