@@ -1,25 +1,36 @@
-//! Flags. Their names are those of cert-manager's cainjector where it has them. As in Go, the last of several values
-//! counts, and an empty text is no value.
+//! Flags. Their names are those of cert-manager's cainjector where it has them. What a flag leaves open, the configuration
+//! file decides, and then a default. As in Go, the last of several values counts, lists grow, and an empty text is no value.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use api::GoDuration;
 use clap::Parser;
-use runtime::args::{AdminArgs, KubernetesArgs, LoggingArgs, boolean};
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
 use runtime::config::Text;
+
+use crate::config::Gates;
 
 /// Copies CA bundles from Secrets and Certificates into webhook configurations, API services and
 /// CustomResourceDefinitions
 #[derive(Debug, Clone, Parser)]
 #[command(name = "signet-cainjector", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {
-    /// How to reach the Kubernetes API.
-    #[command(flatten)]
-    pub kubernetes: KubernetesArgs,
+    /// Configuration file: a CAInjectorConfiguration of cainjector.config.cert-manager.io/v1alpha1; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<Text<PathBuf>>,
 
-    /// Take CAs from Secrets and Certificates of this namespace alone; targets are cluster-scoped and served all the same
-    #[arg(long, value_name = "NAMESPACE")]
-    pub namespace: Option<String>,
+    /// Features that are on or off
+    #[arg(long, value_name = "NAME=BOOL,…")]
+    pub(crate) feature_gates: Vec<Gates>,
+
+    /// Where CAs come from.
+    #[command(flatten)]
+    pub sources: SourceArgs,
+
+    /// Where they go.
+    #[command(flatten)]
+    pub targets: TargetArgs,
 
     /// Which of several replicas writes.
     #[command(flatten)]
@@ -27,11 +38,129 @@ pub struct Args {
 
     /// Where to answer probes and scrapes.
     #[command(flatten)]
-    pub admin: AdminArgs,
+    pub admin: ListenArgs,
+
+    /// What would make metrics go over TLS.
+    #[command(flatten)]
+    pub metrics_tls: MetricsTlsArgs,
+
+    /// How to reach the Kubernetes API.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 
     /// How to log.
     #[command(flatten)]
     pub logging: LoggingArgs,
+
+    /// What there is instead of a profiler.
+    #[command(flatten)]
+    pub profiling: ProfilingArgs,
+}
+
+/// Where CAs come from.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Sources of CAs")]
+pub struct SourceArgs {
+    /// Take CAs from Secrets and Certificates of this namespace alone; targets are cluster-scoped and served all the same
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<Text<String>>,
+
+    /// Take none from these namespaces
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub ignore_namespaces: Vec<Text<String>>,
+
+    /// Take the CA of a Certificate where cert-manager.io/inject-ca-from names one [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_certificates_data_source: Option<bool>,
+}
+
+/// Where CAs go.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Targets")]
+pub struct TargetArgs {
+    /// Inject into ValidatingWebhookConfigurations [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_validatingwebhookconfigurations_injectable: Option<bool>,
+
+    /// Inject into MutatingWebhookConfigurations [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_mutatingwebhookconfigurations_injectable: Option<bool>,
+
+    /// Inject into CustomResourceDefinitions with a conversion webhook [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_customresourcedefinitions_injectable: Option<bool>,
+
+    /// Inject into APIServices [default: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_apiservices_injectable: Option<bool>,
+}
+
+/// Where to answer probes and scrapes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Probes and metrics, plain HTTP")]
+pub struct ListenArgs {
+    /// Address of the metrics (/metrics); 0 switches them off [default: :9402]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen_address: Option<ListenAddress>,
+
+    /// Address of the probes (/livez, /readyz); 0 switches them off [default: :6080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub healthz_listen_address: Option<ListenAddress>,
+}
+
+/// Flags of the peer that make metrics go over TLS. They are known, so that it can be said that they ask for what is not
+/// there.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MetricsTlsArgs {
+    #[arg(long, hide = true)]
+    metrics_tls_cert_file: Option<Text<String>>,
+    #[arg(long, hide = true)]
+    metrics_tls_private_key_file: Option<Text<String>>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_ca_secret_namespace: Option<Text<String>>,
+    #[arg(long, hide = true)]
+    metrics_dynamic_serving_ca_secret_name: Option<Text<String>>,
+    #[arg(long, hide = true, value_delimiter = ',')]
+    metrics_dynamic_serving_dns_names: Vec<Text<String>>,
+    #[arg(long, hide = true, value_parser = duration)]
+    metrics_dynamic_serving_leaf_duration: Option<Duration>,
+    #[arg(long, hide = true, value_delimiter = ',')]
+    metrics_tls_cipher_suites: Vec<Text<String>>,
+    #[arg(long, hide = true)]
+    metrics_tls_min_version: Option<Text<String>>,
+}
+
+impl MetricsTlsArgs {
+    /// Whether one of them has a value. How long a certificate lives means nothing without the others.
+    pub fn is_given(&self) -> bool {
+        let single = [
+            &self.metrics_tls_cert_file,
+            &self.metrics_tls_private_key_file,
+            &self.metrics_dynamic_serving_ca_secret_namespace,
+            &self.metrics_dynamic_serving_ca_secret_name,
+            &self.metrics_tls_min_version,
+        ];
+        let lists = self.metrics_dynamic_serving_dns_names.iter().chain(&self.metrics_tls_cipher_suites);
+        single.into_iter().flatten().chain(lists).any(|Text(text)| text.is_some())
+    }
+}
+
+/// What old set-ups pass to have Go's profiler.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProfilingArgs {
+    /// No effect: there is no profiler.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_profiling: Option<bool>,
+
+    /// No effect.
+    #[arg(long, hide = true)]
+    pub profiler_address: Option<String>,
 }
 
 /// Which of several replicas writes.
@@ -62,7 +191,10 @@ pub struct ElectionArgs {
 }
 
 /// A length of time, in Go's syntax.
-fn duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// When it is none, or is negative.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let duration = GoDuration::new(text).parse().map_err(|error| error.to_string())?;
     Duration::try_from(duration).map_err(|_| "shorter than nothing".to_owned())
 }
@@ -86,6 +218,8 @@ mod tests {
             "--leader-election-lease-duration=60",
             "--leader-election-retry-period=-1s",
             "--metrics-listen-address=9402",
+            "--enable-apiservices-injectable=yes",
+            "--feature-gates=CAInjectorMergeBundle=true",
         ] {
             let parsed = Args::try_parse_from(["signet-cainjector", wrong]);
             assert!(parsed.is_err(), "{wrong}");
@@ -96,5 +230,47 @@ mod tests {
     fn the_last_of_several_values_counts() {
         let args = Args::try_parse_from(["signet-cainjector", "--v=2", "--v=4"]).unwrap();
         assert_eq!(args.logging.verbosity, Some(4));
+    }
+
+    #[test]
+    fn the_peers_flags_are_accepted() {
+        for flag in [
+            "--config=/a",
+            "--kubeconfig=/a",
+            "--namespace=a",
+            "--ignore-namespaces=a,b",
+            "--leader-elect",
+            "--leader-elect=false",
+            "--leader-election-namespace=a",
+            "--leader-election-lease-duration=60s",
+            "--leader-election-renew-deadline=40s",
+            "--leader-election-retry-period=15s",
+            "--enable-certificates-data-source=false",
+            "--enable-validatingwebhookconfigurations-injectable=false",
+            "--enable-mutatingwebhookconfigurations-injectable=false",
+            "--enable-customresourcedefinitions-injectable=false",
+            "--enable-apiservices-injectable",
+            "--enable-profiling",
+            "--profiler-address=localhost:6060",
+            "--metrics-listen-address=0.0.0.0:9402",
+            "--metrics-tls-cert-file=/a",
+            "--metrics-tls-private-key-file=/a",
+            "--metrics-dynamic-serving-ca-secret-namespace=a",
+            "--metrics-dynamic-serving-ca-secret-name=a",
+            "--metrics-dynamic-serving-dns-names=a,b",
+            "--metrics-dynamic-serving-leaf-duration=168h",
+            "--metrics-tls-cipher-suites=TLS_AES_128_GCM_SHA256",
+            "--metrics-tls-min-version=VersionTLS13",
+            "--feature-gates=CAInjectorMerging=true,ServerSideApply=true,AllAlpha=false,AllBeta=true",
+            "-v=2",
+            "--v=2",
+            "--vmodule=a=5",
+            "--logging-format=json",
+            "--log-flush-frequency=5s",
+            "--logtostderr",
+        ] {
+            let parsed = Args::try_parse_from(["signet-cainjector", flag]);
+            assert!(parsed.is_ok(), "{flag}: {parsed:?}");
+        }
     }
 }

@@ -1,12 +1,23 @@
-//! What the flags come to: every value is there, and fits the others.
+//! What flags and configuration file come to: every value is there, and fits the others.
 
+mod file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use runtime::args::{AdminArgs, KubernetesArgs, ListenAddress, LoggingArgs};
 use runtime::config::Text;
+use runtime::gates::{self, Stage, Table};
 use runtime::lease::{LeaseArgs, Times, TimesError};
 
+use self::file::{File, plain};
 use crate::MANAGER;
-use crate::args::ElectionArgs;
+use crate::args::{Args, ElectionArgs, TargetArgs};
+use crate::settings::{Namespaces, Settings};
+use crate::target::TargetKind;
 
 /// The Lease of the peer, so that its replicas and ours take turns.
 const LEASE: &str = "cert-manager-cainjector-leader-election";
@@ -18,6 +29,209 @@ const LEASE_DURATION: Duration = Duration::from_secs(60);
 const RENEW_DEADLINE: Duration = Duration::from_secs(40);
 /// Default of `--leader-election-retry-period`.
 const RETRY_PERIOD: Duration = Duration::from_secs(15);
+/// Default of `--metrics-listen-address`: all addresses, of both kinds.
+const METRICS_ADDRESS: ListenAddress = every_address(9402);
+/// Default of `--healthz-listen-address`.
+const HEALTHZ_ADDRESS: ListenAddress = every_address(6080);
+
+const fn every_address(port: u16) -> ListenAddress {
+    ListenAddress::On(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
+}
+
+/// How the cainjector runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// How to reach the API server.
+    pub(crate) kubernetes: KubernetesArgs,
+    /// Which sources are taken.
+    pub(crate) settings: Settings,
+    /// Which kinds get bundles.
+    pub(crate) targets: Vec<TargetKind>,
+    /// The election to take part in; None: every replica writes.
+    pub(crate) election: Option<Election>,
+    /// Where to answer probes and scrapes.
+    pub(crate) admin: AdminArgs,
+    /// How to log.
+    pub(crate) logging: LoggingArgs,
+    /// What the operator should know about their flags, once there is a log.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why the cainjector cannot run as it is told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] runtime::config::ConfigError),
+    /// The times of the election do not fit together.
+    #[error("leaderElectionConfig: {0}")]
+    Election(#[from] TimesError),
+    /// One is the opposite of the other.
+    #[error(
+        "namespace and ignoreNamespaces exclude each other: leave out --namespace or --ignore-namespaces"
+    )]
+    Namespaces,
+    /// Nothing is there to serve it.
+    #[error(
+        "metricsTLSConfig: metrics are served over plain HTTP only; leave out the flags --metrics-tls-* and \
+         --metrics-dynamic-serving-*, and encrypt by a proxy where that is needed"
+    )]
+    MetricsTls,
+    /// Nothing would be done.
+    #[error("enableInjectableConfig: every kind of target is switched off; leave one on")]
+    NoTargets,
+}
+
+/// The gates that exist.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct KnownGates;
+
+/// On since the peer's 1.19.
+const MERGING: &str = "CAInjectorMerging";
+
+impl Table for KnownGates {
+    const GATES: &'static [(&'static str, Stage)] = &[
+        ("AllAlpha", Stage::All),
+        ("AllBeta", Stage::All),
+        (MERGING, Stage::Stable),
+        ("ServerSideApply", Stage::Fixed),
+    ];
+}
+
+/// Gates as they were set.
+pub(crate) type Gates = gates::Gates<KnownGates>;
+
+impl Config {
+    /// What `args`, and the file that they name, come to.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or a value contradicts another one.
+    pub(crate) fn load(args: Args) -> Result<Self, ConfigError> {
+        let file = Text::of(args.config.clone()).as_deref().map(File::read).transpose()?;
+        Self::of(args, file.unwrap_or_default())
+    }
+
+    fn of(args: Args, mut file: File) -> Result<Self, ConfigError> {
+        let Args { config: _, kubernetes, sources, targets, election, admin, metrics_tls, .. } = args;
+        if metrics_tls.is_given() || file.has_metrics_tls() {
+            return Err(ConfigError::MetricsTls);
+        }
+        let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
+        let mut warnings = warnings_of(&gates);
+        if args.profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
+            warnings.push(
+                "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; /metrics \
+                 tells processor time and memory"
+                    .to_owned(),
+            );
+        }
+        let targets = targets.or(&file.targets()).kinds();
+        if targets.is_empty() {
+            return Err(ConfigError::NoTargets);
+        }
+        let certificates = sources.enable_certificates_data_source.or(file.certificates());
+        let ours: BTreeSet<String> = Text::all(sources.ignore_namespaces).into_iter().collect();
+        let ignored = if ours.is_empty() { file.ignored_namespaces() } else { ours };
+        let only = Text::of(sources.namespace).or(file.namespace.0.take());
+        let metrics = admin.metrics_listen_address.or(file.metrics_listen_address.0);
+        Ok(Self {
+            settings: Settings {
+                namespaces: namespaces(only, ignored)?,
+                certificates: certificates.unwrap_or(true),
+            },
+            targets,
+            election: Election::of(election.or(file.election()))?,
+            admin: AdminArgs {
+                metrics_listen_address: metrics.unwrap_or(METRICS_ADDRESS),
+                healthz_listen_address: admin.healthz_listen_address.unwrap_or(HEALTHZ_ADDRESS),
+            },
+            kubernetes: kubernetes.or(file.kubernetes()),
+            logging: args.logging.or(file.logging()),
+            warnings,
+        })
+    }
+}
+
+fn warnings_of(gates: &Gates) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if gates.value(MERGING) == Some(false) {
+        warnings.push(format!(
+            "feature gate {MERGING} cannot be switched off: a CA is added to those that a bundle holds, and taken out \
+             once it has expired"
+        ));
+    }
+    for (gate, _) in gates.without_effect().filter(|(_, value)| *value) {
+        warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
+    }
+    warnings
+}
+
+fn namespaces(only: Option<String>, ignored: BTreeSet<String>) -> Result<Namespaces, ConfigError> {
+    match (only, ignored.is_empty()) {
+        (Some(_), false) => Err(ConfigError::Namespaces),
+        (Some(only), true) => Ok(Namespaces::Only(only)),
+        (None, false) => Ok(Namespaces::Except(ignored)),
+        (None, true) => Ok(Namespaces::All),
+    }
+}
+
+impl TargetArgs {
+    /// These, and what they leave open as `file` has it.
+    fn or(&self, file: &Self) -> Self {
+        Self {
+            enable_validatingwebhookconfigurations_injectable: self
+                .enable_validatingwebhookconfigurations_injectable
+                .or(file.enable_validatingwebhookconfigurations_injectable),
+            enable_mutatingwebhookconfigurations_injectable: self
+                .enable_mutatingwebhookconfigurations_injectable
+                .or(file.enable_mutatingwebhookconfigurations_injectable),
+            enable_customresourcedefinitions_injectable: self
+                .enable_customresourcedefinitions_injectable
+                .or(file.enable_customresourcedefinitions_injectable),
+            enable_apiservices_injectable: self
+                .enable_apiservices_injectable
+                .or(file.enable_apiservices_injectable),
+        }
+    }
+
+    /// The kinds that are not switched off.
+    fn kinds(&self) -> Vec<TargetKind> {
+        let is_on = |kind: &TargetKind| {
+            let switch = match kind {
+                TargetKind::ValidatingWebhookConfiguration => {
+                    self.enable_validatingwebhookconfigurations_injectable
+                }
+                TargetKind::MutatingWebhookConfiguration => {
+                    self.enable_mutatingwebhookconfigurations_injectable
+                }
+                TargetKind::CustomResourceDefinition => self.enable_customresourcedefinitions_injectable,
+                TargetKind::ApiService => self.enable_apiservices_injectable,
+            };
+            switch.unwrap_or(true)
+        };
+        TargetKind::ALL.iter().copied().filter(is_on).collect()
+    }
+}
+
+impl ElectionArgs {
+    /// These, and what they leave open as `file` has it.
+    fn or(self, file: Self) -> Self {
+        let namespace = Text::of(self.leader_election_namespace).or(Text::of(file.leader_election_namespace));
+        Self {
+            leader_elect: self.leader_elect.or(file.leader_elect),
+            leader_election_namespace: Some(Text(namespace)),
+            leader_election_lease_duration: self
+                .leader_election_lease_duration
+                .or(file.leader_election_lease_duration),
+            leader_election_renew_deadline: self
+                .leader_election_renew_deadline
+                .or(file.leader_election_renew_deadline),
+            leader_election_retry_period: self
+                .leader_election_retry_period
+                .or(file.leader_election_retry_period),
+        }
+    }
+}
 
 /// The election to take part in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +247,7 @@ impl Election {
     ///
     /// # Errors
     /// When the times do not fit together, even where there is no election: it may be switched on again.
-    pub(crate) fn of(args: ElectionArgs) -> Result<Option<Self>, TimesError> {
+    fn of(args: ElectionArgs) -> Result<Option<Self>, TimesError> {
         let times = Times::new(
             args.leader_election_lease_duration.unwrap_or(LEASE_DURATION),
             args.leader_election_renew_deadline.unwrap_or(RENEW_DEADLINE),
@@ -52,59 +266,5 @@ impl Election {
         let Self { namespace, times } = self;
         let identity = runtime::lease::identity()?;
         Ok(LeaseArgs { name: LEASE, namespace, manager: MANAGER, identity, times })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser as _;
-
-    use super::*;
-    use crate::Args;
-
-    fn election(flags: &[&str]) -> Result<Option<Election>, TimesError> {
-        let args = Args::try_parse_from(["signet-cainjector"].iter().chain(flags)).unwrap();
-        Election::of(args.election)
-    }
-
-    fn secs(secs: u64) -> Duration {
-        Duration::from_secs(secs)
-    }
-
-    #[test]
-    fn times_that_do_not_fit_together_are_refused() {
-        let wrong = ["--leader-election-lease-duration=30s", "--leader-elect=false"];
-        let error = election(&wrong).unwrap_err().to_string();
-        assert_eq!(error, "the lease duration 30s must be longer than the renew deadline 40s");
-    }
-
-    #[test]
-    fn without_an_election_every_replica_writes() {
-        assert_eq!(election(&["--leader-elect=false"]), Ok(None));
-    }
-
-    #[test]
-    fn the_defaults_are_the_peers() {
-        let times = Times::new(secs(60), secs(40), secs(15)).unwrap();
-        let namespace = "kube-system".to_owned();
-        for flags in [&[][..], &["--leader-elect", "--leader-election-namespace="]] {
-            let expected = Election { namespace: namespace.clone(), times };
-            assert_eq!(election(flags), Ok(Some(expected)), "{flags:?}");
-        }
-        let lease = election(&[]).unwrap().unwrap().lease().unwrap();
-        assert_eq!((lease.name, lease.manager), ("cert-manager-cainjector-leader-election", MANAGER));
-    }
-
-    #[test]
-    fn flags_win_over_the_defaults() {
-        let flags = [
-            "--leader-election-namespace=cert-manager",
-            "--leader-election-lease-duration=15s",
-            "--leader-election-renew-deadline=10s",
-            "--leader-election-retry-period=2s",
-        ];
-        let times = Times::new(secs(15), secs(10), secs(2)).unwrap();
-        let expected = Election { namespace: "cert-manager".to_owned(), times };
-        assert_eq!(election(&flags), Ok(Some(expected)));
     }
 }

@@ -41,11 +41,9 @@ use runtime::tasks::Tasks;
 pub use args::Args;
 
 use crate::apply::Injector;
-use crate::config::Election;
+use crate::config::Config;
 use crate::metrics::Figures;
-use crate::settings::{Namespaces, Settings};
 use crate::source::api_server;
-use crate::target::TargetKind;
 
 /// Field manager and user agent, as the peer's, so that ownership of the bundles carries over.
 pub const MANAGER: &str = "cert-manager-cainjector";
@@ -62,9 +60,11 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubernetes, namespace, election, admin, logging } = args;
+    let Config { kubernetes, settings, targets, election, admin, logging, warnings } = Config::load(args)?;
     runtime::log::init(&logging);
-    let election = Election::of(election).context("the election cannot be held")?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let readiness = Readiness::default();
     let metrics = runtime::metrics::Metrics::new("cainjector", env!("CARGO_PKG_VERSION"));
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
@@ -86,13 +86,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => Leadership::always(),
     };
     metrics::register_leadership(&metrics, leadership.clone());
-    let namespaces = namespace.map_or(Namespaces::All, Namespaces::Only);
-    let settings = Settings { namespaces, ..Settings::default() };
     let injector = Injector::new(client, settings, leadership, Figures::new(&metrics));
-    for kind in TargetKind::ALL {
+    for kind in targets {
         let ready = readiness.component(kind.plural());
-        let (api, injector) = (injector.targets(*kind), Arc::clone(&injector));
-        let changed = move |change| injector.changed(*kind, change);
+        let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
+        let changed = move |change| injector.changed(kind, change);
         tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
     }
     let told = Arc::clone(&injector);

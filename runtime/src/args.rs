@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::config::Plain;
 
 /// How the process logs. What a flag leaves open, a configuration file or the default decides.
 #[derive(Debug, Clone, Default, Args)]
@@ -38,6 +41,39 @@ impl LoggingArgs {
             vmodule: if self.vmodule.is_empty() { file.vmodule } else { self.vmodule },
             logging_format: self.logging_format.or(file.logging_format),
             deprecated: self.deprecated,
+        }
+    }
+}
+
+/// Member `logging` of a configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LoggingFile {
+    format: Option<LogFormat>,
+    #[serde(rename = "flushFrequency")]
+    _flush_frequency: IgnoredAny,
+    verbosity: Option<Plain<u8>>,
+    vmodule: Option<Vec<ModuleFile>>,
+    #[serde(rename = "options")]
+    _options: IgnoredAny,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ModuleFile {
+    file_pattern: String,
+    verbosity: Plain<u8>,
+}
+
+impl From<LoggingFile> for LoggingArgs {
+    fn from(file: LoggingFile) -> Self {
+        let module =
+            |file: ModuleFile| ModuleLevel { pattern: file.file_pattern, verbosity: file.verbosity.0 };
+        Self {
+            verbosity: file.verbosity.map(|Plain(verbosity)| verbosity),
+            vmodule: file.vmodule.unwrap_or_default().into_iter().map(module).collect(),
+            logging_format: file.format,
+            deprecated: DeprecatedLoggingArgs::default(),
         }
     }
 }

@@ -29,6 +29,7 @@ mod connections;
 pub mod events;
 pub mod exit;
 pub mod follow;
+pub mod gates;
 pub mod handshakes;
 pub mod held;
 pub mod lease;

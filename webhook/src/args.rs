@@ -15,7 +15,7 @@ use runtime::config::Text;
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
 
-use crate::config::{Gates, TlsSettings};
+use crate::config::{Gates, TlsSettings, apply_gates};
 
 /// Shortest life of a serving certificate: it must outlast the pauses between two looks at it several times.
 const LEAF_DURATION_MIN: SignedDuration = SignedDuration::from_mins(5);
@@ -269,7 +269,7 @@ impl SettingsArgs {
         settings.denied_servers = Text::all(self.deny_servers);
         // Later ones win.
         let gates = self.feature_gates.into_iter().fold(gates, |earlier, later| later.or(earlier));
-        gates.apply(&mut settings);
+        apply_gates(&gates, &mut settings);
         (settings, gates)
     }
 }

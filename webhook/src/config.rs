@@ -21,6 +21,7 @@ use runtime::tls::{CipherSuites, Clients, MinVersion, Parameters};
 use rustls::pki_types::ServerName;
 
 pub use gates::Gates;
+pub(crate) use gates::apply as apply_gates;
 
 use crate::approval::Grants;
 use crate::args::{Args, ClientArgs, ConfigurationArgs, RulesArgs};
@@ -457,7 +458,7 @@ impl Checked {
                 self.wrong(path, flag, message);
             }
         }
-        for gate in gates.without_effect() {
+        for (gate, _) in gates.without_effect() {
             self.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
         }
         settings

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::SignedDuration;
-use runtime::args::{KubernetesArgs, ListenAddress, LogFormat, LoggingArgs, ModuleLevel};
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
 use runtime::config::{self, Identity, Plain, Text};
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
@@ -84,25 +84,6 @@ pub(super) struct LimitsFile {
     pub(super) max_bundle_size: Option<Plain<usize>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct LoggingFile {
-    format: Option<LogFormat>,
-    #[serde(rename = "flushFrequency")]
-    _flush_frequency: IgnoredAny,
-    verbosity: Option<Plain<u8>>,
-    vmodule: Option<Vec<ModuleFile>>,
-    #[serde(rename = "options")]
-    _options: IgnoredAny,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ModuleFile {
-    file_pattern: String,
-    verbosity: Plain<u8>,
-}
-
 impl File {
     /// Reads the file at `path`; relative paths in it begin at its folder.
     pub(super) fn read(path: &Path) -> Result<Self, config::ConfigError> {
@@ -157,15 +138,7 @@ impl File {
 
     /// How to log.
     pub(super) fn logging(&mut self) -> LoggingArgs {
-        let LoggingFile { format, verbosity, vmodule, .. } = self.logging.take().unwrap_or_default();
-        let module =
-            |file: ModuleFile| ModuleLevel { pattern: file.file_pattern, verbosity: file.verbosity.0 };
-        LoggingArgs {
-            verbosity: verbosity.map(|Plain(verbosity)| verbosity),
-            vmodule: vmodule.unwrap_or_default().into_iter().map(module).collect(),
-            logging_format: format,
-            ..LoggingArgs::default()
-        }
+        self.logging.take().unwrap_or_default().into()
     }
 }
 

@@ -1,0 +1,199 @@
+//! The configuration file: `CAInjectorConfiguration` of `cainjector.config.cert-manager.io/v1alpha1` (spec §3.1). Every
+//! key is known, those without effect too, so that a file of cert-manager's can be kept.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
+use runtime::config::{self, Identity, Plain, Text};
+use serde::de::{IgnoredAny, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::Gates;
+use crate::args::{ElectionArgs, TargetArgs, duration};
+
+/// What the file says that it is.
+pub(super) const IDENTITY: Identity =
+    Identity { api_version: "cainjector.config.cert-manager.io/v1alpha1", kind: "CAInjectorConfiguration" };
+
+/// The file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct File {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    kube_config: Text<PathBuf>,
+    pub(super) namespace: Text<String>,
+    ignore_namespaces: Option<Vec<Text<String>>>,
+    leader_election_config: Option<ElectionFile>,
+    enable_data_source_config: Option<SourcesFile>,
+    enable_injectable_config: Option<TargetsFile>,
+    pub(super) enable_pprof: Option<Plain<bool>>,
+    #[serde(rename = "pprofAddress")]
+    _pprof_address: Option<String>,
+    logging: Option<LoggingFile>,
+    feature_gates: Option<Gates>,
+    pub(super) metrics_listen_address: Text<ListenAddress>,
+    #[serde(rename = "metricsTLSConfig")]
+    metrics_tls_config: Option<TlsFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct ElectionFile {
+    enabled: Option<Plain<bool>>,
+    namespace: Text<String>,
+    lease_duration: Option<FileDuration>,
+    renew_deadline: Option<FileDuration>,
+    retry_period: Option<FileDuration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct SourcesFile {
+    certificates: Option<Plain<bool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct TargetsFile {
+    validating_webhook_configurations: Option<Plain<bool>>,
+    mutating_webhook_configurations: Option<Plain<bool>>,
+    custom_resource_definitions: Option<Plain<bool>>,
+    api_services: Option<Plain<bool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct TlsFile {
+    filesystem: Option<FilesystemFile>,
+    dynamic: Option<DynamicFile>,
+    cipher_suites: Option<Vec<Text<String>>>,
+    #[serde(rename = "minTLSVersion")]
+    min_tls_version: Text<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct FilesystemFile {
+    cert_file: Text<String>,
+    key_file: Text<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct DynamicFile {
+    secret_namespace: Text<String>,
+    secret_name: Text<String>,
+    dns_names: Option<Vec<Text<String>>>,
+    #[serde(rename = "leafDuration")]
+    _leaf_duration: IgnoredAny,
+}
+
+impl File {
+    /// Reads the file at `path`; a relative path in it begins at its folder.
+    pub(super) fn read(path: &Path) -> Result<Self, config::ConfigError> {
+        let mut file: Self = config::read(path, IDENTITY)?;
+        file.kube_config.0 = file.kube_config.0.map(|named| config::resolve(path, named));
+        Ok(file)
+    }
+
+    /// How to reach the API server.
+    pub(super) fn kubernetes(&mut self) -> KubernetesArgs {
+        KubernetesArgs { kubeconfig: self.kube_config.0.take(), api_server_host: None }
+    }
+
+    /// Namespaces that no source may be in.
+    pub(super) fn ignored_namespaces(&mut self) -> BTreeSet<String> {
+        Text::all(self.ignore_namespaces.take().unwrap_or_default()).into_iter().collect()
+    }
+
+    /// The election.
+    pub(super) fn election(&mut self) -> ElectionArgs {
+        let file = self.leader_election_config.take().unwrap_or_default();
+        let duration = |value: Option<FileDuration>| value.map(|FileDuration(duration)| duration);
+        ElectionArgs {
+            leader_elect: plain(file.enabled),
+            leader_election_namespace: Some(file.namespace),
+            leader_election_lease_duration: duration(file.lease_duration),
+            leader_election_renew_deadline: duration(file.renew_deadline),
+            leader_election_retry_period: duration(file.retry_period),
+        }
+    }
+
+    /// The kinds of targets.
+    pub(super) fn targets(&mut self) -> TargetArgs {
+        let file = self.enable_injectable_config.take().unwrap_or_default();
+        TargetArgs {
+            enable_validatingwebhookconfigurations_injectable: plain(file.validating_webhook_configurations),
+            enable_mutatingwebhookconfigurations_injectable: plain(file.mutating_webhook_configurations),
+            enable_customresourcedefinitions_injectable: plain(file.custom_resource_definitions),
+            enable_apiservices_injectable: plain(file.api_services),
+        }
+    }
+
+    /// Whether Certificates are sources.
+    pub(super) fn certificates(&self) -> Option<bool> {
+        plain(self.enable_data_source_config.as_ref().and_then(|sources| sources.certificates))
+    }
+
+    /// Feature gates.
+    pub(super) fn gates(&mut self) -> Gates {
+        self.feature_gates.take().unwrap_or_default()
+    }
+
+    /// Whether metrics are to be served over TLS.
+    pub(super) fn has_metrics_tls(&self) -> bool {
+        let Some(tls) = &self.metrics_tls_config else { return false };
+        let files = tls.filesystem.iter().flat_map(|files| [&files.cert_file, &files.key_file]);
+        let dynamic =
+            tls.dynamic.iter().flat_map(|dynamic| [&dynamic.secret_namespace, &dynamic.secret_name]);
+        let names = tls.dynamic.iter().flat_map(|dynamic| dynamic.dns_names.iter().flatten());
+        let suites = tls.cipher_suites.iter().flatten();
+        let mut texts = files.chain(dynamic).chain(names).chain(suites).chain([&tls.min_tls_version]);
+        texts.any(|Text(text)| text.is_some())
+    }
+
+    /// How to log.
+    pub(super) fn logging(&mut self) -> LoggingArgs {
+        self.logging.take().unwrap_or_default().into()
+    }
+}
+
+pub(super) fn plain<T>(value: Option<Plain<T>>) -> Option<T> {
+    value.map(|Plain(value)| value)
+}
+
+/// Text as flags have it, or nanoseconds.
+#[derive(Debug, Clone, Copy)]
+struct FileDuration(Duration);
+
+impl<'de> Deserialize<'de> for FileDuration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = FileDuration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration such as 60s, or nanoseconds")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FileDuration, E> {
+                duration(text).map(FileDuration).map_err(E::custom)
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<FileDuration, E> {
+                Ok(FileDuration(Duration::from_nanos(nanoseconds)))
+            }
+
+            fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<FileDuration, E> {
+                self.visit_str(&format!("{nanoseconds}ns"))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}

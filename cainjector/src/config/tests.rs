@@ -1,0 +1,196 @@
+use std::path::Path;
+
+use clap::Parser as _;
+use runtime::args::LogFormat;
+
+use super::*;
+
+/// Every key, each with a value that is not the default.
+const FILE: &str = r"
+apiVersion: cainjector.config.cert-manager.io/v1alpha1
+kind: CAInjectorConfiguration
+kubeConfig: kube.yaml
+ignoreNamespaces: [team-a, '', team-b]
+leaderElectionConfig:
+  enabled: true
+  namespace: cert-manager
+  leaseDuration: 15s
+  renewDeadline: 10000000000
+  retryPeriod: 2s
+enableDataSourceConfig: {certificates: false}
+enableInjectableConfig:
+  validatingWebhookConfigurations: true
+  mutatingWebhookConfigurations: false
+  customResourceDefinitions: false
+  apiServices: true
+enablePprof: true
+pprofAddress: localhost:6061
+logging: {format: json, verbosity: 4, flushFrequency: 5s}
+featureGates: {CAInjectorMerging: false, ServerSideApply: true}
+metricsListenAddress: 127.0.0.1:9403
+metricsTLSConfig:
+  filesystem: {certFile: '', keyFile: ''}
+  dynamic: {leafDuration: 168h}
+";
+
+fn config(flags: &[&str], text: &str) -> Result<Config, String> {
+    let args = Args::try_parse_from(["signet-cainjector"].iter().chain(flags)).unwrap();
+    let file = if text.is_empty() {
+        File::default()
+    } else {
+        runtime::config::parse(text, file::IDENTITY).map_err(|error| error.to_string())?
+    };
+    Config::of(args, file).map_err(|error| error.to_string())
+}
+
+fn refused(flags: &[&str], wanted: &str) {
+    let error = config(flags, "").unwrap_err();
+    assert!(error.starts_with(wanted), "{flags:?}: {error}");
+}
+
+fn refused_file(more: &str, wanted: &str) {
+    let text = format!(
+        "apiVersion: cainjector.config.cert-manager.io/v1alpha1\nkind: CAInjectorConfiguration\n{more}\n"
+    );
+    assert_eq!(config(&[], &text).unwrap_err(), wanted, "{more}");
+}
+
+fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    refused(
+        &["--leader-election-lease-duration=30s", "--leader-elect=false"],
+        "leaderElectionConfig: the lease duration 30s must be longer than the renew deadline 40s",
+    );
+    refused(&["--namespace=a", "--ignore-namespaces=b"], "namespace and ignoreNamespaces exclude each other");
+    refused(
+        &[
+            "--enable-validatingwebhookconfigurations-injectable=false",
+            "--enable-mutatingwebhookconfigurations-injectable=false",
+            "--enable-customresourcedefinitions-injectable=false",
+            "--enable-apiservices-injectable=false",
+        ],
+        "enableInjectableConfig: every kind of target is switched off",
+    );
+}
+
+#[test]
+fn metrics_over_tls_are_refused_rather_than_served_in_the_clear() {
+    let wanted = "metricsTLSConfig: metrics are served over plain HTTP only";
+    for flag in [
+        "--metrics-tls-cert-file=/a",
+        "--metrics-dynamic-serving-ca-secret-name=a",
+        "--metrics-dynamic-serving-dns-names=a",
+        "--metrics-tls-min-version=VersionTLS13",
+    ] {
+        refused(&[flag], wanted);
+    }
+    let file = FILE.replace("keyFile: ''", "keyFile: tls.key");
+    assert!(config(&[], &file).unwrap_err().starts_with(wanted));
+    let harmless = ["--metrics-tls-cert-file=", "--metrics-dynamic-serving-leaf-duration=1h"];
+    assert!(config(&harmless, "").is_ok());
+}
+
+#[test]
+fn a_file_with_a_mistake_is_refused_with_its_line() {
+    refused_file(
+        "ignoreNamespace: [a]",
+        "line 3, column 1: unknown key \"ignoreNamespace\"; did you mean \"ignoreNamespaces\"?",
+    );
+    refused_file(
+        "leaderElectionConfig: {leaseDuration: 60}\nnamespace: 1",
+        "line 4, column 12: text is wanted; write \"1\" with quotes",
+    );
+    refused_file("leaderElectionConfig: {leaseDuration: -1s}", "line 3, column 39: shorter than nothing");
+    refused_file(
+        "featureGates: {CAInjectorMergeBundle: true}",
+        "line 3, column 15: unknown feature gate \"CAInjectorMergeBundle\"; did you mean \"CAInjectorMerging\"?",
+    );
+    refused_file(
+        "enableInjectableConfig: {apiservices: false}",
+        "line 3, column 26: unknown key \"apiservices\"; did you mean \"apiServices\"?",
+    );
+}
+
+#[test]
+fn every_key_of_the_file_counts() {
+    let config = config(&[], FILE).unwrap();
+    assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("kube.yaml")));
+    let ignored = BTreeSet::from(["team-a".to_owned(), "team-b".to_owned()]);
+    let settings = Settings { namespaces: Namespaces::Except(ignored), certificates: false };
+    assert_eq!(config.settings, settings);
+    assert_eq!(config.targets, [TargetKind::ValidatingWebhookConfiguration, TargetKind::ApiService]);
+    let times = Times::new(secs(15), secs(10), secs(2)).unwrap();
+    assert_eq!(config.election, Some(Election { namespace: "cert-manager".to_owned(), times }));
+    assert_eq!(config.admin.metrics_listen_address.to_string(), "127.0.0.1:9403");
+    assert_eq!(config.logging.logging_format, Some(LogFormat::Json));
+    assert_eq!(
+        config.warnings,
+        [
+            "feature gate CAInjectorMerging cannot be switched off: a CA is added to those that a bundle holds, and \
+             taken out once it has expired",
+            "feature gate ServerSideApply has no effect any more; remove it",
+            "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; /metrics tells \
+             processor time and memory",
+        ]
+    );
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let flags = [
+        "--kubeconfig=/a",
+        "--ignore-namespaces=c",
+        "--leader-elect=false",
+        "--enable-certificates-data-source",
+        "--enable-customresourcedefinitions-injectable=true",
+        "--enable-apiservices-injectable=false",
+        "--enable-profiling=false",
+        "--metrics-listen-address=0",
+        "--feature-gates=CAInjectorMerging=true",
+        "--feature-gates=ServerSideApply=false",
+        "--logging-format=text",
+    ];
+    let config = config(&flags, FILE).unwrap();
+    assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("/a")));
+    let ignored = BTreeSet::from(["c".to_owned()]);
+    assert_eq!(config.settings, Settings { namespaces: Namespaces::Except(ignored), certificates: true });
+    assert_eq!(
+        config.targets,
+        [TargetKind::ValidatingWebhookConfiguration, TargetKind::CustomResourceDefinition]
+    );
+    assert_eq!(config.election, None);
+    assert_eq!(config.admin.metrics_listen_address, ListenAddress::Off);
+    assert_eq!(config.logging.logging_format, Some(LogFormat::Text));
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn without_flags_the_defaults_are_the_peers() {
+    let flags = ["--config=", "--namespace=", "--ignore-namespaces=", "--leader-election-namespace="];
+    for flags in [&[][..], &flags] {
+        let config = config(flags, "").unwrap();
+        assert_eq!(config.settings, Settings::default());
+        assert_eq!(config.targets, TargetKind::ALL);
+        let times = Times::new(secs(60), secs(40), secs(15)).unwrap();
+        let election = Election { namespace: "kube-system".to_owned(), times };
+        assert_eq!(config.election.as_ref(), Some(&election));
+        let lease = election.lease().unwrap();
+        assert_eq!((lease.name, lease.manager), ("cert-manager-cainjector-leader-election", MANAGER));
+        assert_eq!(config.admin.metrics_listen_address.to_string(), "[::]:9402");
+        assert!(config.warnings.is_empty());
+    }
+}
+
+#[test]
+fn a_relative_path_begins_at_the_folder_of_the_file() {
+    let path = std::env::temp_dir().join(format!("cainjector-{}.yaml", std::process::id()));
+    std::fs::write(&path, FILE).unwrap();
+    let flag = format!("--config={}", path.display());
+    let config = Config::load(Args::try_parse_from(["signet-cainjector", &flag]).unwrap());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(config.unwrap().kubernetes.kubeconfig, Some(path.with_file_name("kube.yaml")));
+}
