@@ -21,6 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod reference;
 mod report;
+pub mod rotation;
 pub mod settings;
 pub mod source;
 pub mod target;

@@ -13,6 +13,7 @@ use x509_cert::time::Time;
 use crate::asn1::{Signed, TbsCertificate};
 use crate::constraint::{ConstraintError, NameConstraints};
 use crate::extension::{ExtensionError, Extensions};
+use crate::fingerprint::Fingerprint;
 use crate::key::PublicKey;
 use crate::name::{self, SubjectAltName};
 use crate::pem;
@@ -100,6 +101,11 @@ impl Certificate {
     /// The certificate as one PEM block.
     pub fn to_pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.0.der)
+    }
+
+    /// SHA-256 of its bytes, by which it is known to other tools.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.0.der)
     }
 
     /// First instant of validity.

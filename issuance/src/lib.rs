@@ -21,6 +21,7 @@ pub mod comparison;
 pub mod constraint;
 pub mod credential;
 mod extension;
+pub mod fingerprint;
 pub mod jitter;
 pub mod key;
 pub mod keystore;

@@ -26,6 +26,7 @@ pub mod backoff;
 pub mod client;
 pub mod config;
 mod connections;
+pub mod contest;
 pub mod events;
 pub mod exit;
 pub mod follow;
