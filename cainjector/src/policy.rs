@@ -102,7 +102,9 @@ impl Policy {
         let validations = vec![
             // The first that is broken is told, and of another operation the others could not be evaluated.
             Validation {
-                kept: "request.operation == 'UPDATE' && request.subResource == ''".to_owned(),
+                // The API server leaves the member out where there is no subresource.
+                kept: "request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')"
+                    .to_owned(),
                 told: "the cainjector updates objects; it does not create or delete them, nor write their status"
                     .to_owned(),
             },
@@ -278,7 +280,10 @@ mod tests {
             let validations = spec["validations"].as_array().unwrap();
             let expressions: Vec<_> = validations.iter().map(|v| v["expression"].as_str().unwrap()).collect();
             let (first, others) = expressions.split_first().unwrap();
-            assert_eq!(*first, "request.operation == 'UPDATE' && request.subResource == ''");
+            assert_eq!(
+                *first,
+                "request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')"
+            );
             for other in others {
                 assert!(other.starts_with("request.operation != 'UPDATE' || ("), "{other}");
             }

@@ -116,7 +116,7 @@ const DEPRECATED: [(&str, bool); 12] = [
     ("stderrthreshold", true),
 ];
 
-/// The flags among [`DEPRECATED`] that were given. They are not in the help text.
+/// The flags of older releases that were given and have no effect. They are not in the help text.
 #[derive(Debug, Clone, Default)]
 pub struct DeprecatedLoggingArgs {
     given: Vec<&'static str>,
