@@ -1,15 +1,12 @@
 //! The open connections of a listener: how many there are, which of them rest, and for how long each was silent.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::future::{self, Future, Ready};
+use std::future::{Future, Ready, ready};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,130 +16,74 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
 use crate::lock::lock;
 
-/// Pause between two looks for a place, of connections that wait for one.
+/// Pause between two looks for a connection that could give way to a new one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// Most connections that wait for a place; further ones stay with the kernel until then. Each is a socket and a task.
-const WAITING_MAX: usize = 64;
-/// The same of one address that keeps half of all places busy; one more is closed at once.
-const BUSY_WAITING_MAX: usize = 8;
 
-/// The connections of one listener: those that have a place, and those that wait for one.
+/// The open connections of one listener.
 pub(crate) struct Connections {
-    places: usize,
+    room: Arc<Semaphore>,
     /// How long a connection must be without a request before it can be closed for another.
     rest: Duration,
-    known: Mutex<Vec<Weak<Connection>>>,
+    open: Mutex<Vec<Weak<Connection>>>,
 }
 
 impl Connections {
-    /// None yet, and places for `max`.
+    /// None yet, and at most `max`.
     pub(crate) fn new(max: usize, rest: Duration) -> Arc<Self> {
-        Arc::new(Self { places: max, rest, known: Mutex::default() })
+        Arc::new(Self { room: Arc::new(Semaphore::new(max)), rest, open: Mutex::default() })
     }
 
-    /// Waits until another connection may wait.
-    async fn room(self: Arc<Self>) {
-        let waiting = || {
-            let known = lock(&self.known);
-            known.iter().filter_map(Weak::upgrade).filter(|connection| !connection.has_place()).count()
-        };
-        while waiting() >= WAITING_MAX {
-            tokio::time::sleep(LOOK_INTERVAL / 5).await;
-        }
-    }
-
-    /// A connection of `peer` that has yet to wait for its place. None: that address keeps half of all places busy
-    /// already, and so many wait that those of others would soon wait behind them.
-    fn queue(&self, peer: IpAddr) -> Option<Arc<Connection>> {
-        let mut known = lock(&self.known);
-        known.retain(|connection| connection.strong_count() > 0);
-        let (mut busy, mut waiting) = (0_usize, 0_usize);
-        for own in known.iter().filter_map(Weak::upgrade).filter(|other| other.peer == peer) {
-            busy += usize::from(lock(&own.usage).requests > 0);
-            waiting += usize::from(!own.has_place());
-        }
-        if busy >= self.places.div_ceil(2) && waiting >= BUSY_WAITING_MAX {
-            return None;
-        }
-        let connection = Arc::new(Connection {
-            peer,
-            usage: Mutex::new(Usage { requests: 0, is_new: true, at: Instant::now() }),
-            has_place: AtomicBool::new(false),
-            closing: CancellationToken::new(),
-        });
-        known.push(Arc::downgrade(&connection));
-        Some(connection)
-    }
-
-    /// Waits for a place, and makes one if it can.
-    async fn admit(self: Arc<Self>, connection: Arc<Connection>) {
-        while !self.look(&connection) {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-        }
-    }
-
-    /// Takes a place if one is free; else makes somebody give way who may.
-    fn look(&self, newcomer: &Connection) -> bool {
-        let known = lock(&self.known);
-        let all: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
-        let (placed, waiting): (Vec<_>, Vec<_>) = all.iter().partition(|connection| connection.has_place());
-        let mut places_of: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in &placed {
-            *places_of.entry(connection.peer).or_default() += 1;
-        }
-        let places = |peer: IpAddr| places_of.get(&peer).copied().unwrap_or_default();
-        let own = places(newcomer.peer);
-        if placed.len() < self.places {
-            // A place that was made for an address with few of them is not for one with many.
-            let is_next = waiting.iter().all(|other| places(other.peer) >= own);
-            newcomer.has_place.fetch_or(is_next, Ordering::Relaxed);
-            return is_next;
-        }
-        let leaving = placed.iter().filter(|connection| connection.closing.is_cancelled()).count();
-        if leaving < waiting.len() {
-            let ranked = placed.iter().filter_map(|connection| {
-                let rank = self.rank(connection, places(connection.peer), own)?;
-                Some((rank, connection))
-            });
-            if let Some((_, connection)) = ranked.min_by_key(|(rank, _)| *rank) {
-                tracing::debug!(peer = %connection.peer, "closing a connection for one of {}", newcomer.peer);
-                connection.closing.cancel();
+    /// Waits for room, and makes some if it can.
+    async fn admit(self: Arc<Self>) -> Arc<Connection> {
+        let place = loop {
+            if let Ok(place) = Arc::clone(&self.room).try_acquire_owned() {
+                break place;
             }
-        }
-        false
+            self.close_one();
+            let freed = tokio::time::timeout(LOOK_INTERVAL, Arc::clone(&self.room).acquire_owned());
+            if let Ok(Ok(place)) = freed.await {
+                break place;
+            }
+        };
+        let usage = Usage { requests: 0, is_new: true, at: Instant::now() };
+        let connection = Arc::new(Connection {
+            usage: Mutex::new(usage),
+            closing: CancellationToken::new(),
+            _place: place,
+        });
+        let mut open = lock(&self.open);
+        open.retain(|connection| connection.strong_count() > 0);
+        open.push(Arc::downgrade(&connection));
+        connection
     }
 
-    /// Who gives way first to an address with `own` places; None: not at all. First come those without a request, those
-    /// who never had one before all others, unless their address has fewer places itself. Then, so that nobody shuts
-    /// the others out by keeping all places busy, those of the address with most places, if it has more.
-    fn rank(
-        &self,
-        connection: &Connection,
-        places: usize,
-        own: usize,
-    ) -> Option<(bool, Reverse<usize>, bool, Instant)> {
-        let usage = *lock(&connection.usage);
-        let rests = usage.requests == 0 && usage.at.elapsed() >= self.rest;
-        let may_give_way = if rests { places >= own } else { places > own.saturating_add(1) };
-        if connection.closing.is_cancelled() || !may_give_way {
-            return None;
+    /// Closes the connection that has been without a request for longest; first of all one that never had any.
+    fn close_one(&self) {
+        let open: Vec<_> = lock(&self.open).iter().filter_map(Weak::upgrade).collect();
+        let resting = open.iter().filter_map(|connection| {
+            let usage = *lock(&connection.usage);
+            let rests = usage.requests == 0 && usage.at.elapsed() >= self.rest;
+            rests.then_some((!usage.is_new, usage.at, connection))
+        });
+        if let Some((.., connection)) = resting.min_by_key(|(was_used, at, _)| (*was_used, *at)) {
+            tracing::debug!("closing a connection that rests, for a new one");
+            connection.closing.cancel();
         }
-        Some((!rests, Reverse(if rests { 0 } else { places }), !usage.is_new, usage.at))
     }
 }
 
-/// One connection; its place is free again when the last handle is dropped.
+/// One open connection; its place is free again when the last handle is dropped.
 pub(crate) struct Connection {
-    peer: IpAddr,
     usage: Mutex<Usage>,
-    has_place: AtomicBool,
     closing: CancellationToken,
+    _place: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,11 +97,6 @@ struct Usage {
 }
 
 impl Connection {
-    /// It changes only while the list of all is locked.
-    fn has_place(&self) -> bool {
-        self.has_place.load(Ordering::Relaxed)
-    }
-
     fn begin(self: Arc<Self>) -> Request {
         let mut usage = lock(&self.usage);
         *usage = Usage { requests: usage.requests.saturating_add(1), is_new: false, at: Instant::now() };
@@ -182,21 +118,23 @@ impl Drop for Request {
     }
 }
 
-/// Gives each new connection its copy of the router, and a part in the wait for a place.
+/// Gives each new connection its place and its copy of the router. Its readiness is what the server waits for before
+/// it takes the next connection.
 pub(crate) struct Admission {
     connections: Arc<Connections>,
     router: Router,
-    room: Option<BoxFuture<'static, ()>>,
+    waiting: Option<BoxFuture<'static, Arc<Connection>>>,
+    admitted: Option<Arc<Connection>>,
 }
 
 impl Admission {
     /// Serves `router` on each of `connections`.
     pub(crate) fn new(connections: Arc<Connections>, router: Router) -> Self {
-        Self { connections, router, room: None }
+        Self { connections, router, waiting: None, admitted: None }
     }
 }
 
-/// The client keeps so many connections busy that it may not have another.
+/// A connection was handed over although there was no room for it.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no room for another connection")]
 pub(crate) struct NoRoom;
@@ -207,17 +145,20 @@ impl Service<SocketAddr> for Admission {
     type Future = Ready<Result<Admitted, NoRoom>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NoRoom>> {
-        let connections = &self.connections;
-        let room = self.room.get_or_insert_with(|| Arc::clone(connections).room().boxed());
-        ready!(room.as_mut().poll(cx));
-        self.room = None;
+        if self.admitted.is_none() {
+            let connections = &self.connections;
+            let waiting = self.waiting.get_or_insert_with(|| Arc::clone(connections).admit().boxed());
+            let Poll::Ready(connection) = waiting.as_mut().poll(cx) else {
+                return Poll::Pending;
+            };
+            (self.waiting, self.admitted) = (None, Some(connection));
+        }
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, peer: SocketAddr) -> Self::Future {
-        let (router, connections) = (self.router.clone(), Arc::clone(&self.connections));
-        let connection = connections.queue(peer.ip().to_canonical());
-        future::ready(connection.map(|connection| Admitted { router, connections, connection }).ok_or(NoRoom))
+    fn call(&mut self, _: SocketAddr) -> Self::Future {
+        let connection = self.admitted.take().ok_or(NoRoom);
+        ready(connection.map(|connection| Admitted { router: self.router.clone(), connection }))
     }
 }
 
@@ -225,7 +166,6 @@ impl Service<SocketAddr> for Admission {
 #[derive(Clone)]
 pub(crate) struct Admitted {
     router: Router,
-    connections: Arc<Connections>,
     connection: Arc<Connection>,
 }
 
@@ -269,25 +209,20 @@ impl Watching {
 impl Accept<TcpStream, Admitted> for Watching {
     type Stream = WatchedStream;
     type Service = Admitted;
-    type Future = BoxFuture<'static, io::Result<(WatchedStream, Admitted)>>;
+    type Future = Ready<io::Result<(WatchedStream, Admitted)>>;
 
-    /// Waits for the connection's place, so that those behind it are taken meanwhile.
     fn accept(&self, stream: TcpStream, service: Admitted) -> Self::Future {
-        let silence = self.silence;
-        async move {
-            // Answers are small and written at once: nothing is won by waiting for more.
-            stream.set_nodelay(true)?;
-            Arc::clone(&service.connections).admit(Arc::clone(&service.connection)).await;
+        // Answers are small and written at once: nothing is won by waiting for more.
+        ready(stream.set_nodelay(true).map(|()| {
             let stream = WatchedStream {
                 stream,
-                silence,
+                silence: self.silence,
                 moved: Instant::now(),
-                look: Box::pin(tokio::time::sleep(silence)),
+                look: Box::pin(tokio::time::sleep(self.silence)),
                 closing: Box::pin(service.connection.closing.clone().cancelled_owned()),
             };
-            Ok((stream, service))
-        }
-        .boxed()
+            (stream, service)
+        }))
     }
 }
 
