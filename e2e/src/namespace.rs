@@ -63,9 +63,20 @@ impl Scope {
     }
 }
 
+/// Runs `test` in a namespace of its own, as [`with`] does, in the cluster that all tests share.
+///
+/// # Errors
+/// The test's own, or when there is no such cluster, or the namespace cannot be made.
+pub async fn own<F, Fut, T>(prefix: &str, test: F) -> anyhow::Result<T>
+where
+    F: FnOnce(Scope) -> Fut,
+    Fut: Future<Output = anyhow::Result<T>>,
+{
+    with(&Cluster::shared()?, prefix, test).await
+}
+
 /// Runs `test` in a new namespace whose name begins with `prefix`, and deletes it afterwards, and what the test created
-/// elsewhere. When the test fails or
-/// panics, the namespace's pods, logs and events go to standard error first.
+/// elsewhere. When the test fails or panics, the namespace's pods, logs and events go to standard error first.
 ///
 /// # Errors
 /// The test's own, or when the namespace cannot be made.

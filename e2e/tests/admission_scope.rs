@@ -36,7 +36,7 @@ const ACME: &str = "acme.cert-manager.io/v1";
 #[tokio::test]
 async fn a_namespace_opts_out_of_the_rules_but_not_of_identity_and_approval() -> anyhow::Result<()> {
     let _quiet = replicas::HARM.read().await;
-    with("opt-out", |scope| async move {
+    namespace::own("opt-out", |scope| async move {
         let wrong = certificate("wrong", &json!({"secretName": "", "issuerRef": {"name": "ca"}}));
         let status = refusal(scope.create(&wrong).await)?;
         ensure!(status.code == 422, "before it opts out: {status:?}");
@@ -62,7 +62,7 @@ async fn a_namespace_opts_out_of_the_rules_but_not_of_identity_and_approval() ->
 #[tokio::test]
 async fn the_webhook_is_asked_about_a_status_only_where_a_rule_looks_at_it() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("status", |scope| async move {
+    namespace::own("status", |scope| async move {
         let objects = [
             certificate(
                 "web",
@@ -113,7 +113,7 @@ async fn the_webhook_is_asked_about_a_status_only_where_a_rule_looks_at_it() -> 
 
 #[tokio::test]
 async fn people_edit_what_is_theirs_and_only_look_at_orders_and_challenges() -> anyhow::Result<()> {
-    with("editor", |scope| async move {
+    namespace::own("editor", |scope| async move {
         let cases = [
             ("create", "cert-manager.io", "certificates", true),
             ("delete", "cert-manager.io", "certificaterequests", true),
@@ -214,14 +214,6 @@ fn the_chart_says_what_is_wrong_with_a_value_and_renders_what_is_right() -> anyh
 }
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
-}
 
 /// A user, called like the namespace, who may make requests and write their status there.
 async fn stranger(scope: &Scope) -> anyhow::Result<kube::Client> {

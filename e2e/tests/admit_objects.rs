@@ -56,8 +56,7 @@ async fn a_wrong_object_is_refused_with_the_field_and_the_cure() -> anyhow::Resu
         ),
         (issuer("ClusterIssuer", "no-type", &json!({})), &[("spec", "FieldValueRequired", "set one of ")]),
     ];
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "admit", |scope| async move {
+    namespace::own("admit", |scope| async move {
         for (object, causes) in &cases {
             check_refused(&scope, object, causes)
                 .await
@@ -70,8 +69,7 @@ async fn a_wrong_object_is_refused_with_the_field_and_the_cure() -> anyhow::Resu
 
 #[tokio::test]
 async fn a_right_object_is_accepted_and_stored_as_it_was_sent() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "admit", |scope| async move {
+    namespace::own("admit", |scope| async move {
         let objects = [
             certificate("web", &good_certificate()),
             issuer("Issuer", "ca", &json!({"ca": {"secretName": "ca"}})),

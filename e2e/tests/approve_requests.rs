@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::objects::{self, signing_request};
 use e2e::{resources, wait};
@@ -82,7 +81,7 @@ const COMBINATIONS: [Combination; 19] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_reaches_as_far_as_it_says_and_no_further() -> anyhow::Result<()> {
-    namespace::with(&Cluster::shared()?, "grants", |scope| async move {
+    namespace::own("grants", |scope| async move {
         let group = format!("{}.signet.example", scope.namespace);
         for (kind, reach) in [("Widget", "Namespaced"), ("ClusterWidget", "Cluster")] {
             define(&scope, &group, kind, reach).await?;

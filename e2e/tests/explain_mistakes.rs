@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use e2e::authority::issuer;
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::{paths, wait};
 use expect_test::expect_file;
@@ -34,7 +33,7 @@ async fn a_typical_mistake_is_answered_by_what_to_type_instead() -> anyhow::Resu
     let mut manifests = files(&folder, "yaml")?;
     manifests.sort();
     ensure!(manifests.len() >= MISTAKES_MIN, "only {} mistakes are there", manifests.len());
-    let said = namespace::with(&Cluster::shared()?, "mistakes", |scope| async move {
+    let said = namespace::own("mistakes", |scope| async move {
         with_issuer(&scope).await?;
         let runs = manifests.into_iter().map(|manifest| apply(scope.clone(), manifest));
         futures::stream::iter(runs).buffered(AT_ONCE).try_collect::<Vec<_>>().await

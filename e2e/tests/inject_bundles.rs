@@ -4,9 +4,8 @@ mod common;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
-use common::targets::{INJECTED_WITHIN, SECRET, Target, owned_fields, patch_secret, set_bundle, versions};
+use common::targets::{INJECTED_WITHIN, SECRET, Target, consent, owns, set_bundle, versions};
 use e2e::authority::{Authority, trust_secret};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::{install, wait};
 use k8s_openapi::api::core::v1::Pod;
@@ -16,7 +15,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn without_the_owners_consent_nothing_is_taken_from_a_secret() -> anyhow::Result<()> {
-    with("consent", |scope| async move {
+    namespace::own("consent", |scope| async move {
         let ca = Authority::new("Consent CA")?;
         let mut secret = trust_secret(SECRET, &ca.certificate);
         secret["metadata"]["annotations"] = json!({annotation::ALLOW_DIRECT_INJECTION: "false"});
@@ -26,8 +25,7 @@ async fn without_the_owners_consent_nothing_is_taken_from_a_secret() -> anyhow::
         ensure!(told.contains(annotation::ALLOW_DIRECT_INJECTION), "the event says {told:?}");
         ensure!(target.bundles(&scope).await? == [None, None], "a bundle was injected");
 
-        let consent = json!({"metadata": {"annotations": {annotation::ALLOW_DIRECT_INJECTION: "true"}}});
-        patch_secret(&scope, &consent).await?;
+        consent(&scope).await?;
         target.holds(&scope, &[&ca]).await
     })
     .await
@@ -35,11 +33,9 @@ async fn without_the_owners_consent_nothing_is_taken_from_a_secret() -> anyhow::
 
 #[tokio::test]
 async fn a_webhook_configuration_and_an_api_service_get_the_bundle_and_keep_the_rest() -> anyhow::Result<()> {
-    with("inject", |scope| async move {
-        let ca = Authority::new("Injected CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
-        for target in Target::both(&scope).await? {
-            target.holds(&scope, &[&ca]).await?;
+    namespace::own("inject", |scope| async move {
+        let (_, targets) = Target::both_injected(&scope, "Injected CA").await?;
+        for target in targets {
             let live = target.get(&scope).await?;
             ensure!(
                 target.without_bundles(&live.data["spec"], &live.data["webhooks"]) == target.sent,
@@ -47,8 +43,7 @@ async fn a_webhook_configuration_and_an_api_service_get_the_bundle_and_keep_the_
                 target.name,
                 live.data
             );
-            let owned = owned_fields(&live)?;
-            ensure!(owned == target.owned, "the cainjector owns {owned:?} of {}", target.name);
+            owns(&live, target.owned)?;
         }
         Ok(())
     })
@@ -57,13 +52,8 @@ async fn a_webhook_configuration_and_an_api_service_get_the_bundle_and_keep_the_
 
 #[tokio::test]
 async fn a_bundle_that_cannot_be_read_leaves_the_good_one() -> anyhow::Result<()> {
-    with("broken", |scope| async move {
-        let ca = Authority::new("Good CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
-        let targets = Target::both(&scope).await?;
-        for target in &targets {
-            target.holds(&scope, &[&ca]).await?;
-        }
+    namespace::own("broken", |scope| async move {
+        let (ca, targets) = Target::both_injected(&scope, "Good CA").await?;
         let before = versions(&scope, &targets).await?;
         let half: String = ca.certificate.chars().take(ca.certificate.len() / 2).collect();
         set_bundle(&scope, &half).await?;
@@ -78,7 +68,7 @@ async fn a_bundle_that_cannot_be_read_leaves_the_good_one() -> anyhow::Result<()
 
 #[tokio::test]
 async fn a_private_key_beside_the_ca_is_never_published() -> anyhow::Result<()> {
-    with("key", |scope| async move {
+    namespace::own("key", |scope| async move {
         let ca = Authority::new("Careless CA")?;
         scope.create(&trust_secret(SECRET, &format!("{}{}", ca.certificate, ca.key))).await?;
         let body = ca.key.lines().nth(1).context("the key has no body")?;
@@ -95,13 +85,9 @@ async fn a_private_key_beside_the_ca_is_never_published() -> anyhow::Result<()> 
 
 #[tokio::test]
 async fn a_rotated_ca_is_trusted_beside_the_former_one() -> anyhow::Result<()> {
-    with("rotate", |scope| async move {
-        let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
-        scope.create(&trust_secret(SECRET, &old.certificate)).await?;
-        let targets = Target::both(&scope).await?;
-        for target in &targets {
-            target.holds(&scope, &[&old]).await?;
-        }
+    namespace::own("rotate", |scope| async move {
+        let (old, targets) = Target::both_injected(&scope, "Old CA").await?;
+        let new = Authority::new("New CA")?;
         set_bundle(&scope, &new.certificate).await?;
         for target in &targets {
             target.holds(&scope, &[&old, &new]).await?;
@@ -113,13 +99,8 @@ async fn a_rotated_ca_is_trusted_beside_the_former_one() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_restart_writes_nothing() -> anyhow::Result<()> {
-    with("restart", |scope| async move {
-        let ca = Authority::new("Calm CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
-        let targets = Target::both(&scope).await?;
-        for target in &targets {
-            target.holds(&scope, &[&ca]).await?;
-        }
+    namespace::own("restart", |scope| async move {
+        let (ca, targets) = Target::both_injected(&scope, "Calm CA").await?;
         let before = versions(&scope, &targets).await?;
         restart_cainjector(&scope).await?;
         // What comes after the restart is served after what the new process found there.
@@ -129,14 +110,6 @@ async fn a_restart_writes_nothing() -> anyhow::Result<()> {
         Ok(())
     })
     .await
-}
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
 }
 
 async fn restart_cainjector(scope: &Scope) -> anyhow::Result<()> {

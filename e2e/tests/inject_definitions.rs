@@ -3,9 +3,8 @@
 mod common;
 
 use anyhow::{Context as _, ensure};
-use common::targets::{INJECTED_WITHIN, SECRET, Target, owned_fields, set_bundle};
-use e2e::authority::{Authority, trust_secret};
-use e2e::cluster::Cluster;
+use common::targets::{INJECTED_WITHIN, Target, owns, set_bundle, trusted};
+use e2e::authority::Authority;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use kube::api::{Patch, PatchParams};
@@ -19,50 +18,44 @@ const LARGE: usize = 1024 * 1024;
 
 #[tokio::test]
 async fn a_definition_that_no_webhook_converts_is_left_alone() -> anyhow::Result<()> {
-    with("none", |scope| async move {
-        let ca = Authority::new("Unneeded CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+    namespace::own("none", |scope| async move {
+        trusted(&scope, "Unneeded CA").await?;
         let target = Target::definition(&scope, &json!({"strategy": "None"}), "small").await?;
         let told = target.event(&scope, "NotApplicable").await?;
         ensure!(told.contains("spec.conversion.strategy"), "the event says {told:?}");
-        let owned = owned_fields(&target.get(&scope).await?)?;
-        ensure!(owned.is_empty(), "the cainjector owns {owned:?}");
-        Ok(())
+        owns(&target.get(&scope).await?, &[])
     })
     .await
 }
 
 #[tokio::test]
 async fn a_definition_with_a_placeholder_gets_the_bundle_and_is_established_by_it() -> anyhow::Result<()> {
-    with("large", |scope| async move {
-        let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
+    namespace::own("large", |scope| async move {
         let target = Target::definition(&scope, &webhook(), &"x".repeat(LARGE)).await?;
         target.event(&scope, "SourceNotFound").await?;
         ensure!(!is_established(&target, &scope).await?, "the placeholder was taken for a bundle");
-        scope.create(&trust_secret(SECRET, &old.certificate)).await?;
+        let old = trusted(&scope, "Old CA").await?;
         target.holds(&scope, &[&old]).await?;
         wait::until("the definition to be established", INJECTED_WITHIN, || async {
             ensure!(is_established(&target, &scope).await?, "it is not");
             Ok::<_, anyhow::Error>(())
         })
         .await?;
+        let new = Authority::new("New CA")?;
         set_bundle(&scope, &new.certificate).await?;
         target.holds(&scope, &[&old, &new]).await?;
         let live = target.get(&scope).await?;
         let rest = target.without_bundles(&live.data["spec"], &Value::Null);
         ensure!(rest == target.sent, "something else of the definition was changed");
-        let owned = owned_fields(&live)?;
-        ensure!(owned == target.owned, "the cainjector owns {owned:?}");
-        Ok(())
+        owns(&live, target.owned)
     })
     .await
 }
 
 #[tokio::test]
 async fn a_placeholder_that_is_applied_over_a_bundle_is_replaced_again() -> anyhow::Result<()> {
-    with("placeholder", |scope| async move {
-        let ca = Authority::new("Lasting CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+    namespace::own("placeholder", |scope| async move {
+        let ca = trusted(&scope, "Lasting CA").await?;
         let target = Target::webhook_configuration(&scope).await?;
         target.holds(&scope, &[&ca]).await?;
         let api = scope.resource(target.api_version, target.kind);
@@ -101,12 +94,4 @@ async fn is_established(target: &Target, scope: &Scope) -> anyhow::Result<bool> 
     let conditions = live.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let mut conditions = conditions.iter();
     Ok(conditions.any(|condition| condition["type"] == "Established" && condition["status"] == "True"))
-}
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
 }

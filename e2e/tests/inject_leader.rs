@@ -2,19 +2,18 @@
 //!
 //! A test program of its own: while somebody else holds the Lease, no other test would see an injection.
 
+mod common;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use api::keys::annotation;
-use e2e::authority::{Authority, trust_secret};
-use e2e::cluster::Cluster;
+use common::targets::{Target, trusted};
 use e2e::namespace::{self, Scope};
 use e2e::{install, wait};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
 use tokio::time::Instant;
 
 /// How long an election or an injection may take on a busy machine.
@@ -31,25 +30,20 @@ const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn nothing_is_written_while_another_holds_the_lease_and_at_once_after_it() -> anyhow::Result<()> {
-    namespace::with(&Cluster::shared()?, "leader", |scope| async move {
+    namespace::own("leader", |scope| async move {
         let leases = Api::<Lease>::namespaced(scope.client.clone(), "kube-system");
         held_by_ours(&leases).await?;
-        let ca = Authority::new("Elected CA")?;
-        scope.create(&trust_secret("trust", &ca.certificate)).await?;
+        let ca = trusted(&scope, "Elected CA").await?;
 
         // Nobody renews it: that is what a holder which was killed leaves behind.
         let taken = take(&leases).await?;
         tokio::time::sleep(SEEN_AFTER).await;
-        target(&scope).await?;
+        let target = Target::webhook_configuration(&scope).await?;
         while taken.elapsed() + Duration::from_secs(1) < FOREIGN_LEASE {
-            ensure!(!has_bundle(&scope).await?, "a bundle was injected after {:?}", taken.elapsed());
+            ensure!(!has_bundle(&target, &scope).await?, "a bundle was injected after {:?}", taken.elapsed());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        wait::until("the injection", WITHIN, || async {
-            ensure!(has_bundle(&scope).await?, "there is no bundle yet");
-            Ok(())
-        })
-        .await?;
+        target.holds(&scope, &[&ca]).await?;
         let late = taken.elapsed().saturating_sub(FOREIGN_LEASE);
         ensure!(late < TAKEN_OVER_WITHIN, "the Lease was taken over {late:?} after its end");
         let spec = held_by_ours(&leases).await?;
@@ -96,31 +90,6 @@ async fn take(leases: &Api<Lease>) -> anyhow::Result<Instant> {
     .await
 }
 
-fn name(scope: &Scope) -> String {
-    format!("{}-hooks", scope.namespace)
-}
-
-/// A configuration without rules, so that nobody ever calls it.
-async fn target(scope: &Scope) -> anyhow::Result<()> {
-    let source = format!("{}/trust", scope.namespace);
-    let configuration = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": name(scope), "annotations": {annotation::INJECT_CA_FROM_SECRET: source}},
-        "webhooks": [{
-            "name": "one.signet.example",
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "failurePolicy": "Ignore",
-            "clientConfig": {"url": "https://127.0.0.1:9/one"},
-        }],
-    });
-    scope.create(&configuration).await?;
-    Ok(())
-}
-
-async fn has_bundle(scope: &Scope) -> anyhow::Result<bool> {
-    let configurations = scope.resource("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration");
-    let live = configurations.get(&name(scope)).await?;
-    Ok(live.data.pointer("/webhooks/0/clientConfig/caBundle").is_some())
+async fn has_bundle(target: &Target, scope: &Scope) -> anyhow::Result<bool> {
+    Ok(target.bundles(scope).await?.iter().any(Option::is_some))
 }

@@ -6,9 +6,8 @@ use anyhow::{Context as _, ensure};
 use api::keys::annotation;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use common::targets::{INJECTED_WITHIN, MANAGER, SECRET, Target, owned_fields};
-use e2e::authority::{Authority, trust_secret};
-use e2e::cluster::Cluster;
+use common::targets::{INJECTED_WITHIN, MANAGER, Target, owned_fields, owns, trusted};
+use e2e::authority::Authority;
 use e2e::namespace::{self, Scope};
 use e2e::resources::refusal;
 use e2e::wait;
@@ -17,8 +16,8 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_bundle_that_an_older_release_wrote_by_update_is_taken_over() -> anyhow::Result<()> {
-    with("update", |scope| async move {
-        let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
+    namespace::own("update", |scope| async move {
+        let old = Authority::new("Old CA")?;
         let target = Target::webhook_configuration(&scope).await?;
         target.event(&scope, "SourceNotFound").await?;
         let api = scope.resource(target.api_version, target.kind);
@@ -29,23 +28,19 @@ async fn a_bundle_that_an_older_release_wrote_by_update_is_taken_over() -> anyho
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         api.patch(&target.name, &params, &Patch::Merge(json!({"webhooks": webhooks}))).await?;
         ensure!(owned_fields(&target.get(&scope).await?).is_err(), "the fields are not managed by update");
-        scope.create(&trust_secret(SECRET, &new.certificate)).await?;
+        let new = trusted(&scope, "New CA").await?;
         target.holds(&scope, &[&old, &new]).await?;
         // Fails as long as anything is ours by update.
-        let owned = owned_fields(&target.get(&scope).await?)?;
-        ensure!(owned == target.owned, "the cainjector owns {owned:?}");
-        Ok(())
+        owns(&target.get(&scope).await?, target.owned)
     })
     .await
 }
 
 #[tokio::test]
 async fn a_target_that_stops_asking_keeps_its_bundle_until_it_is_released() -> anyhow::Result<()> {
-    with("release", |scope| async move {
-        let ca = Authority::new("Former CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
-        for target in Target::both(&scope).await? {
-            target.holds(&scope, &[&ca]).await?;
+    namespace::own("release", |scope| async move {
+        let (ca, targets) = Target::both_injected(&scope, "Former CA").await?;
+        for target in targets {
             annotate(&target, &scope, &json!({annotation::INJECT_CA_FROM_SECRET: null})).await?;
             let told = target.event(&scope, "InjectionStopped").await?;
             ensure!(told.contains(annotation::RELEASE_BUNDLE), "the event says {told:?}");
@@ -53,8 +48,7 @@ async fn a_target_that_stops_asking_keeps_its_bundle_until_it_is_released() -> a
             annotate(&target, &scope, &json!({annotation::RELEASE_BUNDLE: "true"})).await?;
             target.event(&scope, "Released").await?;
             ensure!(target.bundles(&scope).await?.iter().all(Option::is_none), "the bundle stays");
-            let owned = owned_fields(&target.get(&scope).await?)?;
-            ensure!(owned.is_empty(), "the cainjector owns {owned:?}");
+            owns(&target.get(&scope).await?, &[])?;
         }
         Ok(())
     })
@@ -63,9 +57,8 @@ async fn a_target_that_stops_asking_keeps_its_bundle_until_it_is_released() -> a
 
 #[tokio::test]
 async fn a_released_definition_lets_its_owner_take_the_webhook_away() -> anyhow::Result<()> {
-    with("conversion", |scope| async move {
-        let ca = Authority::new("Conversion CA")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+    namespace::own("conversion", |scope| async move {
+        let ca = trusted(&scope, "Conversion CA").await?;
         let webhook = json!({"strategy": "Webhook", "webhook": {
             "conversionReviewVersions": ["v1"],
             "clientConfig": {"url": "https://127.0.0.1:9/convert"},
@@ -109,12 +102,4 @@ async fn annotate(target: &Target, scope: &Scope, annotations: &Value) -> anyhow
     let api = scope.resource(target.api_version, target.kind);
     api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     Ok(())
-}
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
 }

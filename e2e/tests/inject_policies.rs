@@ -1,13 +1,15 @@
 //! The cainjector's account may write bundles and nothing else, whatever RBAC grants it: forged writes in its name.
 
+mod common;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::targets::{MANAGER, announcement, entry, group};
 use e2e::authority::Authority;
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::resources::{self, refusal};
 use e2e::{install, wait};
@@ -102,7 +104,7 @@ where
     F: FnOnce(Scope, Client) -> Fut,
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    namespace::with(&Cluster::shared()?, "forged", |scope| async move {
+    namespace::own("forged", |scope| async move {
         let (namespace, account) = (install::RELEASE, format!("{}-cainjector", install::RELEASE));
         let name = format!("{}-everything", scope.namespace);
         let rbac = "rbac.authorization.k8s.io";
@@ -211,7 +213,7 @@ impl Target {
         body["apiVersion"] = json!(self.text("apiVersion"));
         body["kind"] = json!(self.text("kind"));
         body["metadata"] = json!({"name": self.name()});
-        let params = PatchParams::apply("cert-manager-cainjector").force();
+        let params = PatchParams::apply(MANAGER).force();
         self.objects(account).patch(&self.name(), &params, &Patch::Apply(body)).await
     }
 
@@ -257,16 +259,7 @@ impl Target {
 /// A configuration without rules, so that nobody ever calls it. Its source does not exist, so the cainjector itself
 /// leaves it alone.
 fn hooks(scope: &Scope, kind: &str, count: usize) -> Target {
-    let entry = |number: usize| {
-        json!({
-            "name": format!("hook-{number}.signet.example"),
-            "admissionReviewVersions": ["v1"],
-            "sideEffects": "None",
-            "failurePolicy": "Ignore",
-            "clientConfig": {"url": format!("https://127.0.0.1:9/{number}")},
-        })
-    };
-    let entries: Vec<Value> = (0..count).map(entry).collect();
+    let entries: Vec<Value> = (0..count).map(|number| entry(&format!("hook-{number}"))).collect();
     let plural = match kind {
         "ValidatingWebhookConfiguration" => "validatingwebhookconfigurations",
         _ => "mutatingwebhookconfigurations",
@@ -277,23 +270,15 @@ fn hooks(scope: &Scope, kind: &str, count: usize) -> Target {
     Target { plural, object, below: &[] }
 }
 
-/// The announcement of an API that nobody serves.
 fn api_service(scope: &Scope) -> Target {
-    let group = format!("{}.signet.example", scope.namespace);
-    let spec = json!({"spec": {
-        "group": group,
-        "version": "v1alpha1",
-        "groupPriorityMinimum": 100,
-        "versionPriority": 100,
-        "service": {"namespace": scope.namespace, "name": "nowhere", "port": 443},
-    }});
-    let object = object(scope, "apiregistration.k8s.io/v1", "APIService", &format!("v1alpha1.{group}"), spec);
+    let (name, content) = announcement(scope);
+    let object = object(scope, "apiregistration.k8s.io/v1", "APIService", &name, content);
     Target { plural: "apiservices", object, below: &[] }
 }
 
 /// A kind that nobody uses, and that nobody would convert.
 fn definition(scope: &Scope) -> Target {
-    let group = format!("{}.signet.example", scope.namespace);
+    let group = group(scope);
     let spec = json!({"spec": {
         "group": group,
         "names": {"plural": "forgeries", "singular": "forgery", "kind": "Forgery"},

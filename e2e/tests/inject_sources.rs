@@ -5,9 +5,8 @@ mod common;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
-use common::targets::{INJECTED_WITHIN, SECRET, Target, patch_secret, set_bundle};
+use common::targets::{INJECTED_WITHIN, SECRET, Target, consent, set_bundle, trusted};
 use e2e::authority::{Authority, trust_secret};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -19,9 +18,8 @@ const CERTIFICATE: &str = "web";
 
 #[tokio::test]
 async fn a_reference_that_cannot_be_followed_is_told_and_blocks_the_other_sources() -> anyhow::Result<()> {
-    with("malformed", |scope| async move {
-        let ca = Authority::new("Second choice")?;
-        scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+    namespace::own("malformed", |scope| async move {
+        trusted(&scope, "Second choice").await?;
         for (number, annotations) in [
             json!({annotation::INJECT_CA_FROM_SECRET: "no-slash", annotation::INJECT_APISERVER_CA: "true"}),
             json!({annotation::INJECT_CA_FROM: "ns/a/b"}),
@@ -40,7 +38,7 @@ async fn a_reference_that_cannot_be_followed_is_told_and_blocks_the_other_source
 
 #[tokio::test]
 async fn a_secret_that_is_not_ready_to_be_a_source_is_told_and_served_when_it_is() -> anyhow::Result<()> {
-    with("secret", |scope| async move {
+    namespace::own("secret", |scope| async move {
         let ca = Authority::new("Late CA")?;
         let target = Target::webhook_configuration(&scope).await?;
         target.event(&scope, "SourceNotFound").await?;
@@ -48,8 +46,7 @@ async fn a_secret_that_is_not_ready_to_be_a_source_is_told_and_served_when_it_is
         secret["metadata"]["annotations"] = json!({annotation::ALLOW_DIRECT_INJECTION: "True"});
         scope.create(&secret).await?;
         target.event(&scope, "SourceNotAllowed").await?;
-        let consent = json!({"metadata": {"annotations": {annotation::ALLOW_DIRECT_INJECTION: "true"}}});
-        patch_secret(&scope, &consent).await?;
+        consent(&scope).await?;
         target.event(&scope, "NoCAData").await?;
         set_bundle(&scope, &ca.certificate).await?;
         target.holds(&scope, &[&ca]).await?;
@@ -62,7 +59,7 @@ async fn a_secret_that_is_not_ready_to_be_a_source_is_told_and_served_when_it_is
 
 #[tokio::test]
 async fn a_certificate_gives_the_ca_of_its_secret_whichever_comes_first() -> anyhow::Result<()> {
-    with("certificate", |scope| async move {
+    namespace::own("certificate", |scope| async move {
         let (old, new) = (Authority::new("Old CA")?, Authority::new("New CA")?);
         scope.create(&issued("early", CERTIFICATE, &old)).await?;
         let target = asking_certificate(&scope).await?;
@@ -81,7 +78,7 @@ async fn a_certificate_gives_the_ca_of_its_secret_whichever_comes_first() -> any
 
 #[tokio::test]
 async fn a_secret_that_is_another_certificates_is_not_taken() -> anyhow::Result<()> {
-    with("owner", |scope| async move {
+    namespace::own("owner", |scope| async move {
         let ca = Authority::new("Foreign CA")?;
         scope.create(&issued("tls", "other", &ca)).await?;
         scope.create(&certificate("tls")).await?;
@@ -98,7 +95,7 @@ async fn a_secret_that_is_another_certificates_is_not_taken() -> anyhow::Result<
 
 #[tokio::test]
 async fn two_rotations_at_once_lose_no_ca() -> anyhow::Result<()> {
-    with("twice", |scope| async move {
+    namespace::own("twice", |scope| async move {
         let cas: Vec<_> =
             (0..4).map(|number| Authority::new(&format!("CA {number}"))).collect::<Result<_, _>>()?;
         let [first, ..] = cas.as_slice() else { unreachable!("four were made") };
@@ -115,7 +112,7 @@ async fn two_rotations_at_once_lose_no_ca() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn the_ca_of_the_api_server_is_that_of_every_pod() -> anyhow::Result<()> {
-    with("apiserver", |scope| async move {
+    namespace::own("apiserver", |scope| async move {
         let asks = json!({annotation::INJECT_APISERVER_CA: "true"});
         let target = Target::asking(&scope, "hooks", &asks).await?;
         let pods = scope.api::<ConfigMap>();
@@ -149,12 +146,4 @@ fn issued(name: &str, certificate: &str, ca: &Authority) -> Value {
     let mut secret = trust_secret(name, &ca.certificate);
     secret["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: certificate});
     secret
-}
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
 }

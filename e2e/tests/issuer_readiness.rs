@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use e2e::authority::{Authority, issuer};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -15,8 +14,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn an_issuer_is_ready_for_as_long_as_its_key_pair_is_there() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "readiness", |scope| async move {
+    namespace::own("readiness", |scope| async move {
         scope.create(&issuer("Issuer", "ca", &json!({"ca": {"secretName": "ca"}}))).await?;
         is_told(&scope, "ca", "False", "ErrGetKeyPair", "Secret \"ca\" does not exist").await?;
 
@@ -38,8 +36,7 @@ async fn an_issuer_is_ready_for_as_long_as_its_key_pair_is_there() -> anyhow::Re
 
 #[tokio::test]
 async fn a_self_signed_issuer_needs_nothing() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "readiness", |scope| async move {
+    namespace::own("readiness", |scope| async move {
         scope.create(&issuer("Issuer", "own", &json!({"selfSigned": {}}))).await?;
         is_told(&scope, "own", "True", "IsReady", "").await
     })

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,8 +22,7 @@ const MANY: usize = 5_000;
 
 #[tokio::test]
 async fn policies_judge_as_the_rules_that_they_copy() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "policies", |scope| async move {
+    namespace::own("policies", |scope| async move {
         leave_to_policies(&scope).await?;
         let stored = certificate("stored", &json!({"secretName": "Wrong_", "commonName": "a"}));
         scope.create(&stored).await.context("the webhook looks at a namespace that it should leave alone")?;

@@ -13,7 +13,6 @@ use anyhow::{Context as _, ensure};
 use api::keys::csi;
 use common::pods::{self, ORDINARY};
 use e2e::authority::{Authority, issuer};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::objects::{self, PodExt as _};
 use e2e::volume::{self, DRIVER, Generation};
@@ -37,8 +36,7 @@ const RENEWED_WITHIN: Duration = Duration::from_secs(29);
 
 #[tokio::test]
 async fn each_kind_of_issuer_mints_each_kind_of_key() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "mint", |scope| async move {
+    namespace::own("mint", |scope| async move {
         let ca = pods::with_ca(&scope).await?;
         let cluster_ca = with_cluster_ca(&scope).await?;
         scope.create(&issuer("Issuer", "self", &json!({"selfSigned": {}}))).await?;
@@ -78,8 +76,7 @@ async fn each_kind_of_issuer_mints_each_kind_of_key() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn two_pods_speak_mutual_tls_and_a_stranger_is_refused() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "mtls", |scope| async move {
+    namespace::own("mtls", |scope| async move {
         pods::with_ca(&scope).await?;
         let speaker = |name: &str, args: &[&str]| {
             let mut pod = objects::pod(name, &image::reference("mtls"))
@@ -118,8 +115,7 @@ async fn two_pods_speak_mutual_tls_and_a_stranger_is_refused() -> anyhow::Result
 
 #[tokio::test]
 async fn a_deleted_pod_leaves_nothing_on_the_node() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "leave", |scope| async move {
+    namespace::own("leave", |scope| async move {
         pods::with_ca(&scope).await?;
         let pod = pods::holder("brief", &ORDINARY).csi_volume(DRIVER, "/more", &ORDINARY);
         let pod = pods::run(&scope, &pod).await?;
@@ -149,8 +145,7 @@ async fn a_deleted_pod_leaves_nothing_on_the_node() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_certificate_is_renewed_in_place_and_no_reader_sees_a_torn_pair() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "renew", |scope| async move {
+    namespace::own("renew", |scope| async move {
         pods::with_ca(&scope).await?;
         let mut attributes = ORDINARY;
         for (key, value) in &mut attributes {

@@ -9,7 +9,6 @@ use api::keys::csi;
 use common::pods::{self, ORDINARY};
 use common::{driver, is_ready};
 use e2e::authority::{Authority, issuer};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::volume::{self, Generation};
 use k8s_openapi::api::core::v1::{CSIVolumeSource, Pod};
@@ -22,8 +21,7 @@ static DRIVER: RwLock<()> = RwLock::const_new(());
 #[tokio::test]
 async fn a_missing_issuer_is_named_and_the_pod_starts_once_it_exists() -> anyhow::Result<()> {
     let _quiet = DRIVER.read().await;
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "missing", |scope| async move {
+    namespace::own("missing", |scope| async move {
         let pod = pods::create(&scope, &pods::holder("waiting", &ORDINARY)).await?;
         let name = format!("{}/ca", scope.namespace);
         let told = pods::event(&scope, "waiting", &["Issuer", &name, "does not exist"]).await?;
@@ -46,8 +44,7 @@ async fn a_missing_issuer_is_named_and_the_pod_starts_once_it_exists() -> anyhow
 #[tokio::test]
 async fn a_secret_without_its_key_is_named_and_the_pod_starts_once_it_is_there() -> anyhow::Result<()> {
     let _quiet = DRIVER.read().await;
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "keyless", |scope| async move {
+    namespace::own("keyless", |scope| async move {
         let authority = Authority::new("keyless CA")?;
         let mut secret = authority.secret("ca");
         // Kubernetes itself would refuse it with the type of TLS Secrets.
@@ -88,8 +85,7 @@ async fn a_volume_that_can_never_be_mounted_is_refused_with_the_attribute() -> a
         ),
         ("in-days", with(&[(csi::DURATION, "90d")]), read_only, &[csi::DURATION, "\"90d\"", "2160h"]),
     ];
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "refused", |scope| async move {
+    namespace::own("refused", |scope| async move {
         pods::with_ca(&scope).await?;
         for (name, attributes, read_only, _) in &cases {
             let mut pod = pods::holder(name, attributes);
@@ -109,8 +105,7 @@ async fn a_volume_that_can_never_be_mounted_is_refused_with_the_attribute() -> a
 #[tokio::test]
 async fn a_pod_that_never_started_can_be_deleted() -> anyhow::Result<()> {
     let _quiet = DRIVER.read().await;
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "hopeless", |scope| async move {
+    namespace::own("hopeless", |scope| async move {
         let pod = pods::create(&scope, &pods::holder("hopeless", &ORDINARY)).await?;
         pods::event(&scope, "hopeless", &["does not exist"]).await?;
         pods::delete(&scope, &pod).await
@@ -121,8 +116,7 @@ async fn a_pod_that_never_started_can_be_deleted() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_killed_driver_loses_no_live_volume() -> anyhow::Result<()> {
     let _alone = DRIVER.write().await;
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "killed", |scope| async move {
+    namespace::own("killed", |scope| async move {
         pods::with_ca(&scope).await?;
         let first = pods::run(&scope, &pods::holder("first", &ORDINARY)).await?;
         let path = volume::path(&scope.cluster, 1, &first, "csi-0")?;
@@ -147,8 +141,7 @@ async fn a_killed_driver_loses_no_live_volume() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_pod_that_goes_while_the_driver_is_dead_leaves_nothing() -> anyhow::Result<()> {
     let _alone = DRIVER.write().await;
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "orphaned", |scope| async move {
+    namespace::own("orphaned", |scope| async move {
         pods::with_ca(&scope).await?;
         let pod = pods::run(&scope, &pods::holder("orphan", &ORDINARY)).await?;
         let former = driver::kill_now(&scope.cluster)?;

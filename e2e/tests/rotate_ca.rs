@@ -9,7 +9,6 @@ use common::ca;
 use common::load::Load;
 use common::replicas;
 use common::reviewer::SECRET;
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use jiff::{SignedDuration, Timestamp};
@@ -43,7 +42,7 @@ const BUNDLE_MAX: usize = 2 * ROUNDS + 32;
 #[tokio::test]
 async fn a_ca_that_is_replaced_under_load_costs_no_call() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    namespace::with(&Cluster::shared()?, "rotate", |scope| async move {
+    namespace::own("rotate", |scope| async move {
         let before = replicas::ready(&scope.client).await?;
         let load = Load::start(&scope, CLIENTS).await?;
         let began = Instant::now();

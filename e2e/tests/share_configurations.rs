@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use common::{ca, replicas};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{WatchEvent, WatchParams};
@@ -24,7 +23,7 @@ const WRITES_MAX: usize = 7;
 
 #[tokio::test]
 async fn webhook_and_cainjector_come_to_rest() -> anyhow::Result<()> {
-    namespace::with(&Cluster::shared()?, "share", |scope| async move {
+    namespace::own("share", |scope| async move {
         let injectors = scope.cluster.processes("signet-cainjector");
         ensure!(!injectors.is_empty(), "no cainjector runs");
         replicas::ready(&scope.client).await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::objects::{self, signing_request};
 use e2e::resources::refusal;
@@ -23,8 +22,7 @@ const ACCOUNT: &str = "requester";
 
 #[tokio::test]
 async fn a_request_bears_its_requester_whatever_was_written() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "stamp", |scope| async move {
+    namespace::own("stamp", |scope| async move {
         let requester = requester(&scope).await?;
         let forged = json!({
             "username": "system:admin",
@@ -65,8 +63,7 @@ async fn a_request_bears_its_requester_whatever_was_written() -> anyhow::Result<
 
 #[tokio::test]
 async fn a_requesters_identity_cannot_be_changed_afterwards() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "stamp", |scope| async move {
+    namespace::own("stamp", |scope| async move {
         let requester = requester(&scope).await?;
         create(&scope, &requester, "mine", &json!({})).await?;
         let changes = [
@@ -93,8 +90,7 @@ async fn a_requesters_identity_cannot_be_changed_afterwards() -> anyhow::Result<
 
 #[tokio::test]
 async fn only_who_may_approve_the_signer_decides() -> anyhow::Result<()> {
-    let cluster = Cluster::shared()?;
-    namespace::with(&cluster, "approve", |scope| async move {
+    namespace::own("approve", |scope| async move {
         let requester = requester(&scope).await?;
         create(&scope, &requester, "first", &json!({})).await?;
         for decision in ["Approved", "Denied"] {

@@ -13,7 +13,6 @@ use common::load::Load;
 use common::replicas;
 use common::reviewer::{self, Reviewer};
 use e2e::authority::issuer;
-use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use k8s_openapi::api::core::v1::Pod;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -156,7 +155,7 @@ where
     Fut: Future<Output = anyhow::Result<()>>,
 {
     let _alone = replicas::HARM.write().await;
-    namespace::with(&Cluster::shared()?, prefix, |scope| async move {
+    namespace::own(prefix, |scope| async move {
         let before = replicas::ready(&scope.client).await?;
         let processes = scope.cluster.processes(replicas::PROGRAM);
         processes.iter().try_for_each(|pid| replicas::forget_peak(*pid))?;

@@ -9,7 +9,7 @@ use common::ca;
 use common::load::{self, Load, Report};
 use common::replicas;
 use common::reviewer::{self, Reviewer};
-use e2e::cluster::{Cluster, Component};
+use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
 use e2e::{install, paths, wait};
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -37,7 +37,7 @@ const CALLED_FOR: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn a_replica_that_is_drained_costs_no_call() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("drain", |scope| async move {
+    namespace::own("drain", |scope| async move {
         let doomed = replicas::ready(&scope.client).await?.swap_remove(0);
         let name = doomed.metadata.name.context("a replica has no name")?;
         let load = Load::start(&scope, CLIENTS).await?;
@@ -58,7 +58,7 @@ async fn a_replica_that_is_drained_costs_no_call() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_replica_that_is_killed_fails_closed_and_briefly() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("kill", |scope| async move {
+    namespace::own("kill", |scope| async move {
         replicas::ready(&scope.client).await?;
         let doomed = *scope.cluster.processes(replicas::PROGRAM).first().context("no webhook runs")?;
         let load = Load::start(&scope, CLIENTS).await?;
@@ -101,7 +101,7 @@ async fn a_replica_that_is_killed_fails_closed_and_briefly() -> anyhow::Result<(
 #[tokio::test]
 async fn an_api_server_that_restarts_finds_the_webhook_as_it_was() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("restart", |scope| async move {
+    namespace::own("restart", |scope| async move {
         let before = replicas::ready(&scope.client).await?;
         scope.cluster.restart(Component::ApiServer).await?;
         let began = Instant::now();
@@ -123,7 +123,7 @@ async fn an_api_server_that_restarts_finds_the_webhook_as_it_was() -> anyhow::Re
 #[tokio::test]
 async fn a_bundle_that_somebody_empties_is_filled_again() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("bundle", |scope| async move {
+    namespace::own("bundle", |scope| async move {
         for kind in ca::KINDS {
             ca::empty_bundles(&scope, kind).await?;
         }
@@ -138,7 +138,7 @@ async fn a_bundle_that_somebody_empties_is_filled_again() -> anyhow::Result<()> 
 #[tokio::test]
 async fn a_ca_that_is_lost_or_damaged_is_replaced_without_a_failed_call() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("secret", |scope| async move {
+    namespace::own("secret", |scope| async move {
         let load = Load::start(&scope, CLIENTS).await?;
         let secrets = Api::<Secret>::namespaced(scope.client.clone(), install::RELEASE);
         let damages: [(&str, Value); 4] = [
@@ -168,7 +168,7 @@ async fn a_ca_that_is_lost_or_damaged_is_replaced_without_a_failed_call() -> any
 #[tokio::test]
 async fn a_ca_of_cert_manager_is_taken_over_without_a_failed_call() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("peer", |scope| async move {
+    namespace::own("peer", |scope| async move {
         let load = Load::start(&scope, CLIENTS).await?;
         let (certificate, key) = ca::like_cert_managers(Duration::ZERO)?;
         let secret = json!({"stringData": {"tls.crt": certificate, "ca.crt": certificate, "tls.key": key}});
@@ -186,7 +186,7 @@ async fn a_ca_of_cert_manager_is_taken_over_without_a_failed_call() -> anyhow::R
 #[tokio::test]
 async fn replicas_that_race_at_their_installation_agree_on_one_ca() -> anyhow::Result<()> {
     let _alone = replicas::HARM.write().await;
-    with("race", |scope| async move {
+    namespace::own("race", |scope| async move {
         // Its guard of requests is about every namespace, so nothing else may be going on.
         let outcome = race(&scope).await;
         let uninstalled =
@@ -231,14 +231,6 @@ async fn race(scope: &Scope) -> anyhow::Result<()> {
         ensure!(common::restarts(pod) == 0, "a replica was restarted");
     }
     Ok(())
-}
-
-async fn with<F, Fut>(prefix: &str, test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    namespace::with(&Cluster::shared()?, prefix, test).await
 }
 
 /// Waits until another CA than the former is in the Secret and every replica serves under it.

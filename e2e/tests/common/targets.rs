@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use api::keys::annotation;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use e2e::authority::Authority;
+use e2e::authority::{Authority, trust_secret};
 use e2e::namespace::Scope;
 use e2e::wait;
 use k8s_openapi::api::core::v1::{Event, Secret};
@@ -44,32 +44,30 @@ impl Target {
         Ok([Self::webhook_configuration(scope).await?, Self::api_service(scope).await?])
     }
 
+    /// Both, once they hold the bundle of a new CA; [`trusted`] says which.
+    pub(crate) async fn both_injected(scope: &Scope, name: &str) -> anyhow::Result<(Authority, [Self; 2])> {
+        let ca = trusted(scope, name).await?;
+        let targets = Self::both(scope).await?;
+        for target in &targets {
+            target.holds(scope, &[&ca]).await?;
+        }
+        Ok((ca, targets))
+    }
+
     pub(crate) async fn webhook_configuration(scope: &Scope) -> anyhow::Result<Self> {
         Self::create(scope, "hooks").await
     }
 
     /// A configuration with two entries and no rules, so that nobody ever calls it.
     pub(crate) async fn create(scope: &Scope, suffix: &str) -> anyhow::Result<Self> {
-        let source = format!("{}/{SECRET}", scope.namespace);
-        Self::asking(scope, suffix, &json!({annotation::INJECT_CA_FROM_SECRET: source})).await
+        Self::asking(scope, suffix, &asks(scope)).await
     }
 
     /// The same with these annotations.
     pub(crate) async fn asking(scope: &Scope, suffix: &str, annotations: &Value) -> anyhow::Result<Self> {
-        let entry = |name: &str| {
-            json!({
-                "name": format!("{name}.signet.example"),
-                "admissionReviewVersions": ["v1"],
-                "sideEffects": "None",
-                "failurePolicy": "Ignore",
-                "clientConfig": {"url": format!("https://127.0.0.1:9/{name}")},
-            })
-        };
-        let (api_version, kind) = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration");
-        let body = json!({"webhooks": [entry("one"), entry("two")]});
-        let mut target = Self {
-            api_version,
-            kind,
+        let target = Self {
+            api_version: "admissionregistration.k8s.io/v1",
+            kind: "ValidatingWebhookConfiguration",
             name: format!("{}-{suffix}", scope.namespace),
             pointers: &["/webhooks/0/clientConfig/caBundle", "/webhooks/1/clientConfig/caBundle"],
             owned: &[
@@ -80,31 +78,21 @@ impl Target {
             ],
             sent: [Value::Null, Value::Null],
         };
-        target.send(scope, body, annotations).await?;
-        Ok(target)
+        target.sent(scope, json!({"webhooks": [entry("one"), entry("two")]}), annotations).await
     }
 
     /// The announcement of an API that nobody serves.
     pub(crate) async fn api_service(scope: &Scope) -> anyhow::Result<Self> {
-        let group = format!("{}.signet.example", scope.namespace);
-        let body = json!({"spec": {
-            "group": group,
-            "version": "v1alpha1",
-            "groupPriorityMinimum": 100,
-            "versionPriority": 100,
-            "service": {"namespace": scope.namespace, "name": "nowhere", "port": 443},
-        }});
-        let mut target = Self {
+        let (name, body) = announcement(scope);
+        let target = Self {
             api_version: "apiregistration.k8s.io/v1",
             kind: "APIService",
-            name: format!("v1alpha1.{group}"),
+            name,
             pointers: &["/spec/caBundle"],
             owned: &["spec/caBundle"],
             sent: [Value::Null, Value::Null],
         };
-        let source = format!("{}/{SECRET}", scope.namespace);
-        target.send(scope, body, &json!({annotation::INJECT_CA_FROM_SECRET: source})).await?;
-        Ok(target)
+        target.sent(scope, body, &asks(scope)).await
     }
 
     /// A definition of objects that nobody has; `conversion` is its `spec.conversion`, and `description` that of its
@@ -114,7 +102,7 @@ impl Target {
         conversion: &Value,
         description: &str,
     ) -> anyhow::Result<Self> {
-        let group = format!("{}.signet.example", scope.namespace);
+        let group = group(scope);
         let schema = json!({"openAPIV3Schema": {
             "type": "object",
             "description": description,
@@ -127,7 +115,7 @@ impl Target {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": schema}],
             "conversion": conversion,
         }});
-        let mut target = Self {
+        let target = Self {
             api_version: "apiextensions.k8s.io/v1",
             kind: "CustomResourceDefinition",
             name: format!("widgets.{group}"),
@@ -135,18 +123,16 @@ impl Target {
             owned: &["spec/conversion/webhook/clientConfig/caBundle"],
             sent: [Value::Null, Value::Null],
         };
-        let source = format!("{}/{SECRET}", scope.namespace);
-        target.send(scope, body, &json!({annotation::INJECT_CA_FROM_SECRET: source})).await?;
-        Ok(target)
+        target.sent(scope, body, &asks(scope)).await
     }
 
-    async fn send(&mut self, scope: &Scope, mut object: Value, annotations: &Value) -> anyhow::Result<()> {
+    async fn sent(mut self, scope: &Scope, mut object: Value, annotations: &Value) -> anyhow::Result<Self> {
         object["apiVersion"] = json!(self.api_version);
         object["kind"] = json!(self.kind);
         object["metadata"] = json!({"name": self.name, "annotations": annotations});
         let created = scope.create(&object).await?;
         self.sent = self.without_bundles(&created.data["spec"], &created.data["webhooks"]);
-        Ok(())
+        Ok(self)
     }
 
     pub(crate) async fn get(&self, scope: &Scope) -> kube::Result<DynamicObject> {
@@ -213,6 +199,54 @@ fn certificates(pem: &[u8]) -> anyhow::Result<Vec<Vec<u8>>> {
         .collect()
 }
 
+/// An entry of a webhook configuration that nobody ever calls: it has no rules.
+pub(crate) fn entry(name: &str) -> Value {
+    json!({
+        "name": format!("{name}.signet.example"),
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",
+        "clientConfig": {"url": format!("https://127.0.0.1:9/{name}")},
+    })
+}
+
+/// Name and content of an APIService for an API that nobody serves.
+pub(crate) fn announcement(scope: &Scope) -> (String, Value) {
+    let group = group(scope);
+    let name = format!("v1alpha1.{group}");
+    let content = json!({"spec": {
+        "group": group,
+        "version": "v1alpha1",
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+        "service": {"namespace": scope.namespace, "name": "nowhere", "port": 443},
+    }});
+    (name, content)
+}
+
+/// An API group that no other test has.
+pub(crate) fn group(scope: &Scope) -> String {
+    format!("{}.signet.example", scope.namespace)
+}
+
+/// The annotation by which a target asks for the CA in Secret [`SECRET`].
+fn asks(scope: &Scope) -> Value {
+    json!({annotation::INJECT_CA_FROM_SECRET: format!("{}/{SECRET}", scope.namespace)})
+}
+
+/// A new CA, in Secret [`SECRET`], whose owner consents.
+pub(crate) async fn trusted(scope: &Scope, name: &str) -> anyhow::Result<Authority> {
+    let ca = Authority::new(name)?;
+    scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
+    Ok(ca)
+}
+
+/// Writes the owner's consent to the Secret.
+pub(crate) async fn consent(scope: &Scope) -> anyhow::Result<()> {
+    let consent = json!({"metadata": {"annotations": {annotation::ALLOW_DIRECT_INJECTION: "true"}}});
+    patch_secret(scope, &consent).await
+}
+
 pub(crate) async fn set_bundle(scope: &Scope, bundle: &str) -> anyhow::Result<()> {
     patch_secret(scope, &json!({"stringData": {"ca.crt": bundle}})).await
 }
@@ -240,6 +274,13 @@ fn managed_part(live: &DynamicObject) -> Option<String> {
     let times: Vec<_> = ours.map(|entry| format!("{:?}", entry.time)).collect();
     let version = live.metadata.resource_version.clone().filter(|_| !has_status);
     Some(format!("{version:?} {times:?} {}", live.data["spec"]["caBundle"]))
+}
+
+/// Whether the cainjector owns these fields, sorted, by server-side apply, and no other.
+pub(crate) fn owns(live: &DynamicObject, fields: &[&str]) -> anyhow::Result<()> {
+    let owned = owned_fields(live)?;
+    ensure!(owned == fields, "the cainjector owns {owned:?} of {:?}", live.metadata.name);
+    Ok(())
 }
 
 /// The fields that the cainjector owns, sorted, and a check that it owns them by server-side apply.
