@@ -43,7 +43,7 @@ const fn every_address(port: u16) -> ListenAddress {
 pub(crate) struct Config {
     /// How to reach the API server.
     pub(crate) kubernetes: KubernetesArgs,
-    /// Which sources are taken.
+    /// Which sources are taken, and how.
     pub(crate) settings: Settings,
     /// Which kinds get bundles.
     pub(crate) targets: Vec<TargetKind>,
@@ -138,6 +138,7 @@ impl Config {
             settings: Settings {
                 namespaces: namespaces(only, ignored)?,
                 certificates: certificates.unwrap_or(true),
+                merging: gates.value(MERGING).unwrap_or(true),
             },
             targets,
             election: Election::of(election.or(file.election()))?,
@@ -156,8 +157,8 @@ fn warnings_of(gates: &Gates) -> Vec<String> {
     let mut warnings = Vec::new();
     if gates.value(MERGING) == Some(false) {
         warnings.push(format!(
-            "feature gate {MERGING} cannot be switched off: a CA is added to those that a bundle holds, and taken out \
-             once it has expired"
+            "feature gate {MERGING} is off: when a CA is renewed, the one before is trusted no more from that moment, \
+             although servers may use its certificates still"
         ));
     }
     for (gate, _) in gates.without_effect().filter(|(_, value)| *value) {

@@ -153,8 +153,11 @@ impl Index {
     /// the answer will make the target due.
     pub fn inputs(&self, target: &Target, now: Instant) -> Option<Inputs> {
         let entry = self.targets.get(target)?;
-        let inputs =
-            |source, recent, generation| Inputs { wanted: entry.wanted.clone(), source, recent, generation };
+        let merging = self.settings.merging;
+        let inputs = |source, recent, generation| {
+            let wanted = entry.wanted.clone();
+            Inputs { wanted, source, recent, generation, merging }
+        };
         match &entry.wanted {
             Wanted::Malformed { annotation, value } => {
                 let text = format!("annotation {annotation} is {value:?}: write NAMESPACE/NAME");

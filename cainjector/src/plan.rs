@@ -36,6 +36,8 @@ pub struct Inputs {
     pub recent: Vec<Arc<Bundle>>,
     /// Which CA of the source this is, counted from the first.
     pub generation: u64,
+    /// Whether the certificates that a bundle has stay; otherwise it gets those of the source, and no others.
+    pub merging: bool,
 }
 
 /// What is to be done with a target.
@@ -110,7 +112,10 @@ fn bundles(
     unexpired(source, &inputs.wanted, now)?;
     applicable(&live.fields)?;
     let current = live.fields.bundles().into_iter();
-    let fields = current.map(|current| Field::new(current, inputs.recent.iter().chain([source]), now));
+    let fields = current.map(|current| match inputs.merging {
+        true => Field::merged(current, inputs.recent.iter().chain([source]), now),
+        false => Ok(Field::replaced(current, source, now)),
+    });
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
     if let Some(plan) = migration {
         return Ok(Planned { plan, again: None });
@@ -135,7 +140,7 @@ fn deferred(fields: &[Field], expires: Option<Timestamp>, now: Timestamp) -> Opt
         match field.change {
             Change::None => {}
             Change::Removal { expired_at } => earliest = earliest.into_iter().chain(expired_at).min(),
-            Change::Addition => return None,
+            Change::Addition | Change::Replacement => return None,
         }
     }
     // A certificate that is merely there twice waits for any other reason.

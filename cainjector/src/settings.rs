@@ -4,18 +4,20 @@ use std::collections::BTreeSet;
 
 use crate::reference::SourceRef;
 
-/// Which sources are taken.
+/// Which sources are taken, and what becomes of the bundles that are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Where they may be.
     pub namespaces: Namespaces,
     /// Whether Certificates are sources (`--enable-certificates-data-source`).
     pub certificates: bool,
+    /// Whether the certificates that a bundle has stay beside those of the source (feature gate `CAInjectorMerging`).
+    pub merging: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { namespaces: Namespaces::All, certificates: true }
+        Self { namespaces: Namespaces::All, certificates: true, merging: true }
     }
 }
 

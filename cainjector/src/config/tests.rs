@@ -120,8 +120,8 @@ fn every_key_of_the_file_counts() {
     let config = config(&[], FILE).unwrap();
     assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("kube.yaml")));
     let ignored = BTreeSet::from(["team-a".to_owned(), "team-b".to_owned()]);
-    let settings = Settings { namespaces: Namespaces::Except(ignored), certificates: false };
-    assert_eq!(config.settings, settings);
+    let namespaces = Namespaces::Except(ignored);
+    assert_eq!(config.settings, Settings { namespaces, certificates: false, merging: false });
     assert_eq!(config.targets, [TargetKind::ValidatingWebhookConfiguration, TargetKind::ApiService]);
     let times = Times::new(secs(15), secs(10), secs(2)).unwrap();
     assert_eq!(config.election, Some(Election { namespace: "cert-manager".to_owned(), times }));
@@ -130,8 +130,8 @@ fn every_key_of_the_file_counts() {
     assert_eq!(
         config.warnings,
         [
-            "feature gate CAInjectorMerging cannot be switched off: a CA is added to those that a bundle holds, and \
-             taken out once it has expired",
+            "feature gate CAInjectorMerging is off: when a CA is renewed, the one before is trusted no more from that \
+             moment, although servers may use its certificates still",
             "feature gate ServerSideApply has no effect any more; remove it",
             "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; /metrics tells \
              processor time and memory",
@@ -157,7 +157,8 @@ fn flags_win_over_the_file() {
     let config = config(&flags, FILE).unwrap();
     assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("/a")));
     let ignored = BTreeSet::from(["c".to_owned()]);
-    assert_eq!(config.settings, Settings { namespaces: Namespaces::Except(ignored), certificates: true });
+    let namespaces = Namespaces::Except(ignored);
+    assert_eq!(config.settings, Settings { namespaces, certificates: true, merging: true });
     assert_eq!(
         config.targets,
         [TargetKind::ValidatingWebhookConfiguration, TargetKind::CustomResourceDefinition]

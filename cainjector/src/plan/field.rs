@@ -30,12 +30,14 @@ pub(super) enum Change {
     },
     /// Certificates are to be added, or the field is damaged.
     Addition,
+    /// Certificates are to be taken out that would be trusted otherwise.
+    Replacement,
 }
 
 impl Field {
     /// What belongs into a field that is `current`: the certificates that it has, then those of the sources in their
     /// order.
-    pub(super) fn new<'a>(
+    pub(super) fn merged<'a>(
         current: &[u8],
         sources: impl Iterator<Item = &'a Arc<Bundle>>,
         now: Timestamp,
@@ -48,6 +50,19 @@ impl Field {
         let merged = sources.fold(existing, |merged, source| Bundle::merge(&merged, source, now));
         let change = present.map_or(Change::Addition, |present| Change::between(&present, &merged, now));
         Ok(Self { bundle: merged, change })
+    }
+
+    /// What belongs into a field that is `current`, and is to have the certificates of the source alone.
+    pub(super) fn replaced(current: &[u8], source: &Bundle, now: Timestamp) -> Self {
+        let bundle = Bundle::merge(&Bundle::default(), source, now);
+        let present = pem::certificates(current, Limit::BUNDLE).ok();
+        let change =
+            present.map_or(Change::Addition, |present| match Change::between(&present, &bundle, now) {
+                // What has not expired is taken out because it is trusted no more, and that cannot wait.
+                Change::Removal { .. } if has_others(&present, &bundle, now) => Change::Replacement,
+                change => change,
+            });
+        Self { bundle, change }
     }
 
     /// When the first of its certificates expires.
@@ -70,6 +85,12 @@ impl Change {
         let expired = present.iter().map(Certificate::not_after).filter(|not_after| *not_after < now);
         Self::Removal { expired_at: expired.min() }
     }
+}
+
+/// Whether there are certificates that have not expired and are not in the bundle.
+fn has_others(present: &[Certificate], bundle: &Bundle, now: Timestamp) -> bool {
+    let known: HashSet<&Certificate> = bundle.certificates().iter().collect();
+    present.iter().any(|certificate| now <= certificate.not_after() && !known.contains(certificate))
 }
 
 /// The certificates of a damaged bundle that can still be read. The API server skips what it cannot read, so it may

@@ -38,6 +38,7 @@ fn inputs(recent: &[&str], ca: &str) -> Inputs {
         source: Ok(parse(ca)),
         recent: recent.iter().map(|ca| parse(ca)).collect(),
         generation: 1,
+        merging: true,
     }
 }
 
@@ -246,4 +247,55 @@ fn what_is_not_ours_cannot_be_given_up() {
     check(&owned("Apply", webhooks(&[&ca])), &release, "release");
     let stopped = Inputs { wanted: Wanted::Stopped, ..release };
     check(&owned("Apply", webhooks(&[&ca])), &stopped, "stopped");
+}
+
+/// As [`inputs`], where the bundle is replaced.
+fn replacing(recent: &[&str], ca: &str) -> Inputs {
+    Inputs { merging: false, ..inputs(recent, ca) }
+}
+
+#[test]
+fn what_cannot_be_used_replaces_nothing() {
+    let target = webhooks(&[&pem(&[&root("good", 1)])]);
+    let expired = replacing(&[], &pem(&[&root("expired", -1)]));
+    check(&target, &expired, "CAExpired: every CA certificate of Secret team-a/ca has expired");
+    for reason in [Reason::InvalidPEM, Reason::PrivateKeyInSource, Reason::NoCAData] {
+        let refused = Inputs { source: Err(Refusal::new(reason, "why")), ..expired.clone() };
+        check(&target, &refused, &format!("{reason}: why"));
+    }
+}
+
+#[test]
+fn without_merging_each_entry_gets_what_the_source_has_and_nothing_else() {
+    let (own, ca, fresh) = (root("own", 5), root("ca", 5), root("fresh", 5));
+    let (own, ca_alone, both) = (pem(&[&own]), pem(&[&ca]), pem(&[&fresh, &ca]));
+    let commented = format!("# our CAs\n{both}# the end\n");
+    let damaged = format!("{own}-----BEGIN CERTIFICATE-----\nMIIB\n");
+    let bundles = ["", "\n", "not a pem", &own, &ca_alone, &damaged, &both];
+    // The CA before the last one is not among them, whether anybody has looked meanwhile or not.
+    let all = ["fresh,ca"; 7].join(" | ");
+    check(&webhooks(&bundles), &replacing(&[&own], &commented), &format!("apply {all}"));
+    check(&webhooks(&[&both, &commented]), &replacing(&[&own], &both), "in sync");
+}
+
+#[test]
+fn without_merging_certificates_are_written_plainly_and_without_those_that_have_expired() {
+    let (expired, ca) = (root("expired", -1), root("ca", 5));
+    let both = pem(&[&expired, &ca]);
+    let planned = plan(&webhooks(&[&both]), &replacing(&[], &format!("text\n{both}")), now());
+    let Plan::Apply { body } = &planned.plan else { panic!("{planned:?}") };
+    let bundle: k8s_openapi::ByteString =
+        serde_json::from_value(body["webhooks"][0]["clientConfig"]["caBundle"].clone()).unwrap();
+    assert_eq!(String::from_utf8(bundle.0).unwrap(), pem(&[&ca]));
+    assert_eq!(planned.again, Some(ca.not_after()));
+    check(&webhooks(&[&pem(&[&ca])]), &replacing(&[], &both), "in sync");
+}
+
+#[test]
+fn a_definition_loses_a_certificate_at_once_unless_it_has_expired() {
+    let (own, ca) = (root("own", 50), root("ca", 50));
+    let with = |other| definition(Conversion::Webhook, &pem(&[other, &ca]));
+    let ca_alone = pem(&[&ca]);
+    check(&with(&own), &replacing(&[], &ca_alone), "apply ca");
+    check(&with(&root("expired", -1)), &replacing(&[], &ca_alone), "deferred for 23 h");
 }
