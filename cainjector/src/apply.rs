@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use runtime::events::Events;
 use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
@@ -57,10 +58,11 @@ impl Injector {
         client: Client,
         settings: Settings,
         leadership: Leadership,
+        events: Events,
         figures: Figures,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
-            report: Report::new(client.clone(), figures.clone()),
+            report: Report::new(events, figures.clone()),
             watched: Watched::new(&client, this),
             definition_reads: Semaphore::new(DEFINITION_READS),
             client,
@@ -214,7 +216,7 @@ impl Injector {
             }
             Plan::InSync | Plan::Deferred { .. } => {
                 self.done(target, inputs, live.resource_version.clone(), true);
-                self.report.tell(live, News::InSync).await;
+                self.report.tell(live, &News::InSync);
                 done
             }
             Plan::Refused(refusal) => {
@@ -226,11 +228,11 @@ impl Injector {
                         done
                     }
                 };
-                self.report.tell(live, News::Refused(refusal)).await;
+                self.report.tell(live, &News::Refused(refusal));
                 outcome
             }
             Plan::Stopped => {
-                self.report.tell(live, News::Stopped).await;
+                self.report.tell(live, &News::Stopped);
                 self.update(|index, _| index.stop_told(target));
                 done
             }
@@ -238,14 +240,14 @@ impl Injector {
                 Ok(()) => return None,
                 Err(outcome) => outcome,
             },
-            Plan::Apply { body } => self.apply(live, inputs, &body, News::Injected, done).await,
-            Plan::Release { body } => self.apply(live, inputs, &body, News::Released, done).await,
+            Plan::Apply { body } => self.apply(live, inputs, &body, &News::Injected, done).await,
+            Plan::Release { body } => self.apply(live, inputs, &body, &News::Released, done).await,
         };
         Some(outcome)
     }
 
     /// Writes bundles, or gives them up.
-    async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, news: News, done: Outcome) -> Outcome {
+    async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, news: &News, done: Outcome) -> Outcome {
         let target = &live.target;
         if !self.leadership.may_write() {
             // Another leads by now. Should we lead once more, the target has its turn again.
@@ -257,7 +259,7 @@ impl Injector {
             Ok(object) => {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
                 self.done(target, inputs, resource_version, true);
-                self.report.tell(live, news).await;
+                self.report.tell(live, news);
                 done
             }
             Err(error) => self.refused(live, &error).await,
@@ -306,7 +308,7 @@ impl Injector {
             }
         };
         let text = format!("the API server refused the bundle: {failure}");
-        self.report.tell(live, News::Refused(Refusal::new(reason, text))).await;
+        self.report.tell(live, &News::Refused(Refusal::new(reason, text)));
         outcome
     }
 }
@@ -364,8 +366,14 @@ mod tests {
     }
 
     fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
+        injector_of(client, Leadership::always())
+    }
+
+    fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtime::metrics::Metrics) {
         let metrics = runtime::metrics::Metrics::new("cainjector", "0");
-        (Injector::new(client, Settings::default(), Leadership::always(), Figures::new(&metrics)), metrics)
+        let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
+        let figures = Figures::new(&metrics);
+        (Injector::new(client, Settings::default(), leadership, events, figures), metrics)
     }
 
     #[tokio::test(start_paused = true)]
@@ -387,15 +395,13 @@ mod tests {
     #[tokio::test]
     async fn one_that_leads_no_more_writes_nothing() {
         let server = SlowServer::default();
-        let metrics = runtime::metrics::Metrics::new("cainjector", "0");
-        let standby = Leadership::candidate();
-        let injector = Injector::new(server.client(), Settings::default(), standby, Figures::new(&metrics));
+        let (injector, _) = injector_of(server.client(), Leadership::candidate());
         let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
         let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
         // The server never answers a write.
         injector.wants(target(), Wanted::Release, "7");
         let inputs = lock(&injector.index).inputs(&target(), Instant::now()).unwrap();
-        let outcome = injector.apply(&live, &inputs, &Value::Null, News::Released, Outcome::Done).await;
+        let outcome = injector.apply(&live, &inputs, &Value::Null, &News::Released, Outcome::Done).await;
         assert_eq!(outcome, Outcome::Failed);
         assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
     }

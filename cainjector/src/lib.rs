@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use runtime::events::Events;
 use runtime::follow::follow;
 use runtime::lease::{self, Leadership};
 use runtime::readiness::Readiness;
@@ -87,7 +88,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => Leadership::always(),
     };
     metrics::register_leadership(&metrics, leadership.clone());
-    let injector = Injector::new(client, settings, leadership, Figures::new(&metrics));
+    let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
+    tasks.spawn("events", writer.run(shutdown.clone()));
+    let injector = Injector::new(client, settings, leadership, events, Figures::new(&metrics));
     for kind in targets {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));

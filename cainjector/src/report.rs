@@ -5,11 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use api::keys::annotation;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType};
-use runtime::events::Events;
+use runtime::events::{Event, Events, Level};
 
-use crate::MANAGER;
 use crate::metrics::Figures;
 use crate::plan::Refusal;
 use crate::target::{Live, Target};
@@ -37,23 +34,23 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(client: Client, figures: Figures) -> Self {
-        Self { events: Events::new(client, MANAGER), figures, said: Mutex::default() }
+    pub(crate) fn new(events: Events, figures: Figures) -> Self {
+        Self { events, figures, said: Mutex::default() }
     }
 
-    pub(crate) async fn tell(&self, live: &Live, news: News) {
+    pub(crate) fn tell(&self, live: &Live, news: &News) {
         let target = &live.target;
-        let (result, event) = match &news {
+        let (result, event) = match news {
             News::Injected => {
                 tracing::info!(%target, "injected the CA bundle");
                 let note = "the CA bundle was updated".to_owned();
-                ("Injected".to_owned(), Some((EventType::Normal, note)))
+                ("Injected".to_owned(), Some((Level::Normal, note)))
             }
             News::Released => {
                 tracing::info!(%target, "gave the CA bundle up");
                 let note =
                     format!("the CA bundle was given up, as annotation {} asks", annotation::RELEASE_BUNDLE);
-                ("Released".to_owned(), Some((EventType::Normal, note)))
+                ("Released".to_owned(), Some((Level::Normal, note)))
             }
             News::Stopped => {
                 tracing::info!(%target, "no longer asks for a CA; its bundle stays as it is");
@@ -61,14 +58,14 @@ impl Report {
                     "no CA is asked for any more: the bundle stays as it is; annotation {}: \"true\" takes it out",
                     annotation::RELEASE_BUNDLE
                 );
-                ("InjectionStopped".to_owned(), Some((EventType::Normal, note)))
+                ("InjectionStopped".to_owned(), Some((Level::Normal, note)))
             }
             News::InSync => {
                 tracing::debug!(%target, "the CA bundle is as it should be");
                 ("InSync".to_owned(), None)
             }
             News::Refused(refusal) => {
-                (refusal.reason.to_string(), Some((EventType::Warning, refusal.message.clone())))
+                (refusal.reason.to_string(), Some((Level::Warning, refusal.message.clone())))
             }
         };
         self.figures.count(target, &result);
@@ -78,16 +75,14 @@ impl Report {
             News::Refused(_) => self.figures.set_in_sync(target, false),
         }
         // An injection is always news; a state is news when it differs from the one before.
-        let is_new = self.remember(target, &news) || matches!(news, News::Injected | News::Released);
-        let Some((type_, note)) = event.filter(|_| is_new) else {
+        let is_new = self.remember(target, news) || matches!(news, News::Injected | News::Released);
+        let Some((level, message)) = event.filter(|_| is_new) else {
             return;
         };
-        if let News::Refused(refusal) = &news {
+        if let News::Refused(refusal) = news {
             tracing::warn!(%target, reason = %refusal.reason, "not injected: {}", refusal.message);
         }
-        let event =
-            Event { type_, reason: result, note: Some(note), action: "Inject".to_owned(), secondary: None };
-        self.publish(live, &event).await;
+        self.events.tell(Event { about: reference(live), level, reason: result, message });
     }
 
     pub(crate) fn forget(&self, target: &Target) {
@@ -99,16 +94,15 @@ impl Report {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.insert(target.clone(), news.clone()).as_ref() != Some(news)
     }
+}
 
-    async fn publish(&self, live: &Live, event: &Event) {
-        let resource = live.target.kind.resource();
-        let object = ObjectReference {
-            api_version: Some(resource.api_version),
-            kind: Some(resource.kind),
-            name: Some(live.target.name.clone()),
-            uid: Some(live.uid.clone()),
-            ..ObjectReference::default()
-        };
-        self.events.publish(event, &object).await;
+fn reference(live: &Live) -> ObjectReference {
+    let resource = live.target.kind.resource();
+    ObjectReference {
+        api_version: Some(resource.api_version),
+        kind: Some(resource.kind),
+        name: Some(live.target.name.clone()),
+        uid: Some(live.uid.clone()),
+        ..ObjectReference::default()
     }
 }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client};
+use runtime::events::Events;
 use runtime::held::Held;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
@@ -42,7 +43,12 @@ pub struct Judge {
 
 impl Judge {
     /// Nothing is watched yet. Secrets of ClusterIssuers are those of `cluster_resource_namespace`.
-    pub(crate) fn new(client: Client, cluster_resource_namespace: String, figures: Figures) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        cluster_resource_namespace: String,
+        events: Events,
+        figures: Figures,
+    ) -> Self {
         let queue = Arc::new(Queue::default());
         let index = Arc::new(Mutex::new(Index::new(cluster_resource_namespace)));
         let secrets = NamedObjects::namespaced(client.clone(), CaSecret::take).on_change({
@@ -53,14 +59,7 @@ impl Judge {
                 }
             }
         });
-        Self {
-            report: Report::new(client.clone()),
-            client,
-            queue,
-            index,
-            secrets: Held::new(secrets),
-            figures,
-        }
+        Self { report: Report::new(events), client, queue, index, secrets: Held::new(secrets), figures }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -142,7 +141,7 @@ impl Judge {
             }
             Plan::Unsupported { message } => {
                 self.figures.set_ready(key, status_before);
-                self.report.unsupported(key, &seen, message).await;
+                self.report.unsupported(key, &seen, message);
                 Outcome::Done
             }
             Plan::Write { body, ready, is_news } => {
@@ -151,7 +150,7 @@ impl Judge {
                 }
                 self.figures.set_ready(key, ready.status.as_str());
                 if is_news {
-                    self.report.changed(key, &seen, &ready).await;
+                    self.report.changed(key, &seen, &ready);
                 }
                 Outcome::Again(RECHECK)
             }
@@ -250,7 +249,8 @@ mod tests {
 
     fn judge(client: Client) -> (Arc<Judge>, runtime::metrics::Metrics) {
         let metrics = runtime::metrics::Metrics::new("controller", "0");
-        let judge = Judge::new(client, "cert-manager".to_owned(), Figures::new(&metrics));
+        let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
+        let judge = Judge::new(client, "cert-manager".to_owned(), events, Figures::new(&metrics));
         (Arc::new(judge), metrics)
     }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use runtime::events::Events;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -51,7 +52,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
-    let judge = Arc::new(Judge::new(client, cluster_resource_namespace, Figures::new(&metrics)));
+    let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
+    tasks.spawn("events", writer.run(shutdown.clone()));
+    let figures = Figures::new(&metrics);
+    let judge = Arc::new(Judge::new(client, cluster_resource_namespace, events, figures));
     follow::<api::Issuer>(&mut tasks, &judge, &readiness, &shutdown);
     follow::<api::ClusterIssuer>(&mut tasks, &judge, &readiness, &shutdown);
     for _ in 0..WORKERS {

@@ -5,11 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use api::{Condition, ConditionStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType};
-use runtime::events::Events;
+use runtime::events::{Event, Events, Level};
 
-use crate::MANAGER;
 use crate::object::{IssuerKey, Seen};
 
 /// Reason of the event on an issuer whose type we do not have yet.
@@ -23,26 +20,26 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(client: Client) -> Self {
-        Self { events: Events::new(client, MANAGER), said_unsupported: Mutex::default() }
+    pub(crate) fn new(events: Events) -> Self {
+        Self { events, said_unsupported: Mutex::default() }
     }
 
     /// The Ready condition changed to this.
-    pub(crate) async fn changed(&self, key: &IssuerKey, seen: &Seen, ready: &Condition) {
+    pub(crate) fn changed(&self, key: &IssuerKey, seen: &Seen, ready: &Condition) {
         let reason = ready.reason.clone().unwrap_or_default();
         let message = ready.message.clone().unwrap_or_default();
-        let type_ = if ready.status == ConditionStatus::True {
+        let level = if ready.status == ConditionStatus::True {
             tracing::info!(issuer = %key, reason, "ready: {message}");
-            EventType::Normal
+            Level::Normal
         } else {
             tracing::warn!(issuer = %key, reason, "not ready: {message}");
-            EventType::Warning
+            Level::Warning
         };
-        self.publish(key, seen, type_, reason, message).await;
+        self.publish(key, seen, level, reason, message);
     }
 
     /// The issuer is of a type that we do not have; said once for each generation.
-    pub(crate) async fn unsupported(&self, key: &IssuerKey, seen: &Seen, message: String) {
+    pub(crate) fn unsupported(&self, key: &IssuerKey, seen: &Seen, message: String) {
         let said = self
             .said_unsupported
             .lock()
@@ -52,18 +49,16 @@ impl Report {
             return;
         }
         tracing::warn!(issuer = %key, reason = UNSUPPORTED, "{message}");
-        self.publish(key, seen, EventType::Warning, UNSUPPORTED.to_owned(), message).await;
+        self.publish(key, seen, Level::Warning, UNSUPPORTED.to_owned(), message);
     }
 
     pub(crate) fn forget(&self, key: &IssuerKey) {
         self.said_unsupported.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    async fn publish(&self, key: &IssuerKey, seen: &Seen, type_: EventType, reason: String, message: String) {
-        let event =
-            Event { type_, reason, note: Some(message), action: "CheckIssuer".to_owned(), secondary: None };
+    fn publish(&self, key: &IssuerKey, seen: &Seen, level: Level, reason: String, message: String) {
         let resource = key.kind.resource();
-        let object = ObjectReference {
+        let about = ObjectReference {
             api_version: Some(resource.api_version),
             kind: Some(resource.kind),
             name: Some(key.name.name.clone()),
@@ -71,6 +66,6 @@ impl Report {
             uid: Some(seen.uid.clone()),
             ..ObjectReference::default()
         };
-        self.events.publish(&event, &object).await;
+        self.events.tell(Event { about, level, reason, message });
     }
 }
