@@ -202,14 +202,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
-    use expect_test::expect_file;
-
-    #[test]
-    fn help_is_as_documented() {
-        let help = Args::command().term_width(100).render_long_help();
-        expect_file!["../tests/golden/help.txt"].assert_eq(&help.to_string());
-    }
 
     #[test]
     fn flags_that_do_not_exist_are_refused() {

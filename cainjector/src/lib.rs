@@ -10,10 +10,14 @@
 //! One replica writes; the others watch as well, and take over when its Lease ends. That spares work and is not what
 //! keeps things right: the result depends on nothing but the objects, and each write is bound to the version of the
 //! target that was read. So two may write at once without harm, and a restart writes nothing.
+//!
+//! Commands tell about all this: [`explain`] uses the same index and plan, on what one look at the cluster has shown.
 
 pub mod apply;
 mod args;
+pub mod command;
 mod config;
+pub mod explain;
 pub mod index;
 mod metrics;
 pub mod ownership;
@@ -24,6 +28,7 @@ mod report;
 pub mod rotation;
 pub mod settings;
 pub mod source;
+mod survey;
 pub mod target;
 #[cfg(test)]
 mod testing;
@@ -41,6 +46,7 @@ use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
 
 pub use args::Args;
+pub use command::Command;
 
 use crate::apply::Injector;
 use crate::config::Config;

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use cainjector::Command;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     runtime::prepare();
-    let outcome = match cainjector::Args::try_parse() {
-        Ok(args) => cainjector::run(args).await.map(|()| ExitCode::SUCCESS),
+    let outcome = match Command::parse() {
+        Ok(Command::Run(args)) => cainjector::run(*args).await.map(|()| ExitCode::SUCCESS),
+        Ok(Command::Explain(args)) => args.run().await,
+        Ok(Command::Plan(args)) => args.run().await,
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| runtime::exit::failure("signet-cainjector", &error))

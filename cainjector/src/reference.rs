@@ -35,6 +35,18 @@ pub enum Wanted {
     },
 }
 
+impl Wanted {
+    /// The annotation that decides. `None`: none is there any more.
+    pub fn annotation(&self) -> Option<&'static str> {
+        match self {
+            Self::Source(source) => Some(source.annotation()),
+            Self::Release => Some(annotation::RELEASE_BUNDLE),
+            Self::Malformed { annotation, .. } => Some(annotation),
+            Self::Stopped => None,
+        }
+    }
+}
+
 /// Where a CA comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceRef {
@@ -47,6 +59,15 @@ pub enum SourceRef {
 }
 
 impl SourceRef {
+    /// The annotation that asks for it.
+    pub fn annotation(&self) -> &'static str {
+        match self {
+            Self::Secret(_) => annotation::INJECT_CA_FROM_SECRET,
+            Self::Certificate(_) => annotation::INJECT_CA_FROM,
+            Self::ApiServer => annotation::INJECT_APISERVER_CA,
+        }
+    }
+
     /// The namespace that it is in.
     pub fn namespace(&self) -> Option<&str> {
         match self {

@@ -14,7 +14,7 @@ pub use secret::SourceSecret;
 use crate::plan::{Reason, Refusal};
 
 /// Key of the CA in a Secret's data.
-const CA_KEY: &str = "ca.crt";
+pub(crate) const CA_KEY: &str = "ca.crt";
 
 /// What is known of a source: its CA certificates, or why there are none to be taken. `None`: the API server has not
 /// answered yet.

@@ -1,6 +1,8 @@
 //! Targets: the objects that get a bundle, what is read of them and what is written to them.
 
 mod live;
+mod named;
+mod path;
 
 use std::fmt;
 
@@ -12,6 +14,8 @@ use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::core::ApiResource;
 
 pub use live::{Conversion, Fields, Live, LiveContent, Webhook};
+pub use named::NameError;
+pub use path::FieldPath;
 
 /// The kinds that get bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -23,6 +23,15 @@ pub fn failure(name: &str, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// The exit status of a command that was asked something: 0 for yes, 1 for no, 2 where not everything could be read.
+pub fn answer(answer: Option<bool>) -> ExitCode {
+    ExitCode::from(match answer {
+        Some(true) => 0,
+        Some(false) => 1,
+        None => 2,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -38,6 +38,7 @@ pub mod listen;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod output;
 pub mod queue;
 pub mod readiness;
 pub mod server;

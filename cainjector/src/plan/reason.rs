@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Serialize;
+
 /// Why a target gets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -19,7 +21,7 @@ impl Refusal {
 }
 
 /// Why a target gets nothing: reasons of events and label values of metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Reason {
     /// The annotation is not `namespace/name`.
     MalformedReference,

@@ -26,24 +26,15 @@ pub(crate) async fn follow(
     shutdown: Shutdown,
     seen: impl Fn(Option<Vec<u8>>) + Send,
 ) -> anyhow::Result<()> {
-    let file = match ca {
-        ServerCa::File(file) => file,
-        ServerCa::None => {
-            seen(None);
-            shutdown.requested().await;
-            return Ok(());
-        }
-        ServerCa::Fixed(certificates) => {
-            let blocks = certificates.iter().map(|certificate| pem::encode("CERTIFICATE", certificate));
-            seen(Some(blocks.collect::<String>().into_bytes()));
-            shutdown.requested().await;
-            return Ok(());
-        }
+    let ServerCa::File(file) = &ca else {
+        seen(current(&ca)?);
+        shutdown.requested().await;
+        return Ok(());
     };
     let mut known = None;
     let mut is_told = false;
     loop {
-        match read(&file) {
+        match read(file) {
             Ok(text) => {
                 is_told = false;
                 if known.as_ref() != Some(&text) {
@@ -61,6 +52,21 @@ pub(crate) async fn follow(
             () = shutdown.requested() => return Ok(()),
             () = tokio::time::sleep(INTERVAL) => {}
         }
+    }
+}
+
+/// The CA as it is now, PEM. `None`: none is configured.
+///
+/// # Errors
+/// When its file cannot be read.
+pub(crate) fn current(ca: &ServerCa) -> io::Result<Option<Vec<u8>>> {
+    match ca {
+        ServerCa::None => Ok(None),
+        ServerCa::Fixed(certificates) => {
+            let blocks = certificates.iter().map(|certificate| pem::encode("CERTIFICATE", certificate));
+            Ok(Some(blocks.collect::<String>().into_bytes()))
+        }
+        ServerCa::File(file) => read(file).map(Some),
     }
 }
 

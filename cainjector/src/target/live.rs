@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::{Value, json};
 
+use super::path::{FieldPath, Step};
 use super::{Target, TargetKind};
 
 /// What planning needs of a target, and nothing else.
@@ -198,6 +199,21 @@ impl Fields {
         match self {
             Self::Webhooks(webhooks) => webhooks.iter().map(|webhook| webhook.bundle.as_slice()).collect(),
             Self::ApiService { bundle, .. } | Self::Definition { bundle, .. } => vec![bundle],
+        }
+    }
+
+    /// Where they are, in the same order.
+    pub fn paths(&self) -> Vec<FieldPath> {
+        let entry = |webhook: &Webhook| {
+            let [list, config, bundle] = ["webhooks", "clientConfig", "caBundle"].map(Step::Member);
+            FieldPath::new([list, Step::Entry(webhook.name.clone()), config, bundle])
+        };
+        match self {
+            Self::Webhooks(webhooks) => webhooks.iter().map(entry).collect(),
+            Self::ApiService { .. } => vec![FieldPath::members(["spec", "caBundle"])],
+            Self::Definition { .. } => {
+                vec![FieldPath::members(["spec", "conversion", "webhook", "clientConfig", "caBundle"])]
+            }
         }
     }
 }

@@ -1,0 +1,106 @@
+//! What the command line asks for: to run, as every flag of cert-manager's cainjector does, or to tell about a cluster.
+
+mod explain;
+mod plan;
+mod survey;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::Args;
+
+pub use explain::ExplainArgs;
+pub use plan::PlanArgs;
+pub use survey::SurveyArgs;
+
+/// One of the things that the program does.
+#[derive(Debug)]
+pub enum Command {
+    /// Injects: no subcommand.
+    Run(Box<Args>),
+    /// Says why a target has what it has: `explain`.
+    Explain(Box<ExplainArgs>),
+    /// Says what would be written: `plan`.
+    Plan(Box<PlanArgs>),
+}
+
+impl Command {
+    /// What the process was asked for.
+    ///
+    /// # Errors
+    /// For `--help` and `--version`, and for what cannot be meant.
+    pub fn parse() -> Result<Self, clap::Error> {
+        Self::read(std::env::args_os())
+    }
+
+    fn read<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
+    where
+        T: Into<std::ffi::OsString> + Clone,
+    {
+        let matches = command().try_get_matches_from(arguments)?;
+        match matches.subcommand() {
+            Some((ExplainArgs::NAME, args)) => {
+                ExplainArgs::from_arg_matches(args).map(|args| Self::Explain(Box::new(args)))
+            }
+            Some((_, args)) => PlanArgs::from_arg_matches(args).map(|args| Self::Plan(Box::new(args))),
+            None => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
+        }
+    }
+}
+
+/// The flags of the injector stay where they are: those who come from cert-manager know of no subcommand.
+fn command() -> clap::Command {
+    Args::command()
+        .subcommands([ExplainArgs::command(), PlanArgs::command()])
+        .args_conflicts_with_subcommands(true)
+        .disable_help_subcommand(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+
+    #[test]
+    fn help_is_as_documented() {
+        let mut command = command().term_width(100);
+        expect_file!["../tests/golden/help.txt"].assert_eq(&command.render_long_help().to_string());
+        command.build();
+        for subcommand in command.get_subcommands_mut() {
+            let file =
+                format!("{}/tests/golden/help-{}.txt", env!("CARGO_MANIFEST_DIR"), subcommand.get_name());
+            expect_file![file].assert_eq(&subcommand.render_long_help().to_string());
+        }
+    }
+
+    #[test]
+    fn flags_of_one_purpose_do_not_mix_with_the_other() {
+        let refused = |arguments: &[&str], wanted: &str| {
+            let arguments = ["signet-cainjector"].iter().chain(arguments);
+            let error = Command::read(arguments).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        };
+        refused(&["--leader-elect=false", "plan"], "cannot be used with");
+        refused(&["plan", "--leader-elect=false"], "unexpected argument");
+        refused(&["explain"], "<KIND/NAME>");
+        refused(&["explain", "secret/a"], "\"secret\" is no kind that gets bundles");
+        refused(&["plan", "--namespace=a", "--output=yaml"], "invalid value");
+    }
+
+    #[test]
+    fn flags_alone_run() {
+        let command = Command::read(["signet-cainjector", "--leader-elect=false"]);
+        assert!(matches!(command, Ok(Command::Run(_))), "{command:?}");
+    }
+
+    #[test]
+    fn each_subcommand_is_told_from_the_others() {
+        let flags = ["--namespace=a", "--kubeconfig=b", "-o", "json"];
+        let read = |name: &'static str, rest: &[&'static str]| {
+            let arguments = ["signet-cainjector", name].into_iter().chain(rest.iter().copied()).chain(flags);
+            Command::read(arguments).unwrap()
+        };
+        assert!(matches!(read("explain", &["crd/a"]), Command::Explain(_)));
+        assert!(matches!(read("plan", &["--server-dry-run"]), Command::Plan(_)));
+    }
+}

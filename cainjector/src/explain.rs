@@ -1,0 +1,311 @@
+//! Why a target has what it has: what is asked for, what was found on the way to it, what each field holds and would hold,
+//! and what to do. Pure, and from the same inputs and plan as the injector's own.
+
+mod advice;
+mod hop;
+mod text;
+
+use std::collections::{BTreeMap, HashMap};
+
+use issuance::bundle::Bundle;
+use issuance::certificate::Certificate;
+use issuance::pem::{self, Limit};
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use runtime::watch::{ObjectName, State};
+use serde::{Deserialize as _, Serialize};
+use serde_json::Value;
+
+pub use hop::Hop;
+
+use crate::plan::{Inputs, Plan, Reason, plan};
+use crate::reference::{self, Wanted};
+use crate::source::{SourceCertificate, SourceSecret};
+use crate::target::{FieldPath, Live};
+
+/// What an explanation is made of, besides the clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The target.
+    pub live: &'a Live,
+    /// Its annotations.
+    pub annotations: &'a BTreeMap<String, String>,
+    /// Who manages its fields.
+    pub managed: &'a [ManagedFieldsEntry],
+    /// What its plan is made of. `None`: it asks for nothing.
+    pub inputs: Option<&'a Inputs>,
+    /// The objects behind its source.
+    pub objects: &'a Objects,
+}
+
+/// Objects behind sources, as they were read.
+#[derive(Debug, Clone, Default)]
+pub struct Objects {
+    /// Certificates.
+    pub certificates: HashMap<ObjectName, State<SourceCertificate>>,
+    /// Secrets.
+    pub secrets: HashMap<ObjectName, State<SourceSecret>>,
+}
+
+/// All that there is to be said about a target. As JSON it is part of the command line's interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Kind of the target.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// What it asks for, and by which annotation.
+    pub asks: Option<Asks>,
+    /// Annotations that ask for something as well, and count for nothing.
+    pub passed_over: Vec<&'static str>,
+    /// The way to the CA, object by object.
+    pub source: Vec<Hop>,
+    /// Its bundle fields.
+    pub fields: Vec<FieldFacts>,
+    /// When the plan changes although nothing else does: a certificate expires then, or is taken out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_change: Option<Timestamp>,
+    /// What the API server says to the write, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dry_run: Option<DryRun>,
+    /// What to do.
+    pub advice: Vec<String>,
+}
+
+/// What becomes of a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state")]
+pub enum Verdict {
+    /// It has what it asks for.
+    InSync,
+    /// Its bundles are about to be written.
+    ToBeWritten,
+    /// Its bundles are about to be given up.
+    ToBeReleased,
+    /// It has what it asks for, and certificates that have expired.
+    Deferred {
+        /// When they are taken out.
+        until: Timestamp,
+    },
+    /// It keeps what it has.
+    Refused {
+        /// For programs.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// It asks for nothing, and keeps what it has.
+    Idle,
+    /// It is being deleted: nothing is done to it any more.
+    Deleting,
+}
+
+/// What a target asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asks {
+    /// The annotation that decides.
+    pub annotation: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// What the API server says to a write that was sent for trial.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DryRun {
+    /// Whether it would be accepted.
+    pub accepted: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// One bundle field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldFacts {
+    /// Where it is.
+    pub path: String,
+    /// The certificates that are there.
+    pub holds: Vec<CertificateFacts>,
+    /// Why what is there is no bundle as it should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// Who manages it.
+    pub owners: Vec<OwnerFacts>,
+    /// The certificates that would be there after the write, if there is to be one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<Vec<CertificateFacts>>,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateFacts {
+    /// Its subject.
+    pub subject: String,
+    /// Its last moment.
+    pub expires: Timestamp,
+    /// Whether that is over.
+    pub has_expired: bool,
+    /// SHA-256 of its DER.
+    pub sha256: String,
+    /// Whether the source has it.
+    pub is_from_source: bool,
+    /// Whether it can vouch for others: a CA, or one that vouches for itself.
+    pub is_ca: bool,
+}
+
+/// Who manages a field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OwnerFacts {
+    /// Name of the field manager.
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+}
+
+impl Verdict {
+    /// Whether the target has what it asks for.
+    pub fn is_in_sync(&self) -> bool {
+        matches!(self, Self::InSync | Self::Deferred { .. })
+    }
+}
+
+impl Explanation {
+    /// The target, as in messages.
+    pub fn target(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// Whether the target has what it asks for, and the API server, where it was asked, minds nothing.
+    pub fn is_in_sync(&self) -> bool {
+        self.verdict.is_in_sync() && self.dry_run.as_ref().is_none_or(|dry_run| dry_run.accepted)
+    }
+}
+
+/// Explains what becomes of a target.
+pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
+    let Facts { live, annotations, inputs, objects, .. } = *facts;
+    // What is ours in an old form changes its form first; the bundles are written right after that.
+    let migrated = Live { owners: Vec::new(), ..live.clone() };
+    let is_release = inputs.is_some_and(|inputs| inputs.wanted == Wanted::Release);
+    let planned = inputs.map(|inputs| plan(if is_release { live } else { &migrated }, inputs, now));
+    let next_change = planned.as_ref().and_then(|planned| planned.again);
+    let plan = planned.map(|planned| planned.plan);
+    let source = inputs.and_then(|inputs| inputs.source.as_ref().ok()).map(AsRef::as_ref);
+    let asks = inputs.and_then(|inputs| asks(&inputs.wanted, annotations));
+    let decides = asks.as_ref().map(|asks| asks.annotation);
+    let passed_over = reference::ANNOTATIONS.iter().copied();
+    let passed_over = passed_over.filter(|each| Some(*each) != decides && annotations.contains_key(*each));
+    let mut explanation = Explanation {
+        kind: live.target.kind.kind(),
+        name: live.target.name.clone(),
+        verdict: verdict(live, plan.as_ref()),
+        asks,
+        passed_over: passed_over.collect(),
+        source: inputs.map(|inputs| hop::hops(inputs, objects, now)).unwrap_or_default(),
+        fields: fields(facts, plan.as_ref(), source, now),
+        next_change,
+        dry_run: None,
+        advice: Vec::new(),
+    };
+    explanation.advice = advice::advice(facts, &explanation);
+    explanation
+}
+
+fn verdict(live: &Live, plan: Option<&Plan>) -> Verdict {
+    match plan {
+        _ if live.deleting => Verdict::Deleting,
+        None | Some(Plan::Stopped) => Verdict::Idle,
+        Some(Plan::InSync) => Verdict::InSync,
+        Some(Plan::Apply { .. }) => Verdict::ToBeWritten,
+        Some(Plan::Migrate { .. } | Plan::Release { .. }) => Verdict::ToBeReleased,
+        Some(Plan::Deferred { until }) => Verdict::Deferred { until: *until },
+        Some(Plan::Refused(refusal)) => {
+            Verdict::Refused { reason: refusal.reason, message: refusal.message.clone() }
+        }
+    }
+}
+
+/// The annotation that decides, and its value.
+fn asks(wanted: &Wanted, annotations: &BTreeMap<String, String>) -> Option<Asks> {
+    let annotation = wanted.annotation()?;
+    Some(Asks { annotation, value: annotations.get(annotation).cloned().unwrap_or_default() })
+}
+
+fn fields(
+    facts: &Facts<'_>,
+    plan: Option<&Plan>,
+    source: Option<&Bundle>,
+    now: Timestamp,
+) -> Vec<FieldFacts> {
+    let fields = &facts.live.fields;
+    let field = |(path, current): (FieldPath, &[u8])| {
+        let (certificates, damage) = read(current);
+        let becomes = match plan {
+            Some(Plan::Apply { body }) => path.find(body).map(written),
+            _ => None,
+        };
+        let told = |certificates: &[Certificate]| {
+            certificates.iter().map(|each| CertificateFacts::of(each, source, now)).collect()
+        };
+        FieldFacts {
+            path: path.to_string(),
+            holds: told(&certificates),
+            damage,
+            owners: owners(facts.managed, &path),
+            becomes: becomes.as_deref().map(told),
+        }
+    };
+    fields.paths().into_iter().zip(fields.bundles()).map(field).collect()
+}
+
+/// The certificates of a bundle, and what is wrong with it.
+fn read(bundle: &[u8]) -> (Vec<Certificate>, Option<String>) {
+    if bundle.is_empty() {
+        return (Vec::new(), None);
+    }
+    match pem::certificates(bundle, Limit::BUNDLE) {
+        Ok(certificates) => (certificates, None),
+        Err(error) => {
+            let readable = pem::readable_certificates(bundle, Limit::OBJECT).unwrap_or_default();
+            (readable.certificates, Some(error.to_string()))
+        }
+    }
+}
+
+/// The certificates of a bundle in an apply, which we made ourselves.
+fn written(bundle: &Value) -> Vec<Certificate> {
+    let bundle = ByteString::deserialize(bundle).unwrap_or_default();
+    read(&bundle.0).0
+}
+
+fn owners(managed: &[ManagedFieldsEntry], path: &FieldPath) -> Vec<OwnerFacts> {
+    let has =
+        |entry: &&ManagedFieldsEntry| entry.fields_v1.as_ref().is_some_and(|fields| path.is_among(&fields.0));
+    let owner = |entry: &ManagedFieldsEntry| OwnerFacts {
+        manager: entry.manager.clone().unwrap_or_default(),
+        operation: entry.operation.clone().unwrap_or_default(),
+    };
+    managed.iter().filter(has).map(owner).collect()
+}
+
+impl CertificateFacts {
+    fn of(certificate: &Certificate, source: Option<&Bundle>, now: Timestamp) -> Self {
+        Self {
+            subject: certificate.subject(),
+            expires: certificate.not_after(),
+            has_expired: certificate.not_after() < now,
+            sha256: certificate.fingerprint().to_string(),
+            is_from_source: source.is_some_and(|source| source.contains(certificate)),
+            is_ca: certificate.is_ca() || certificate.is_self_issued(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

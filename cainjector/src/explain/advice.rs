@@ -1,0 +1,95 @@
+//! What to do about a target.
+
+use api::keys::annotation;
+use runtime::watch::ObjectName;
+
+use super::{Explanation, Facts, FieldFacts, Verdict};
+use crate::MANAGER;
+use crate::plan::Reason;
+use crate::reference::{SourceRef, Wanted};
+
+/// What to do, most pressing first.
+pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String> {
+    let mut advice = Vec::new();
+    match &explanation.verdict {
+        Verdict::Refused { reason, .. } => advice.extend(cure(facts, explanation, *reason)),
+        Verdict::Idle => {
+            let [secret, certificate] = [annotation::INJECT_CA_FROM_SECRET, annotation::INJECT_CA_FROM];
+            advice.push(format!(
+                "to have a CA injected, annotate it: {secret} or {certificate}: NAMESPACE/NAME"
+            ));
+        }
+        Verdict::InSync
+        | Verdict::ToBeWritten
+        | Verdict::ToBeReleased
+        | Verdict::Deferred { .. }
+        | Verdict::Deleting => {}
+    }
+    advice.extend(explanation.fields.iter().flat_map(rivals));
+    let is_useless = explanation.source.iter().flat_map(|hop| &hop.certificates).any(|each| !each.is_ca);
+    if is_useless {
+        let text =
+            "a certificate of the source is no CA: it vouches for no server but its own; put the CA there";
+        advice.push(text.to_owned());
+    }
+    advice
+}
+
+/// What takes the reason away. `None`: the text of the refusal says it.
+fn cure(facts: &Facts<'_>, explanation: &Explanation, reason: Reason) -> Option<String> {
+    let wanted = &facts.inputs?.wanted;
+    let target = format!("{}/{}", explanation.kind.to_lowercase(), explanation.name);
+    let annotate = wanted
+        .annotation()
+        .map(|annotation| format!("kubectl annotate --overwrite {target} {annotation}=NAMESPACE/NAME"));
+    let (kind, name) = match wanted {
+        Wanted::Source(SourceRef::Secret(name)) => ("secret", Some(name)),
+        Wanted::Source(SourceRef::Certificate(name)) => ("certificate", Some(name)),
+        _ => ("", None),
+    };
+    let source = name.map(|ObjectName { namespace, name }| {
+        format!("-n {} {kind} {name}", namespace.as_deref().unwrap_or_default())
+    });
+    match reason {
+        Reason::MalformedReference => annotate,
+        Reason::SourceNotFound => {
+            Some(format!("create what is missing, or name another source: {}", annotate?))
+        }
+        Reason::SourceNotAllowed => {
+            let consent = annotation::ALLOW_DIRECT_INJECTION;
+            Some(format!("if its owner agrees: kubectl annotate --overwrite {} {consent}=true", source?))
+        }
+        Reason::SourceNotOwned => {
+            let text = "give the Certificate a spec.secretName of its own, or name the Certificate that the Secret is of";
+            Some(text.to_owned())
+        }
+        Reason::SourceUnavailable => {
+            Some(format!("see what keeps it from being read: kubectl get {}", source?))
+        }
+        Reason::Forbidden => {
+            Some("grant it: `signet-cainjector rbac` prints the Roles that are needed".to_owned())
+        }
+        Reason::PrivateKeyInSource => {
+            Some("take the key out of ca.crt and replace it everywhere: others have seen it".to_owned())
+        }
+        Reason::NoCAData | Reason::InvalidPEM => Some(
+            "put the CA certificates, PEM, and nothing else into ca.crt; ACME issuers give none".to_owned(),
+        ),
+        Reason::CAExpired => Some("renew the CA, and put the new one into the source".to_owned()),
+        Reason::SourceNotSupported
+        | Reason::NamespaceNotServed
+        | Reason::NotApplicable
+        | Reason::BundleTooLarge
+        | Reason::RejectedByAPIServer => None,
+    }
+}
+
+/// Who else writes a field of ours.
+fn rivals(field: &FieldFacts) -> Option<String> {
+    let mut others = field.owners.iter().filter(|owner| owner.manager != MANAGER);
+    let other = others.next()?;
+    Some(format!(
+        "{:?} writes {} as well: take caBundle out of what it writes, or each undoes the work of the other",
+        other.manager, field.path
+    ))
+}
