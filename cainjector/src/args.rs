@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use api::GoDuration;
 use clap::Parser;
-use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
 
 use crate::config::Gates;
@@ -148,19 +148,6 @@ impl MetricsTlsArgs {
         let lists = self.metrics_dynamic_serving_dns_names.iter().chain(&self.metrics_tls_cipher_suites);
         single.into_iter().flatten().chain(lists).any(|Text(text)| text.is_some())
     }
-}
-
-/// What old set-ups pass to have Go's profiler.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ProfilingArgs {
-    /// No effect: there is no profiler.
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean)]
-    pub enable_profiling: Option<bool>,
-
-    /// No effect.
-    #[arg(long, hide = true)]
-    pub profiler_address: Option<String>,
 }
 
 /// Which of several replicas writes.

@@ -5,15 +5,14 @@ mod file;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use runtime::args::{AdminArgs, KubernetesArgs, ListenAddress, LoggingArgs};
-use runtime::config::Text;
+use runtime::config::{Plain, Text};
 use runtime::gates::{self, Stage, Table};
 use runtime::lease::{LeaseArgs, Times, TimesError};
 
-use self::file::{File, plain};
+use self::file::File;
 use crate::MANAGER;
 use crate::args::{Args, ElectionArgs, TargetArgs};
 use crate::settings::{Namespaces, Settings};
@@ -30,13 +29,9 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(40);
 /// Default of `--leader-election-retry-period`.
 const RETRY_PERIOD: Duration = Duration::from_secs(15);
 /// Default of `--metrics-listen-address`: all addresses, of both kinds.
-const METRICS_ADDRESS: ListenAddress = every_address(9402);
+const METRICS_ADDRESS: ListenAddress = ListenAddress::every(9402);
 /// Default of `--healthz-listen-address`.
-const HEALTHZ_ADDRESS: ListenAddress = every_address(6080);
-
-const fn every_address(port: u16) -> ListenAddress {
-    ListenAddress::On(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
-}
+const HEALTHZ_ADDRESS: ListenAddress = ListenAddress::every(6080);
 
 /// How the cainjector runs.
 #[derive(Debug, Clone)]
@@ -118,13 +113,8 @@ impl Config {
         }
         let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
         let mut warnings = warnings_of(&gates);
-        if args.profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
-            warnings.push(
-                "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; /metrics \
-                 tells processor time and memory"
-                    .to_owned(),
-            );
-        }
+        let measured = "processor time and memory";
+        warnings.extend(args.profiling.warning(Plain::of(file.enable_pprof), measured));
         let targets = targets.or(&file.targets()).kinds();
         if targets.is_empty() {
             return Err(ConfigError::NoTargets);

@@ -1,7 +1,7 @@
 //! Flag groups that the binaries share; each flattens them into its own `clap` struct.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
@@ -170,6 +170,32 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// What old set-ups pass to have Go's profiler.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProfilingArgs {
+    /// No effect: there is no profiler.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub enable_profiling: Option<bool>,
+
+    /// No effect.
+    #[arg(long, hide = true)]
+    pub profiler_address: Option<String>,
+}
+
+impl ProfilingArgs {
+    /// What to tell whoever asks for a profiler by these flags, or by `file` where they leave it open; `measured` is what
+    /// the metrics tell instead.
+    pub fn warning(&self, file: Option<bool>, measured: &str) -> Option<String> {
+        (self.enable_profiling.or(file) == Some(true)).then(|| {
+            format!(
+                "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; /metrics \
+                 tells {measured}"
+            )
+        })
+    }
+}
+
 /// Form of the log lines (`--logging-format`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -243,6 +269,11 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
+    /// This port of all addresses, of both kinds.
+    pub const fn every(port: u16) -> Self {
+        Self::On(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
+    }
+
     /// The address, if there is one.
     pub fn socket(self) -> Option<SocketAddr> {
         match self {

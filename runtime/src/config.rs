@@ -140,6 +140,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Plain<T> {
     }
 }
 
+impl<T> Plain<T> {
+    /// The value of a key, if it is there.
+    pub fn of(key: Option<Self>) -> Option<T> {
+        key.map(|Self(value)| value)
+    }
+}
+
 struct PlainVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for PlainVisitor<T> {
@@ -198,6 +205,46 @@ impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Text<T> {
         let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
         let parsed = text.map(|text| text.parse()).transpose();
         parsed.map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A length of time: text in the form in which flags take it, or a whole number of nanoseconds, which is all that Go
+/// itself knows. `T` reads such texts, with `ns` as a unit among others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length<T>(pub T);
+
+impl<T> Length<T> {
+    /// The value of a key, if it is there.
+    pub fn of(key: Option<Self>) -> Option<T> {
+        key.map(|Self(value)| value)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Length<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LengthVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct LengthVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for LengthVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a duration such as 168h or 60s, or nanoseconds")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<T, E> {
+        self.visit_str(&format!("{nanoseconds}ns"))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<T, E> {
+        self.visit_str(&format!("{nanoseconds}ns"))
     }
 }
 
@@ -266,6 +313,7 @@ mod tests {
         #[serde(default)]
         names: Vec<String>,
         enabled: Option<Plain<bool>>,
+        pause: Option<Length<Pause>>,
         #[serde(default)]
         address: Text<std::net::IpAddr>,
         inner: Option<Inner>,
@@ -283,6 +331,18 @@ mod tests {
     enum Mode {
         Fast,
         Slow,
+    }
+
+    /// Seconds or nanoseconds, and what was written.
+    #[derive(Debug, PartialEq)]
+    struct Pause(String);
+
+    impl FromStr for Pause {
+        type Err = &'static str;
+
+        fn from_str(text: &str) -> Result<Self, &'static str> {
+            if text.ends_with('s') { Ok(Self(text.to_owned())) } else { Err("no unit") }
+        }
     }
 
     fn with(text: &str) -> Result<Example, String> {
@@ -347,6 +407,11 @@ mod tests {
         refused("address: here\n", "line 3, column 10: invalid IP address syntax");
         refused("names: a\n", "line 3, column 8: a list is wanted");
         refused("names: [1]\n", "line 3, column 9: text is wanted; write \"1\" with quotes");
+        refused("pause: \"60\"\n", "line 3, column 8: no unit");
+        refused(
+            "pause: true\n",
+            "line 3, column 1: invalid type: boolean `true`, expected a duration such as 168h or 60s, or nanoseconds",
+        );
         refused("inner: a\n", "line 3, column 8: a mapping of keys is wanted");
         refused("inner: {}\n", "line 3, column 8: missing field `firstName`");
         refused(
@@ -377,6 +442,15 @@ mod tests {
             with("inner: {firstName: x, mode: fast}").unwrap().inner.unwrap().mode,
             Some(Mode::Slow)
         ));
+    }
+
+    #[test]
+    fn a_length_of_time_is_text_or_nanoseconds() {
+        for (written, wanted) in [("60s", "60s"), ("60000000000", "60000000000ns"), ("-1", "-1ns")] {
+            let pause = with(&format!("pause: {written}\n")).unwrap().pause;
+            assert_eq!(Length::of(pause), Some(Pause(wanted.to_owned())));
+        }
+        assert_eq!(Length::of(with("pause:\n").unwrap().pause), None);
     }
 
     #[test]

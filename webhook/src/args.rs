@@ -10,7 +10,7 @@ use api::GoDuration;
 use clap::Parser;
 use jiff::SignedDuration;
 use rules::{HostRange, Settings};
-use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, boolean};
+use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
@@ -272,19 +272,6 @@ impl SettingsArgs {
         apply_gates(&gates, &mut settings);
         (settings, gates)
     }
-}
-
-/// What old set-ups pass to have Go's profiler.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ProfilingArgs {
-    /// No effect: there is no profiler.
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean)]
-    pub enable_profiling: Option<bool>,
-
-    /// No effect.
-    #[arg(long, hide = true)]
-    pub profiler_address: Option<String>,
 }
 
 impl From<ServingArgs> for TlsSettings {

@@ -6,7 +6,7 @@ mod gates;
 mod tests;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,8 +34,7 @@ const SECURE_PORT: u16 = 6443;
 /// Default of `--healthz-port`.
 const HEALTHZ_PORT: u16 = 6080;
 /// Default of `--metrics-listen-address`: all addresses, of both kinds.
-const METRICS_ADDRESS: ListenAddress =
-    ListenAddress::On(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 9402));
+const METRICS_ADDRESS: ListenAddress = ListenAddress::every(9402);
 /// Default of `--dynamic-serving-leaf-duration`.
 const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(168);
 
@@ -221,18 +220,13 @@ impl Config {
         let grants = if rules.namespaced_approval { Grants::OfNamespaces } else { Grants::OfCluster };
         let cluster_warnings = rules.cluster_warnings;
         let rules = checked.rules(rules, &mut file);
-        if profiling.enable_profiling.or(plain(file.enable_pprof)) == Some(true) {
-            checked.warnings.push(
-                "there is no profiler to enable: --enable-profiling and --profiler-address have no effect; \
-                 /metrics tells processor time, memory and the time that reviews take"
-                    .to_owned(),
-            );
-        }
+        let measured = "processor time, memory and the time that reviews take";
+        checked.warnings.extend(profiling.warning(Plain::of(file.enable_pprof), measured));
         match serving {
             Some(serving) if checked.wrongs.is_empty() => Ok(Self {
-                secure_port: secure_port.or(plain(file.secure_port)).unwrap_or(SECURE_PORT),
+                secure_port: secure_port.or(Plain::of(file.secure_port)).unwrap_or(SECURE_PORT),
                 listen_host,
-                healthz_port: healthz_port.or(plain(file.healthz_port)).unwrap_or(HEALTHZ_PORT),
+                healthz_port: healthz_port.or(Plain::of(file.healthz_port)).unwrap_or(HEALTHZ_PORT),
                 shutdown_drain_period,
                 serving,
                 clients,
@@ -283,10 +277,6 @@ impl ClientRules {
         let is_dns = |name: &SubjectAltName| matches!(name, SubjectAltName::Dns(name) if is_listed(name));
         certificate.common_name().as_deref().is_some_and(is_listed) || certificate.names().iter().any(is_dns)
     }
-}
-
-fn plain<T>(value: Option<Plain<T>>) -> Option<T> {
-    value.map(|Plain(value)| value)
 }
 
 impl TlsSettings {
@@ -419,7 +409,7 @@ impl Checked {
 
     fn clients(&mut self, args: ClientArgs, file: &mut File) -> Option<ClientRules> {
         let (path, names) = file.clients();
-        let is_enabled = args.enable_client_verification.or(plain(file.enable_client_verification));
+        let is_enabled = args.enable_client_verification.or(Plain::of(file.enable_client_verification));
         let ca_path = Text::of(args.client_ca_path).or(path);
         if is_enabled != Some(true) {
             return None;
@@ -439,12 +429,12 @@ impl Checked {
     fn rules(&mut self, args: RulesArgs, file: &mut File) -> rules::Settings {
         let limits = file.limits();
         let base = rules::Settings {
-            request_bytes_max: plain(limits.max_certificate_size).unwrap_or(Limit::CERTIFICATE.bytes),
-            bundle_bytes_max: plain(limits.max_bundle_size).unwrap_or(Limit::BUNDLE.bytes),
+            request_bytes_max: Plain::of(limits.max_certificate_size).unwrap_or(Limit::CERTIFICATE.bytes),
+            bundle_bytes_max: Plain::of(limits.max_bundle_size).unwrap_or(Limit::BUNDLE.bytes),
             ..rules::Settings::DEFAULT
         };
-        let key = args.max_private_key_size.or(plain(limits.max_private_key_size));
-        let chain = args.max_certificate_chain_length.or(plain(limits.max_chain_length));
+        let key = args.max_private_key_size.or(Plain::of(limits.max_private_key_size));
+        let chain = args.max_certificate_chain_length.or(Plain::of(limits.max_chain_length));
         let (settings, gates) = args.settings.settings(base, file.gates());
         let (certificate, bundle) = (settings.request_bytes_max, settings.bundle_bytes_max);
         for (field, flag, bytes) in [

@@ -2,14 +2,14 @@
 //! key is known, those without effect too, so that a file of cert-manager's can be kept.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
-use runtime::config::{self, Identity, Plain, Text};
-use serde::de::{IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer};
+use runtime::config::{self, Identity, Length, Plain, Text};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::Gates;
 use crate::args::{ElectionArgs, TargetArgs, duration};
@@ -47,9 +47,9 @@ pub(super) struct File {
 struct ElectionFile {
     enabled: Option<Plain<bool>>,
     namespace: Text<String>,
-    lease_duration: Option<FileDuration>,
-    renew_deadline: Option<FileDuration>,
-    retry_period: Option<FileDuration>,
+    lease_duration: Option<Length<FlagDuration>>,
+    renew_deadline: Option<Length<FlagDuration>>,
+    retry_period: Option<Length<FlagDuration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -115,9 +115,10 @@ impl File {
     /// The election.
     pub(super) fn election(&mut self) -> ElectionArgs {
         let file = self.leader_election_config.take().unwrap_or_default();
-        let duration = |value: Option<FileDuration>| value.map(|FileDuration(duration)| duration);
+        let duration =
+            |value: Option<Length<FlagDuration>>| Length::of(value).map(|FlagDuration(duration)| duration);
         ElectionArgs {
-            leader_elect: plain(file.enabled),
+            leader_elect: Plain::of(file.enabled),
             leader_election_namespace: Some(file.namespace),
             leader_election_lease_duration: duration(file.lease_duration),
             leader_election_renew_deadline: duration(file.renew_deadline),
@@ -129,16 +130,18 @@ impl File {
     pub(super) fn targets(&mut self) -> TargetArgs {
         let file = self.enable_injectable_config.take().unwrap_or_default();
         TargetArgs {
-            enable_validatingwebhookconfigurations_injectable: plain(file.validating_webhook_configurations),
-            enable_mutatingwebhookconfigurations_injectable: plain(file.mutating_webhook_configurations),
-            enable_customresourcedefinitions_injectable: plain(file.custom_resource_definitions),
-            enable_apiservices_injectable: plain(file.api_services),
+            enable_validatingwebhookconfigurations_injectable: Plain::of(
+                file.validating_webhook_configurations,
+            ),
+            enable_mutatingwebhookconfigurations_injectable: Plain::of(file.mutating_webhook_configurations),
+            enable_customresourcedefinitions_injectable: Plain::of(file.custom_resource_definitions),
+            enable_apiservices_injectable: Plain::of(file.api_services),
         }
     }
 
     /// Whether Certificates are sources.
     pub(super) fn certificates(&self) -> Option<bool> {
-        plain(self.enable_data_source_config.as_ref().and_then(|sources| sources.certificates))
+        Plain::of(self.enable_data_source_config.as_ref().and_then(|sources| sources.certificates))
     }
 
     /// Feature gates.
@@ -164,36 +167,13 @@ impl File {
     }
 }
 
-pub(super) fn plain<T>(value: Option<Plain<T>>) -> Option<T> {
-    value.map(|Plain(value)| value)
-}
-
-/// Text as flags have it, or nanoseconds.
 #[derive(Debug, Clone, Copy)]
-struct FileDuration(Duration);
+struct FlagDuration(Duration);
 
-impl<'de> Deserialize<'de> for FileDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
-            type Value = FileDuration;
+impl FromStr for FlagDuration {
+    type Err = String;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as 60s, or nanoseconds")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FileDuration, E> {
-                duration(text).map(FileDuration).map_err(E::custom)
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<FileDuration, E> {
-                Ok(FileDuration(Duration::from_nanos(nanoseconds)))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<FileDuration, E> {
-                self.visit_str(&format!("{nanoseconds}ns"))
-            }
-        }
-        deserializer.deserialize_any(Either)
+    fn from_str(text: &str) -> Result<Self, String> {
+        duration(text).map(Self)
     }
 }

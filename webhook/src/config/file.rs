@@ -1,17 +1,16 @@
 //! The configuration file: `WebhookConfiguration` of `webhook.config.cert-manager.io/v1alpha1` (spec §4.5). Every
 //! key is known, those without effect too, so that a file of cert-manager's can be kept.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use jiff::SignedDuration;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
-use runtime::config::{self, Identity, Plain, Text};
+use runtime::config::{self, Identity, Length, Plain, Text};
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
-use serde::de::{IgnoredAny, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{Gates, TlsSettings};
 use crate::args::{leaf_duration, serving_name};
@@ -71,7 +70,7 @@ struct DynamicFile {
     secret_namespace: Text<String>,
     secret_name: Text<String>,
     dns_names: Option<Vec<Text<ServingName>>>,
-    leaf_duration: Option<LeafDuration>,
+    leaf_duration: Option<Length<LeafDuration>>,
 }
 
 /// Most bytes of PEM, by what they hold.
@@ -154,7 +153,7 @@ impl From<TlsFile> for TlsSettings {
             secret_namespace: secret_namespace.0,
             secret_name: secret_name.0,
             names: Text::all(names).into_iter().map(|ServingName(name)| name).collect(),
-            leaf_lifetime: leaf_duration.map(|LeafDuration(lifetime)| lifetime),
+            leaf_lifetime: Length::of(leaf_duration).map(|LeafDuration(lifetime)| lifetime),
             // The file's kind, which is cert-manager's, has no such field.
             ca_lifetime: None,
             cipher_suites: Text::all(file.cipher_suites.unwrap_or_default()),
@@ -174,32 +173,13 @@ impl FromStr for ServingName {
     }
 }
 
-/// Text as flags have it, or nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct LeafDuration(SignedDuration);
 
-impl<'de> Deserialize<'de> for LeafDuration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
-            type Value = LeafDuration;
+impl FromStr for LeafDuration {
+    type Err = String;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as 168h, or nanoseconds")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<LeafDuration, E> {
-                leaf_duration(text).map(LeafDuration).map_err(E::custom)
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, nanoseconds: u64) -> Result<LeafDuration, E> {
-                self.visit_str(&format!("{nanoseconds}ns"))
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, nanoseconds: i64) -> Result<LeafDuration, E> {
-                self.visit_str(&format!("{nanoseconds}ns"))
-            }
-        }
-        deserializer.deserialize_any(Either)
+    fn from_str(text: &str) -> Result<Self, String> {
+        leaf_duration(text).map(Self)
     }
 }
