@@ -59,7 +59,7 @@ where
         match event {
             Ok(Event::Init) => listed.clear(),
             Ok(Event::InitApply(object)) => {
-                listed.insert(name(&object));
+                listed.insert(ObjectName::of(object.meta()));
                 changed(Change::Seen(object));
             }
             Ok(Event::InitDone) => {
@@ -80,9 +80,4 @@ where
             }
         }
     }
-}
-
-fn name<K: Resource>(object: &K) -> ObjectName {
-    let metadata = object.meta();
-    ObjectName { namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() }
 }

@@ -1,73 +1,27 @@
 //! What is read of the objects that are watched: of each no more than is kept, so that a large one costs no more than
 //! its text.
 
-use std::borrow::Cow;
+use std::fmt::Debug;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Resource;
-use kube::api::ApiResource;
-use kube::core::DynamicResourceScope;
 use rules::{AcmeFacts, IssuerFacts};
-use runtime::watch::ObjectName;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use runtime::trimmed::Keep;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess};
 
-/// An object without what nobody here looks at.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(bound(deserialize = "S: Default + Deserialize<'de>"))]
-pub(super) struct Seen<S> {
-    #[serde(deserialize_with = "names")]
-    metadata: ObjectMeta,
-    #[serde(default)]
-    pub(super) spec: S,
-}
+/// The spec of an object, or what is looked at of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Spec<S>(pub(super) S);
 
-impl<S> Seen<S> {
-    pub(super) fn name(&self) -> ObjectName {
-        let ObjectMeta { namespace, name, .. } = &self.metadata;
-        ObjectName { namespace: namespace.clone(), name: name.clone().unwrap_or_default() }
-    }
-}
-
-/// Reads only what names an object and its version; managed fields and annotations are not even built.
-fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Names {
-        name: Option<String>,
-        namespace: Option<String>,
-        resource_version: Option<String>,
-    }
-    let Names { name, namespace, resource_version } = Names::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, namespace, resource_version, ..ObjectMeta::default() })
-}
-
-impl<S> Resource for Seen<S> {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn kind(resource: &ApiResource) -> Cow<'_, str> {
-        resource.kind.as_str().into()
-    }
-
-    fn group(resource: &ApiResource) -> Cow<'_, str> {
-        resource.group.as_str().into()
-    }
-
-    fn version(resource: &ApiResource) -> Cow<'_, str> {
-        resource.version.as_str().into()
-    }
-
-    fn plural(resource: &ApiResource) -> Cow<'_, str> {
-        resource.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
+impl<S> Keep for Spec<S>
+where
+    S: DeserializeOwned + Default + Clone + Debug + Send + Sync + 'static,
+{
+    fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
+        if name == "spec" {
+            self.0 = map.next_value()?;
+            return Ok(());
+        }
+        map.next_value::<IgnoredAny>().map(drop)
     }
 }
 
@@ -120,6 +74,7 @@ impl From<Issuer> for IssuerFacts {
 
 #[cfg(test)]
 mod tests {
+    use runtime::trimmed::Trimmed;
     use serde_json::{Value, json};
 
     use super::*;
@@ -127,22 +82,23 @@ mod tests {
     #[test]
     fn only_what_is_looked_at_is_read() {
         let object = json!({"metadata": {"name": "ca", "resourceVersion": "7", "uid": "u",
-            "managedFields": [{"manager": "m"}]}, "spec": {"vault": {"server": "https://vault"}}});
-        let seen: Seen<Issuer> = serde_json::from_value(object).unwrap();
-        assert_eq!(seen.meta().resource_version.as_deref(), Some("7"), "watches go on from it");
-        assert!(seen.meta().managed_fields.is_none() && seen.meta().uid.is_none());
-        assert_eq!(IssuerFacts::from(seen.spec), IssuerFacts::default());
+            "managedFields": [{"manager": "m"}]}, "spec": {"vault": {"server": "https://vault"}}, "status": 1});
+        let seen: Trimmed<Spec<Issuer>> = serde_json::from_value(object).unwrap();
+        assert_eq!(seen.metadata.resource_version.as_deref(), Some("7"), "watches go on from it");
+        assert!(seen.metadata.managed_fields.is_none() && seen.owners.is_empty());
+        assert_eq!(IssuerFacts::from(seen.content.0), IssuerFacts::default());
     }
 
     #[test]
     fn what_is_missing_is_no_reason_to_know_nothing_of_the_others() {
         for object in [json!({"metadata": {}}), json!({"metadata": {}, "spec": {"secretName": null}})] {
-            let seen: Seen<CertificateFacts> = serde_json::from_value(object).unwrap();
-            assert_eq!(String::from(seen.spec), "");
+            let seen: Trimmed<Spec<CertificateFacts>> = serde_json::from_value(object).unwrap();
+            assert_eq!(String::from(seen.content.0), "");
         }
         for spec in [json!({}), json!({"acme": null, "ca": null})] {
-            let seen: Seen<Issuer> = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-            assert_eq!(IssuerFacts::from(seen.spec), IssuerFacts::default());
+            let object = json!({"metadata": {}, "spec": spec});
+            let seen: Trimmed<Spec<Issuer>> = serde_json::from_value(object).unwrap();
+            assert_eq!(IssuerFacts::from(seen.content.0), IssuerFacts::default());
         }
     }
 

@@ -17,10 +17,11 @@ use rules::Kind;
 use runtime::lock::lock;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
-use runtime::watch::Failure;
+use runtime::trimmed::Trimmed;
+use runtime::watch::{Failure, ObjectName};
 use serde::de::DeserializeOwned;
 
-use super::seen::{CertificateFacts, Issuer, Seen};
+use super::seen::{CertificateFacts, Issuer, Spec};
 use super::{Index, Known};
 use crate::pause;
 
@@ -31,6 +32,9 @@ const PAGE_SIZE: u32 = 20;
 const FORBIDDEN_PAUSE: Duration = Duration::from_secs(600);
 /// Pause between two looks at the API groups.
 const GROUPS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What is read of an object.
+type Seen<S> = Trimmed<Spec<S>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KindLabel {
@@ -189,11 +193,11 @@ impl<T: Known> Keeper<T> {
                 self.metrics.forbidden.get_or_create(&self.label).set(0);
             }
             Event::InitApply(object) | Event::Apply(object) => {
-                if !known.put(&object.name(), object.spec.into()) {
+                if !known.put(&ObjectName::of(&object.metadata), object.content.0.into()) {
                     self.metrics.passed_over.get_or_create(&self.label).set(1);
                 }
             }
-            Event::Delete(object) => known.remove(&object.name()),
+            Event::Delete(object) => known.remove(&ObjectName::of(&object.metadata)),
         }
         let count = i64::try_from(known.count()).unwrap_or(i64::MAX);
         self.metrics.known.get_or_create(&self.label).set(count);
