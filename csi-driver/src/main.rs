@@ -6,12 +6,9 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     runtime::prepare();
-    let args = csi_driver::Args::parse();
-    match csi_driver::run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("signet-csi-driver: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let outcome = match csi_driver::Args::try_parse() {
+        Ok(args) => csi_driver::run(args).map(|()| ExitCode::SUCCESS),
+        Err(error) => Err(error.into()),
+    };
+    outcome.unwrap_or_else(|error| runtime::exit::failure("signet-csi-driver", &error))
 }
