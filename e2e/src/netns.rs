@@ -37,6 +37,12 @@ impl Network {
         Self { file: None }
     }
 
+    /// The network of a process of this machine, for as long as the process lives.
+    #[must_use]
+    pub fn of_process(id: i32) -> Self {
+        Self::of(PathBuf::from(format!("/proc/{id}/ns/net")))
+    }
+
     /// The namespace that `file` holds.
     pub(crate) fn of(file: PathBuf) -> Self {
         Self { file: Some(file) }

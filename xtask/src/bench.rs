@@ -4,6 +4,7 @@
 mod bodies;
 mod core;
 mod figures;
+mod first;
 mod keys;
 mod load;
 mod machine;
@@ -59,10 +60,18 @@ pub(crate) struct Arguments {
 enum Part {
     /// The issuance core: keys, requests, signatures and bundles, on one processor
     Issuance,
+    /// The manifest: how soon after it is applied the first object is admitted
+    Install,
     /// The driver: volumes published and unpublished over its socket
     Mount,
     /// The webhook: admission reviews answered
     Review,
+}
+
+impl Arguments {
+    fn wants(&self, part: Part) -> bool {
+        self.part.is_none_or(|only| only == part)
+    }
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -76,6 +85,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let report = match &arguments.cluster {
         _ if !needs_node => without_cluster().await?,
+        Some(_) if arguments.part == Some(Part::Install) => {
+            bail!("the installation is measured on a cluster that has nothing of ours: leave --cluster out")
+        }
         Some(name) => measure(&Cluster::attach(name)?, arguments).await?,
         None => on_own_cluster(arguments).await?,
     };
@@ -104,17 +116,21 @@ fn again_with_optimisation() -> anyhow::Result<()> {
 /// The part that a cluster would only disturb.
 async fn without_cluster() -> anyhow::Result<Report> {
     let machine = Machine::look().await?;
-    Ok(Report { command: command(), machine, core: Some(core::run()?), mounts: None, reviews: None })
+    Ok(Report {
+        command: command(),
+        machine,
+        core: Some(core::run()?),
+        installed: None,
+        mounts: None,
+        reviews: None,
+    })
 }
 
 async fn on_own_cluster(arguments: &Arguments) -> anyhow::Result<Report> {
     let name: Name = CLUSTER.parse()?;
     let images = image::build_all()?;
     let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
-    let outcome = match install::install(&cluster, &images).await {
-        Ok(()) => measure(&cluster, arguments).await,
-        Err(error) => Err(error),
-    };
+    let outcome = on_empty_cluster(&cluster, &images, arguments).await;
     if arguments.keep {
         println!("cluster {CLUSTER} is still running: cargo xtask cluster down --name {CLUSTER}");
     } else {
@@ -123,18 +139,32 @@ async fn on_own_cluster(arguments: &Arguments) -> anyhow::Result<Report> {
     outcome
 }
 
+/// Measures the installation where that is asked for, installs the chart, and measures the rest.
+async fn on_empty_cluster(
+    cluster: &Cluster,
+    images: &[image::Archive],
+    arguments: &Arguments,
+) -> anyhow::Result<Report> {
+    let installed =
+        if arguments.wants(Part::Install) { Some(first::run(cluster, images).await?) } else { None };
+    install::install(cluster, images).await?;
+    Ok(Report { installed, ..measure(cluster, arguments).await? })
+}
+
 async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Report> {
-    let wanted = |part| arguments.part.is_none_or(|only| only == part);
     let machine = Machine::look().await?;
-    let core = if wanted(Part::Issuance) { Some(core::run()?) } else { None };
-    let mounts =
-        if wanted(Part::Mount) { Some(mount::run(cluster, arguments.volumes.into()).await?) } else { None };
-    let reviews = if wanted(Part::Review) {
+    let core = if arguments.wants(Part::Issuance) { Some(core::run()?) } else { None };
+    let mounts = if arguments.wants(Part::Mount) {
+        Some(mount::run(cluster, arguments.volumes.into()).await?)
+    } else {
+        None
+    };
+    let reviews = if arguments.wants(Part::Review) {
         Some(review::run(cluster, Duration::from_secs(arguments.seconds)).await?)
     } else {
         None
     };
-    Ok(Report { command: command(), machine, core, mounts, reviews })
+    Ok(Report { command: command(), machine, core, installed: None, mounts, reviews })
 }
 
 /// What was typed.

@@ -55,6 +55,11 @@ impl Process {
         Ok(Self { pid: i32::try_from(std::process::id()).context("the process number does not fit")? })
     }
 
+    /// The process's number.
+    pub(crate) fn id(&self) -> i32 {
+        self.pid
+    }
+
     /// Whether it runs in the pod with this UID.
     pub(crate) fn is_of_pod(&self, uid: &str) -> bool {
         self.read("cgroup").is_ok_and(|groups| groups.contains(uid))

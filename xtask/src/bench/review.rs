@@ -63,7 +63,7 @@ pub(crate) struct Reviews {
 /// The first answer that does not allow what it should: a failure is never measured.
 pub(crate) async fn run(cluster: &Cluster, time: Duration) -> anyhow::Result<Reviews> {
     let webhook = find(cluster)?;
-    let floor = Floor::start(cluster)?;
+    let floor = Floor::start_beside(&webhook)?;
     load::idle(webhook.process).await?;
     let mut memory = vec![("before the first review".to_owned(), webhook.process.memory()?)];
     let (mut series, mut floors) = (Vec::new(), Vec::new());
@@ -147,11 +147,12 @@ struct Floor {
 }
 
 impl Floor {
-    fn start(cluster: &Cluster) -> anyhow::Result<Self> {
+    /// Starts it in the network of the webhook's pod: a packet has the same way to both.
+    fn start_beside(webhook: &Server) -> anyhow::Result<Self> {
         let program = e2e::image::floor()?;
-        let network = cluster.network().clone();
-        let mut child = network
+        let mut child = Network::of_process(webhook.process.id())
             .command(&program)
+            .arg(webhook.address.ip().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -169,6 +170,7 @@ impl Floor {
         let process = Process::new(i32::try_from(child.id()).context("the process number does not fit")?);
         let tls = TlsConnector::from(Arc::new(client_config(ca.as_bytes()).context("the floor's CA")?));
         let name = ServerName::try_from("localhost")?;
+        let network = webhook.network.clone();
         Ok(Self { server: Server { process, network, address, name, tls }, child })
     }
 }
