@@ -25,6 +25,7 @@ pub mod cluster_issuer;
 pub mod conditions;
 pub mod crd;
 pub mod duration;
+pub mod injection;
 pub mod issuer;
 pub mod keys;
 pub mod meta;

@@ -1,15 +1,19 @@
 //! What the command line asks for: to run, as every flag of cert-manager's cainjector does, or to tell about a cluster.
 
 mod explain;
+mod lint;
 mod plan;
+mod rbac;
 mod survey;
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::Args;
 
+pub use self::lint::LintArgs;
 pub use explain::ExplainArgs;
 pub use plan::PlanArgs;
+pub use rbac::RbacArgs;
 pub use survey::SurveyArgs;
 
 /// One of the things that the program does.
@@ -21,6 +25,10 @@ pub enum Command {
     Explain(Box<ExplainArgs>),
     /// Says what would be written: `plan`.
     Plan(Box<PlanArgs>),
+    /// Says which rights that takes: `rbac`.
+    Rbac(Box<RbacArgs>),
+    /// Finds mistakes in manifests: `lint`.
+    Lint(LintArgs),
 }
 
 impl Command {
@@ -37,12 +45,16 @@ impl Command {
         T: Into<std::ffi::OsString> + Clone,
     {
         let matches = command().try_get_matches_from(arguments)?;
-        match matches.subcommand() {
-            Some((ExplainArgs::NAME, args)) => {
+        let Some((name, args)) = matches.subcommand() else {
+            return Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args)));
+        };
+        match name {
+            ExplainArgs::NAME => {
                 ExplainArgs::from_arg_matches(args).map(|args| Self::Explain(Box::new(args)))
             }
-            Some((_, args)) => PlanArgs::from_arg_matches(args).map(|args| Self::Plan(Box::new(args))),
-            None => Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args))),
+            PlanArgs::NAME => PlanArgs::from_arg_matches(args).map(|args| Self::Plan(Box::new(args))),
+            RbacArgs::NAME => RbacArgs::from_arg_matches(args).map(|args| Self::Rbac(Box::new(args))),
+            _ => LintArgs::from_arg_matches(args).map(Self::Lint),
         }
     }
 }
@@ -50,7 +62,7 @@ impl Command {
 /// The flags of the injector stay where they are: those who come from cert-manager know of no subcommand.
 fn command() -> clap::Command {
     Args::command()
-        .subcommands([ExplainArgs::command(), PlanArgs::command()])
+        .subcommands([ExplainArgs::command(), PlanArgs::command(), RbacArgs::command(), LintArgs::command()])
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
 }
@@ -85,6 +97,8 @@ mod tests {
         refused(&["explain"], "<KIND/NAME>");
         refused(&["explain", "secret/a"], "\"secret\" is no kind that gets bundles");
         refused(&["plan", "--namespace=a", "--output=yaml"], "invalid value");
+        refused(&["rbac", "--service-account=a"], "write NAMESPACE/NAME");
+        refused(&["lint"], "--filename <FILE>...");
     }
 
     #[test]
@@ -102,5 +116,8 @@ mod tests {
         };
         assert!(matches!(read("explain", &["crd/a"]), Command::Explain(_)));
         assert!(matches!(read("plan", &["--server-dry-run"]), Command::Plan(_)));
+        let read = |arguments: &[&str]| Command::read(["signet-cainjector"].iter().chain(arguments)).unwrap();
+        assert!(matches!(read(&["rbac", "--namespace=a"]), Command::Rbac(_)));
+        assert!(matches!(read(&["lint", "-f", "a", "b", "-R"]), Command::Lint(_)));
     }
 }

@@ -207,7 +207,7 @@ impl Index {
         let Wanted::Source(source) = wanted else { return 0 };
         if !self.sources.contains_key(source) {
             self.sources.insert(source.clone(), Source::default());
-            if self.refused(source).is_none() {
+            if self.settings.refuses(source).is_none() {
                 self.objects.open(source, effects);
             }
             self.settle(source, effects, now);
@@ -228,7 +228,7 @@ impl Index {
 
     /// Finds out anew what is known of a source; if that is news, its targets are due.
     fn settle(&mut self, source: &SourceRef, effects: &mut Effects, now: Instant) {
-        let found = match self.refused(source) {
+        let found = match self.settings.refuses(source) {
             Some(refusal) => Some(Err(refusal)),
             None => self.objects.find(source),
         };
@@ -236,21 +236,6 @@ impl Index {
             && known.update(found, now)
         {
             effects.due.extend(known.targets.iter().cloned());
-        }
-    }
-
-    /// Why the operator does not want this source to be taken.
-    fn refused(&self, source: &SourceRef) -> Option<Refusal> {
-        if let Some(flag) = self.settings.namespaces.excluded_by(source) {
-            let text = format!("{source} is in a namespace that {flag} excludes");
-            return Some(Refusal::new(Reason::NamespaceNotServed, text));
-        }
-        match source {
-            SourceRef::Certificate(_) if !self.settings.certificates => {
-                let text = format!("{source} is no source here: --enable-certificates-data-source is false");
-                Some(Refusal::new(Reason::SourceNotSupported, text))
-            }
-            _ => None,
         }
     }
 }

@@ -23,6 +23,7 @@ mod metrics;
 pub mod ownership;
 pub mod plan;
 pub mod policy;
+pub mod rbac;
 pub mod reference;
 mod report;
 pub mod rotation;

@@ -11,6 +11,8 @@ async fn main() -> ExitCode {
         Ok(Command::Run(args)) => cainjector::run(*args).await.map(|()| ExitCode::SUCCESS),
         Ok(Command::Explain(args)) => args.run().await,
         Ok(Command::Plan(args)) => args.run().await,
+        Ok(Command::Rbac(args)) => args.run().await,
+        Ok(Command::Lint(args)) => args.run(),
         Err(error) => Err(error.into()),
     };
     outcome.unwrap_or_else(|error| runtime::exit::failure("signet-cainjector", &error))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::plan::{Reason, Refusal};
 use crate::reference::SourceRef;
 
 /// Which sources are taken, and what becomes of the bundles that are there.
@@ -18,6 +19,23 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { namespaces: Namespaces::All, certificates: true, merging: true }
+    }
+}
+
+impl Settings {
+    /// Why the operator does not want this source to be taken.
+    pub fn refuses(&self, source: &SourceRef) -> Option<Refusal> {
+        if let Some(flag) = self.namespaces.excluded_by(source) {
+            let text = format!("{source} is in a namespace that {flag} excludes");
+            return Some(Refusal::new(Reason::NamespaceNotServed, text));
+        }
+        match source {
+            SourceRef::Certificate(_) if !self.certificates => {
+                let text = format!("{source} is no source here: --enable-certificates-data-source is false");
+                Some(Refusal::new(Reason::SourceNotSupported, text))
+            }
+            _ => None,
+        }
     }
 }
 

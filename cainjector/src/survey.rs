@@ -60,6 +60,11 @@ impl Survey {
         Self { client, index, objects: Objects::default() }
     }
 
+    /// The objects behind the sources, as they were read.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
     /// The targets of a kind that ask for something.
     ///
     /// # Errors

@@ -24,8 +24,24 @@ pub(crate) static FORM: Rule = check("L07", "", "A value has the length, size an
 pub(crate) static API: Rule = check("L08", "", "apiVersion and kind are those of an API that exists");
 /// L09.
 pub(crate) static NAME: Rule = check("L09", "metadata.name", "An object has a name");
+/// L10.
+pub(crate) static REFERENCE: Rule =
+    check("L10", "metadata.annotations", "What asks for a CA names NAMESPACE/NAME");
+/// L11.
+pub(crate) static MARK: Rule =
+    check("L11", "metadata", "What asks for a CA is an annotation that somebody reads");
+/// L12.
+pub(crate) static SINGLE: Rule = check("L12", "metadata.annotations", "A target asks for one CA");
+/// L13.
+pub(crate) static BUNDLE: Rule = check("L13", "", "A bundle that is injected is not in the manifest");
+/// L14.
+pub(crate) static CAPABLE: Rule = check("L14", "spec", "What asks for a CA has a server that the CA is for");
 
-/// Every check, in the order of their ids. Their class says nothing: a linter always tells.
-pub fn checks() -> [&'static Rule; 9] {
-    [&READABLE, &UNIQUE, &KNOWN, &TYPE, &PRESENT, &VALUE, &FORM, &API, &NAME]
+/// Every check, in the order of their ids. Their class says nothing: a linter always tells. Nor do their kinds: those from
+/// L10 on are for the targets of the cainjector and for Secrets.
+pub fn checks() -> [&'static Rule; 14] {
+    [
+        &READABLE, &UNIQUE, &KNOWN, &TYPE, &PRESENT, &VALUE, &FORM, &API, &NAME, &REFERENCE, &MARK, &SINGLE,
+        &BUNDLE, &CAPABLE,
+    ]
 }

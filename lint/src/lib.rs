@@ -4,17 +4,21 @@
 //! and refuses wrong types before a webhook is asked. It is a crate of its own, beside `rules`, so that what serves
 //! admission knows of no YAML; it does no IO either.
 //!
+//! Objects that ask the cainjector for a CA bundle are looked at as well, by `injection`.
+//!
 //! A text's way: `yaml` reads documents into trees with positions, `identity` says which API an object is of, `shape`
 //! compares it with its schema, and [`rules::judge`] does the rest.
 
 mod checks;
 mod identity;
+mod injection;
 mod node;
 mod position;
 mod scalar;
 mod schema;
 mod shape;
 mod similar;
+mod told;
 mod yaml;
 
 use std::collections::HashSet;
@@ -26,6 +30,7 @@ use serde_json::Value;
 
 pub use checks::checks;
 pub use position::Position;
+pub use told::Told;
 pub use yaml::TEXT_BYTES_MAX;
 
 use crate::checks::{FORM, NAME, PRESENT, READABLE, TYPE, VALUE};
@@ -43,6 +48,13 @@ const LISTS_MAX: usize = 4;
 /// Judges texts.
 #[derive(Debug)]
 pub struct Linter {
+    /// `None`: the kinds of our API are passed over.
+    judge: Option<Judge>,
+}
+
+/// What judges the kinds of our API.
+#[derive(Debug)]
+struct Judge {
     schemas: Schemas,
     settings: Settings,
     now: Option<Timestamp>,
@@ -107,7 +119,12 @@ impl std::fmt::Display for Finding {
 impl Linter {
     /// A linter that goes by these settings. Without `now` rules about expiry have nothing to judge.
     pub fn new(settings: Settings, now: Option<Timestamp>) -> Self {
-        Self { schemas: Schemas::new(), settings, now }
+        Self { judge: Some(Judge { schemas: Schemas::new(), settings, now }) }
+    }
+
+    /// A linter for objects that ask for a CA bundle, and Secrets that give one, alone.
+    pub fn of_injection() -> Self {
+        Self { judge: None }
     }
 
     /// Judges all objects of a text: YAML of any number of documents, or JSON.
@@ -130,24 +147,36 @@ impl Linter {
     }
 
     fn node(&self, node: &Node, depth: usize, report: &mut Report) {
+        let judge = self.judge.as_ref();
         match identity::of(node) {
             Identity::Empty => {}
-            Identity::Other => report.others += 1,
+            Identity::Other => match injection::role(node) {
+                Some(role) => {
+                    report.objects += 1;
+                    report.tell_all(&label("", node), injection::judge(node, role));
+                }
+                None => report.others += 1,
+            },
             Identity::List(items) if depth < LISTS_MAX => {
                 items.iter().for_each(|item| self.node(item, depth + 1, report));
             }
             Identity::List(_) => report.others += 1,
-            Identity::Unclear(at, finding) => {
+            Identity::Unclear(at, finding) if judge.is_some() => {
                 report.objects += 1;
                 report.tell(at, Severity::Error, &label("", node), finding);
             }
-            Identity::Ours(kind, misspelt) => {
+            Identity::Ours(kind, misspelt) if judge.is_some() => {
                 report.objects += 1;
-                self.object(node, kind, misspelt, report);
+                if let Some(judge) = judge {
+                    judge.object(node, kind, misspelt, report);
+                }
             }
+            Identity::Unclear(..) | Identity::Ours(..) => report.others += 1,
         }
     }
+}
 
+impl Judge {
     fn object(
         &self,
         node: &Node,
@@ -166,10 +195,7 @@ impl Linter {
         let verdict = self.judge(kind, &shape.object);
         found.extend(merged(node, shape, verdict));
         found.sort_by_key(|(at, severity, _)| (*at, *severity));
-        let label = label(kind.as_str(), node);
-        for (at, severity, finding) in found {
-            report.tell(at, severity, &label, finding);
-        }
+        report.tell_all(&label(kind.as_str(), node), found);
     }
 
     fn judge(&self, kind: Kind, object: &Value) -> Verdict {
@@ -196,7 +222,35 @@ impl Linter {
     }
 }
 
+/// The objects of a text, such as a manifest or a list, as they are.
+///
+/// # Errors
+/// When the text cannot be read to its end: where, and why.
+pub fn objects(text: &str) -> Result<Vec<Value>, String> {
+    fn unpack(node: &Node, depth: usize, found: &mut Vec<Value>) {
+        match identity::of(node) {
+            Identity::Empty => {}
+            Identity::List(items) if depth < LISTS_MAX => {
+                items.iter().for_each(|item| unpack(item, depth + 1, found));
+            }
+            _ => found.push(node.to_json()),
+        }
+    }
+    let mut found = Vec::new();
+    for document in Documents::of(text) {
+        let node = document.map_err(|unreadable| format!("{}: {unreadable}", unreadable.at))?;
+        unpack(&node, 0, &mut found);
+    }
+    Ok(found)
+}
+
 impl Report {
+    fn tell_all(&mut self, object: &str, found: Vec<(Position, Severity, rules::Finding)>) {
+        for (at, severity, finding) in found {
+            self.tell(at, severity, object, finding);
+        }
+    }
+
     fn tell(&mut self, at: Position, severity: Severity, object: &str, finding: rules::Finding) {
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(Finding { at, severity, object: object.to_owned(), finding });

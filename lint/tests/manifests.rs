@@ -68,6 +68,33 @@ fn an_alias_is_told_of_where_its_value_stands() {
 }
 
 #[test]
+fn what_keeps_a_ca_from_being_injected_is_told() {
+    check("injection.yaml", include_str!("manifests/injection.yaml"));
+}
+
+#[test]
+fn what_asks_for_a_ca_as_it_should_is_clean() {
+    check("injected.yaml", include_str!("manifests/injected.yaml"));
+}
+
+#[test]
+fn a_linter_of_injection_passes_over_our_own_kinds() {
+    let text =
+        format!("{}---\n{}", include_str!("manifests/names.yaml"), include_str!("manifests/injected.yaml"));
+    let report = Linter::of_injection().lint(&text);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!((report.objects, report.others), (5, 12));
+}
+
+#[test]
+fn objects_are_unpacked_and_a_broken_text_has_none() {
+    let text = "{kind: A}\n---\n---\n{kind: BList, items: [{kind: B}, {kind: C, metadata: {name: c}}]}\n";
+    let kinds: Vec<_> = lint::objects(text).unwrap().iter().map(|object| object["kind"].clone()).collect();
+    assert_eq!(kinds, ["A", "B", "C"]);
+    assert!(lint::objects("{kind: A}\n---\na: b: c").unwrap_err().starts_with("3:5: not YAML"));
+}
+
+#[test]
 fn what_stands_before_a_broken_line_is_told_of() {
     check("broken.yaml", include_str!("manifests/broken.yaml"));
 }

@@ -29,6 +29,7 @@ mod connections;
 pub mod contest;
 pub mod events;
 pub mod exit;
+pub mod files;
 pub mod follow;
 pub mod gates;
 pub mod handshakes;

@@ -66,6 +66,6 @@ mod tests {
         let command =
             Command::read(["signet-webhook", "validate", "-f", "a", "b", "-f", "-", "--warnings-as-errors"]);
         let Ok(Command::Validate(args)) = command else { panic!("{command:?}") };
-        assert_eq!(args.files, ["a", "b", "-"].map(std::path::PathBuf::from));
+        assert_eq!(args.files.files, ["a", "b", "-"].map(std::path::PathBuf::from));
     }
 }

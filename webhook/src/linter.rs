@@ -1,18 +1,13 @@
 //! `signet-webhook validate`: the rules for manifests in files, without a cluster, such as in CI.
 
-mod files;
-mod output;
-
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use lint::Linter;
+use lint::{Linter, TEXT_BYTES_MAX, Told};
 use rules::Settings;
+use runtime::files::FileArgs;
+use runtime::output::Output;
 
-use self::files::Source;
-use self::output::{Output, Told};
 use crate::args::SettingsArgs;
 use crate::config::{Gates, is_limit};
 
@@ -23,13 +18,9 @@ use crate::config::{Gates, is_limit};
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "validate", verbatim_doc_comment, args_override_self = true)]
 pub struct ValidateArgs {
-    /// Files with YAML or JSON, folders of them, or - for standard input; may be repeated
-    #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., required = true)]
-    pub files: Vec<PathBuf>,
-
-    /// Look into the folders of folders, too
-    #[arg(short = 'R', long)]
-    pub recursive: bool,
+    /// What to judge.
+    #[command(flatten)]
+    pub files: FileArgs,
 
     /// How to print findings
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -65,23 +56,18 @@ impl ValidateArgs {
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     let linter = Linter::new(args.settings()?, Some(Timestamp::now()));
     let mut told = Told::default();
-    for source in Source::all(&args.files, args.recursive) {
-        match source.read() {
-            Ok(text) => told.add(&source, linter.lint(&text)),
-            Err(error) => told.add_unreadable(&source, &error),
+    for source in args.files.sources() {
+        let text = source.read(TEXT_BYTES_MAX).map_err(|error| error.to_string());
+        told.add(source.name, text.map(|text| linter.lint(&text)));
+    }
+    match args.output {
+        Output::Text => {
+            runtime::output::print(&told.text())?;
+            eprintln!("{}", told.summary());
         }
+        Output::Json => runtime::output::print(&told.json())?,
     }
-    let printed = match args.output {
-        Output::Text => told.text(),
-        Output::Json => told.json(),
-    };
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(printed.as_bytes())?;
-    stdout.flush()?;
-    if args.output == Output::Text {
-        eprintln!("{}", told.summary());
-    }
-    Ok(told.outcome(args.warnings_as_errors).into())
+    Ok(runtime::exit::answer(told.is_clean(args.warnings_as_errors)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Certificates as sources: by way of the Secret that each is issued into.
 
+use api::injection::is_name;
 use api::keys::annotation;
 use issuance::bundle::Bundle;
 use kube::core::ApiResource;
@@ -11,7 +12,6 @@ use serde::de::{IgnoredAny, MapAccess};
 
 use super::{Found, SourceSecret};
 use crate::plan::{Reason, Refusal};
-use crate::reference::is_name;
 
 /// What is kept of a Certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

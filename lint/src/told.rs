@@ -1,60 +1,27 @@
-//! How findings are printed.
+//! The reports of several texts, as they are printed.
 
-use std::process::ExitCode;
-
-use lint::{Finding, Report, Severity};
 use serde_json::{Value, json};
 
-use super::files::{Source, Unreadable};
+use crate::{Finding, Report, Severity};
 
-/// How findings are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// One line each, and a summary on standard error.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-/// What the process ends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Outcome {
-    /// Nothing is wrong, or nothing that counts.
-    Clean,
-    /// Something is.
-    Findings,
-    /// Not everything could be judged.
-    Unreadable,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Clean => Self::SUCCESS,
-            Outcome::Findings => Self::from(1),
-            Outcome::Unreadable => Self::from(2),
-        }
-    }
-}
-
-/// Everything that was found.
+/// Everything that was found in several texts.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub struct Told {
     reports: Vec<(String, Report)>,
     unreadable: Vec<(String, String)>,
 }
 
 impl Told {
-    pub(super) fn add(&mut self, source: &Source, report: Report) {
-        self.reports.push((source.name.clone(), report));
-    }
-
-    pub(super) fn add_unreadable(&mut self, source: &Source, error: &Unreadable) {
-        self.unreadable.push((source.name.clone(), error.to_string()));
+    /// Takes in what was found in the text of this name, or why it could not be read.
+    pub fn add(&mut self, name: String, report: Result<Report, String>) {
+        match report {
+            Ok(report) => self.reports.push((name, report)),
+            Err(error) => self.unreadable.push((name, error)),
+        }
     }
 
     /// A line for each finding, as compilers print theirs.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for (file, report) in &self.reports {
             for finding in &report.findings {
@@ -70,7 +37,8 @@ impl Told {
         text
     }
 
-    pub(super) fn json(&self) -> String {
+    /// The same as one JSON object.
+    pub fn json(&self) -> String {
         let findings: Vec<Value> = (self.reports.iter())
             .flat_map(|(file, report)| report.findings.iter().map(|finding| member(file, finding)))
             .collect();
@@ -90,7 +58,8 @@ impl Told {
         format!("{body:#}\n")
     }
 
-    pub(super) fn summary(&self) -> String {
+    /// How much was found, in one line.
+    pub fn summary(&self) -> String {
         let number =
             |number: usize, one: &str| format!("{number} {one}{}", if number == 1 { "" } else { "s" });
         format!(
@@ -102,16 +71,13 @@ impl Told {
         )
     }
 
-    pub(super) fn outcome(&self, warnings_count: bool) -> Outcome {
+    /// Whether nothing that counts was found. `None`: not everything could be judged.
+    pub fn is_clean(&self, warnings_count: bool) -> Option<bool> {
         let all_read =
             self.unreadable.is_empty() && !self.reports.iter().any(|(_, report)| report.is_unreadable);
         let warnings = if warnings_count { self.count(Severity::Warning) } else { 0 };
         let counted = self.count(Severity::Error) + warnings + self.sum(|report| report.untold);
-        match (all_read, counted) {
-            (false, _) => Outcome::Unreadable,
-            (true, 0) => Outcome::Clean,
-            (true, _) => Outcome::Findings,
-        }
+        all_read.then_some(counted == 0)
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -140,19 +106,15 @@ fn member(file: &str, finding: &Finding) -> Value {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use lint::Linter;
-    use std::path::PathBuf;
 
     use super::*;
+    use crate::Linter;
 
     fn told(texts: &[&str]) -> Told {
         let linter = Linter::new(rules::Settings::default(), None);
         let mut told = Told::default();
         for (number, text) in texts.iter().enumerate() {
-            let [source] = &Source::all(&[PathBuf::from(format!("{number}.yaml"))], false)[..] else {
-                panic!("one name is one source");
-            };
-            told.add(source, linter.lint(text));
+            told.add(format!("{number}.yaml"), Ok(linter.lint(text)));
         }
         told
     }
@@ -162,19 +124,21 @@ mod tests {
     const BAD: &str = "kind: Secret\n---\napiVersion: cert-manager.io/v1\nkind: Issuer\nmetadata: {name: a}\nspec:\n  selfsigned: {}\n";
     const WARNED: &str = "{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: a}, spec: {acme: {server: 'https://acme.test/', privateKeySecretRef: {name: a}, externalAccountBinding: {keyID: a, keySecretRef: {name: a, key: a}, keyAlgorithm: HS256}, solvers: [{http01: {ingress: {}}}]}}}";
 
-    fn check(told: &Told, outcome: Outcome, text: &Expect) {
-        assert_eq!(told.outcome(false), outcome);
+    fn check(told: &Told, is_clean: Option<bool>, text: &Expect) {
+        assert_eq!(told.is_clean(false), is_clean);
         text.assert_eq(&format!("{}{}", told.text(), told.summary()));
     }
 
     #[test]
     fn what_cannot_be_read_outweighs_findings() {
         let mut told = told(&[BAD, "a: b: c"]);
-        let missing = Source::all(&[PathBuf::from("missing.yaml")], false);
-        told.add_unreadable(&missing[0], &missing[0].read().unwrap_err());
+        told.add(
+            "missing.yaml".to_owned(),
+            Err("cannot be read: No such file or directory (os error 2)".to_owned()),
+        );
         check(
             &told,
-            Outcome::Unreadable,
+            None,
             &expect![[r#"
             0.yaml:6:1: error I01: spec: Required value: set one of acme, ca, selfSigned, vault, venafi
             0.yaml:7:3: error L03: spec.selfsigned: Forbidden: spec has no such field; write "selfSigned"
@@ -188,7 +152,7 @@ mod tests {
     fn findings_have_their_line() {
         check(
             &told(&[BAD, GOOD]),
-            Outcome::Findings,
+            Some(false),
             &expect![[r#"
             0.yaml:6:1: error I01: spec: Required value: set one of acme, ca, selfSigned, vault, venafi
             0.yaml:7:3: error L03: spec.selfsigned: Forbidden: spec has no such field; write "selfSigned"
@@ -199,8 +163,8 @@ mod tests {
     #[test]
     fn warnings_count_where_they_are_to() {
         let told = told(&[WARNED]);
-        assert_eq!(told.outcome(true), Outcome::Findings);
-        assert_eq!(told.outcome(false), Outcome::Clean);
+        assert_eq!(told.is_clean(true), Some(false));
+        assert_eq!(told.is_clean(false), Some(true));
         assert!(told.text().starts_with("0.yaml:1:"), "{}", told.text());
     }
 
@@ -208,7 +172,7 @@ mod tests {
     fn good_manifests_are_clean() {
         check(
             &told(&[GOOD]),
-            Outcome::Clean,
+            Some(true),
             &expect!["0 errors and 0 warnings in 1 object; 0 of other kinds passed over"],
         );
     }

@@ -1,8 +1,27 @@
-//! Which texts to judge.
+//! Manifests in files and folders, named as for kubectl.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+/// Which manifests to read.
+#[derive(Debug, Clone, clap::Args)]
+pub struct FileArgs {
+    /// Files with YAML or JSON, folders of them, or - for standard input; may be repeated
+    #[arg(short = 'f', long = "filename", value_name = "FILE", num_args = 1.., required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Look into the folders of folders, too
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+impl FileArgs {
+    /// The texts that were named, in order.
+    pub fn sources(&self) -> Vec<Source> {
+        Source::all(&self.files, self.recursive)
+    }
+}
 
 /// The name that stands for standard input.
 const STDIN: &str = "-";
@@ -11,11 +30,11 @@ const EXTENSIONS: [&str; 3] = ["json", "yaml", "yml"];
 /// Deepest folders below one that was named. Links to folders are not followed, so there is no circle to be caught in.
 const FOLDERS_MAX: usize = 64;
 
-/// A text to judge.
+/// A text that was named.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
     /// The name in messages.
-    pub(super) name: String,
+    pub name: String,
     input: Input,
 }
 
@@ -27,16 +46,16 @@ enum Input {
     Lost(Unreadable),
 }
 
-/// Why a text cannot be judged.
+/// Why a text cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// The system does not give it.
     #[error("cannot be read: {0}")]
     Io(String),
     /// It is not text.
     #[error("not UTF-8: byte {0} begins no character")]
     Utf8(usize),
-    /// Nothing in it can be judged.
+    /// No manifest is in it.
     #[error("a folder without files that end in .yaml, .yml or .json")]
     Empty,
     /// It goes on and on.
@@ -51,8 +70,8 @@ impl From<io::Error> for Unreadable {
 }
 
 impl Source {
-    /// The texts that these names stand for, in order; in folders by name.
-    pub(super) fn all(names: &[PathBuf], recursive: bool) -> Vec<Self> {
+    /// The texts that these names stand for, in order; in folders by name. With `recursive` in folders of folders, too.
+    pub fn all(names: &[PathBuf], recursive: bool) -> Vec<Self> {
         let mut sources = Vec::new();
         for name in names {
             if name.as_os_str() == STDIN {
@@ -79,17 +98,20 @@ impl Source {
         Self { name: path.display().to_string(), input: Input::Lost(error) }
     }
 
-    /// The text, at most one byte more than a linter takes.
-    pub(super) fn read(&self) -> Result<String, Unreadable> {
+    /// The text. Of one that is longer than `bytes_max` a byte or so more is there, so that this can be told.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no text.
+    pub fn read(&self, bytes_max: usize) -> Result<String, Unreadable> {
         let bytes = match &self.input {
-            Input::Stdin => bounded(io::stdin().lock())?,
-            Input::File(path) => bounded(fs::File::open(path)?)?,
+            Input::Stdin => bounded(io::stdin().lock(), bytes_max)?,
+            Input::File(path) => bounded(fs::File::open(path)?, bytes_max)?,
             Input::Lost(error) => return Err(error.clone()),
         };
         match String::from_utf8(bytes) {
             Ok(text) => Ok(text),
-            // The bound may have cut the last character, and the linter is to say that there is more than it takes.
-            Err(error) if error.as_bytes().len() > lint::TEXT_BYTES_MAX => {
+            // The bound may have cut the last character.
+            Err(error) if error.as_bytes().len() > bytes_max => {
                 Ok(String::from_utf8_lossy(error.as_bytes()).into_owned())
             }
             Err(error) => Err(Unreadable::Utf8(error.utf8_error().valid_up_to())),
@@ -97,9 +119,9 @@ impl Source {
     }
 }
 
-fn bounded(input: impl Read) -> io::Result<Vec<u8>> {
+fn bounded(input: impl Read, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let most = u64::try_from(lint::TEXT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     input.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -128,6 +150,8 @@ fn folder(path: &Path, recursive: bool, depth: usize, sources: &mut Vec<Source>)
 mod tests {
     use super::*;
 
+    const BYTES_MAX: usize = 1000;
+
     fn names(path: &Path, recursive: bool) -> Vec<String> {
         let sources = Source::all(&[path.to_owned()], recursive);
         sources.iter().map(|source| source.name.replace(&format!("{}/", path.display()), "")).collect()
@@ -140,7 +164,7 @@ mod tests {
         fs::write(&latin, b"a: \xe4\n").unwrap();
         let told = |path: &Path| {
             let sources = Source::all(&[path.to_owned()], false);
-            sources[0].read().unwrap_err().to_string()
+            sources[0].read(BYTES_MAX).unwrap_err().to_string()
         };
         assert_eq!(told(&latin), "not UTF-8: byte 3 begins no character");
         assert!(told(&folder.path().join("missing")).starts_with("cannot be read: No such file"));
@@ -149,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_longer_than_a_linter_takes_is_cut() {
+    fn a_file_longer_than_its_reader_takes_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("long.yaml");
-        fs::write(&path, "ä".repeat(lint::TEXT_BYTES_MAX)).unwrap();
-        let text = Source::file(path).read().unwrap();
-        assert!(text.len() > lint::TEXT_BYTES_MAX && text.len() < lint::TEXT_BYTES_MAX + 8);
+        fs::write(&path, "ä".repeat(BYTES_MAX)).unwrap();
+        let text = Source::file(path).read(BYTES_MAX).unwrap();
+        assert!(text.len() > BYTES_MAX && text.len() < BYTES_MAX + 8);
     }
 
     #[test]
