@@ -5,6 +5,7 @@ mod loopback;
 mod pods;
 pub(crate) mod scenes;
 
+use std::process::Command;
 use std::time::Instant;
 
 use clap::Args;
@@ -43,9 +44,17 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::install(&cluster, &images).await?;
     println!("{}", cluster.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
     scenes::refused_certificate(&cluster)?;
-    scenes::injected_bundles(&cluster).await?;
+    scenes::injected_bundles(&cluster, || cainjector(&cluster)).await?;
     pods::mutual_tls(&cluster).await?;
     end(&name, arguments.down, began)
+}
+
+/// The cainjector's program in the pod of the installation.
+fn cainjector(cluster: &Cluster) -> Command {
+    let mut command = cluster.kubectl_command();
+    let deployment = format!("deployment/{}-cainjector", install::RELEASE);
+    command.args(["exec", "-n", install::RELEASE, &deployment, "--", "/signet-cainjector"]);
+    command
 }
 
 fn say_what_is_left_out(asked: bool) {

@@ -38,7 +38,12 @@ pub(crate) async fn run(name: &Name) -> anyhow::Result<()> {
     ready("signet-cainjector", injector_health, logs.path()).await?;
 
     scenes::refused_certificate(&cluster)?;
-    scenes::injected_bundles(&cluster).await
+    let cainjector = || {
+        let mut command = Command::new(programs.join("signet-cainjector"));
+        command.env("KUBECONFIG", cluster.kubeconfig());
+        command
+    };
+    scenes::injected_bundles(&cluster, cainjector).await
 }
 
 /// Builds the two programs for this machine; returns the folder that they are in.

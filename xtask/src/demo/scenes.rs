@@ -1,7 +1,7 @@
 //! Scenes (a) and (b), which need a control plane alone.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -30,8 +30,12 @@ pub(crate) fn refused_certificate(cluster: &Cluster) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// (b) One Secret, two kinds of object that trust what is in it.
-pub(crate) async fn injected_bundles(cluster: &Cluster) -> anyhow::Result<()> {
+/// (b) One Secret, two kinds of object that trust what is in it, and a third that trusts in vain. `cainjector` gives the
+/// command that runs the cainjector's program, to which arguments are added.
+pub(crate) async fn injected_bundles(
+    cluster: &Cluster,
+    cainjector: impl Fn() -> Command,
+) -> anyhow::Result<()> {
     headline("(b) A CA bundle is injected into a webhook configuration and an APIService");
     apply(cluster, TARGETS)?;
     let ca = Authority::new("Demo trust anchor")?;
@@ -58,6 +62,21 @@ pub(crate) async fn injected_bundles(cluster: &Cluster) -> anyhow::Result<()> {
             &format!("kubectl get {target} -o jsonpath='{path}' | base64 -d"),
             &certificates::describe(&bundle)?,
         );
+    }
+    let mut unwilling = in_namespace(trust_secret("unwilling", &ca.certificate), "demo");
+    if let Some(metadata) = unwilling["metadata"].as_object_mut() {
+        // No annotation, no consent.
+        metadata.remove("annotations");
+    }
+    apply(cluster, &unwilling.to_string())?;
+    for (name, status) in [("demo", 0), ("demo-broken", 1)] {
+        let target = format!("validatingwebhookconfiguration/{name}");
+        let output = cainjector().args(["explain", &target]).stdin(Stdio::null()).output();
+        let output = output.context("failed to run the cainjector")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(status), "explain ended with {}: {said}{errors}", output.status);
+        show(&format!("signet-cainjector explain {target}"), &said);
     }
     // Nobody serves the API that it announces, and clients that list every API would say so for ever.
     cluster.kubectl(&["delete", "apiservice", "v1alpha1.demo.signet.example"])?;
