@@ -4,7 +4,10 @@ use anyhow::Context as _;
 use api::keys::annotation;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use serde_json::{Value, json};
 
 /// A new CA, valid until the end of next year.
@@ -21,15 +24,27 @@ impl Authority {
     /// # Errors
     /// When the cryptography fails.
     pub fn new(name: &str) -> anyhow::Result<Self> {
-        let mut params = CertificateParams::new(Vec::new())?;
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let year = i32::from(Timestamp::now().to_zoned(TimeZone::UTC).year());
-        params.not_after = rcgen::date_time_ymd(year + 2, 1, 1);
-        let key = KeyPair::generate().context("failed to make a key")?;
-        let certificate = params.self_signed(&key).context("failed to sign a CA")?.pem();
-        Ok(Self { certificate, key: key.serialize_pem() })
+        Ok(Self::of(&root(name)?))
+    }
+
+    /// A root of that common name, and what a server of these names proves itself with to those who trust it.
+    ///
+    /// # Errors
+    /// When one of them is no name, or the cryptography fails.
+    pub fn with_server(name: &str, names: &[String]) -> anyhow::Result<(Self, ServerPair)> {
+        let root = root(name)?;
+        let mut params = CertificateParams::new(names)?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().context("failed to make a server's key")?;
+        let certificate =
+            params.signed_by(&key, &root).context("failed to sign a server's certificate")?.pem();
+        Ok((Self::of(&root), ServerPair { certificate, key: key.serialize_pem() }))
+    }
+
+    fn of(root: &CertifiedIssuer<'static, KeyPair>) -> Self {
+        Self { certificate: root.pem(), key: root.key().serialize_pem() }
     }
 
     /// The Secret of a CA issuer.
@@ -43,6 +58,25 @@ impl Authority {
             "stringData": {"tls.crt": self.certificate, "tls.key": self.key},
         })
     }
+}
+
+/// What a server proves itself with.
+pub struct ServerPair {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+}
+
+fn root(name: &str) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let year = i32::from(Timestamp::now().to_zoned(TimeZone::UTC).year());
+    params.not_after = rcgen::date_time_ymd(year + 2, 1, 1);
+    let key = KeyPair::generate().context("failed to make a key")?;
+    CertifiedIssuer::self_signed(params, key).context("failed to sign a CA")
 }
 
 /// The same object in `namespace`, for those who create it by its text.

@@ -2,9 +2,11 @@
 //!
 //! - [`cluster`] starts and finds clusters; [`toolchain`] and [`packages`] bring the programs for them; [`image`] makes
 //!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network, [`cargo`] builds.
-//! - [`namespace`], [`wait`], [`objects`], [`resources`], [`authority`], [`volume`] and [`dump`] are for tests.
+//! - [`namespace`], [`wait`], [`objects`], [`resources`], [`authority`], [`backend`], [`volume`] and [`dump`] are for
+//!   tests.
 
 pub mod authority;
+pub mod backend;
 pub mod cargo;
 pub mod cluster;
 pub mod dump;

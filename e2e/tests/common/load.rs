@@ -1,5 +1,6 @@
 //! Calls without a pause, each of which must end as it should.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -14,11 +15,20 @@ use serde_json::{Value, json};
 
 const API_VERSION: &str = "cert-manager.io/v1";
 
-/// Creates a right Certificate, a wrong one, and a CertificateRequest in turn (nothing is stored), from several clients,
-/// until it is told to finish.
+/// Calls from several clients, until it is told to finish.
 pub(crate) struct Load {
     finish: Arc<AtomicBool>,
     tasks: Vec<tokio::task::JoinHandle<anyhow::Result<Report>>>,
+}
+
+/// What each client does again and again.
+pub(crate) trait Round: Send + Sync + 'static {
+    /// Sends some calls and notes what became of them. An error ends the load.
+    fn send(
+        &self,
+        client: &kube::Client,
+        report: &mut Report,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// What became of the calls.
@@ -40,19 +50,24 @@ pub(crate) struct Failure {
 }
 
 impl Load {
-    /// Starts with so many clients, each with connections of its own.
+    /// Creates a right Certificate, a wrong one, and a CertificateRequest in turn (nothing is stored). Each of so many
+    /// clients has connections of its own.
     pub(crate) async fn start(scope: &Scope, clients: usize) -> anyhow::Result<Self> {
+        Self::of(scope, clients, Calls::new(&scope.namespace)?).await
+    }
+
+    /// The same with other calls.
+    pub(crate) async fn of(scope: &Scope, clients: usize, round: impl Round) -> anyhow::Result<Self> {
         let finish = Arc::new(AtomicBool::new(false));
-        let calls = Arc::new(Calls::new()?);
+        let round = Arc::new(round);
         let mut tasks = Vec::new();
         for _ in 0..clients {
             let client = scope.cluster.client().await?;
-            let (finish, calls, namespace) =
-                (Arc::clone(&finish), Arc::clone(&calls), scope.namespace.clone());
+            let (finish, round) = (Arc::clone(&finish), Arc::clone(&round));
             tasks.push(tokio::spawn(async move {
                 let mut report = Report::default();
                 while !finish.load(Ordering::Relaxed) {
-                    calls.send(&client, &namespace, &mut report).await?;
+                    round.send(&client, &mut report).await?;
                 }
                 Ok(report)
             }));
@@ -90,13 +105,14 @@ impl Load {
 
 /// The objects that are sent.
 struct Calls {
+    namespace: String,
     right: Value,
     wrong: Value,
     request: Value,
 }
 
 impl Calls {
-    fn new() -> anyhow::Result<Self> {
+    fn new(namespace: &str) -> anyhow::Result<Self> {
         let object = |kind: &str, spec: Value| {
             json!({
                 "apiVersion": API_VERSION,
@@ -106,6 +122,7 @@ impl Calls {
             })
         };
         Ok(Self {
+            namespace: namespace.to_owned(),
             right: object(
                 "Certificate",
                 json!({"secretName": "web-tls", "issuerRef": {"name": "ca"}, "dnsNames": ["web.example.com"]}),
@@ -117,8 +134,11 @@ impl Calls {
             ),
         })
     }
+}
 
-    async fn send(&self, client: &kube::Client, namespace: &str, report: &mut Report) -> anyhow::Result<()> {
+impl Round for Calls {
+    async fn send(&self, client: &kube::Client, report: &mut Report) -> anyhow::Result<()> {
+        let namespace = &self.namespace;
         report.sent += 3;
         let sent = Instant::now();
         if let Err(error) = create(client, namespace, &self.right).await {
@@ -143,7 +163,7 @@ impl Calls {
 }
 
 impl Report {
-    fn fail(&mut self, sent: Instant, error: &kube::Error) {
+    pub(crate) fn fail(&mut self, sent: Instant, error: &impl Display) {
         self.failures.push(Failure { sent, failed: Instant::now(), error: error.to_string() });
     }
 }
@@ -160,8 +180,16 @@ async fn create(client: &kube::Client, namespace: &str, object: &Value) -> kube:
 /// # Errors
 /// When one does not end as it should.
 pub(crate) async fn once(scope: &Scope) -> anyhow::Result<()> {
+    once_of(scope, &Calls::new(&scope.namespace)?).await
+}
+
+/// One round of other calls.
+///
+/// # Errors
+/// When one does not end as it should.
+pub(crate) async fn once_of(scope: &Scope, round: &impl Round) -> anyhow::Result<()> {
     let mut report = Report::default();
-    Calls::new()?.send(&scope.client, &scope.namespace, &mut report).await?;
+    round.send(&scope.client, &mut report).await?;
     match report.failures.pop() {
         None => Ok(()),
         Some(failure) => bail!(failure.error),
