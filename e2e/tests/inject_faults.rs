@@ -1,0 +1,382 @@
+//! What becomes of injections when the leader is killed or paused, two write at once, the API server restarts, or
+//! somebody else writes to the target all the while.
+//!
+//! A test program of its own, whose tests take turns: they change how the cainjector is installed, and put it back.
+
+mod common;
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use common::replicas::{self, HARM};
+use common::targets::{Target, set_bundle, trusted, versions};
+use e2e::authority::Authority;
+use e2e::cluster::Component;
+use e2e::namespace::{self, Scope};
+use e2e::{dump, install, wait};
+use futures::{StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+const PROGRAM: &str = "signet-cainjector";
+const DEPLOYMENT: &str = "cert-manager-cainjector";
+const LEASE: &str = "cert-manager-cainjector-leader-election";
+
+/// How long a change of the installation, an election or a repair may take on a busy machine.
+const WITHIN: Duration = Duration::from_secs(90);
+
+/// How much later than the end of its predecessor's Lease a new leader may have injected on a busy machine: it retries
+/// every two seconds, and then it works.
+const LOOK: Duration = Duration::from_secs(6);
+
+/// For how long is looked whether anybody still writes. A writer who takes turns with another does so in milliseconds.
+const CALM: Duration = Duration::from_secs(5);
+
+/// A paused container must wake before kubelet gives it up, which takes 20 seconds; so others have to take over sooner
+/// than they do as installed.
+const SHORT_LEASE: [&str; 3] = [
+    "--leader-election-lease-duration=6s",
+    "--leader-election-renew-deadline=4s",
+    "--leader-election-retry-period=1s",
+];
+
+/// How often the CA is replaced while others write.
+const CHANGES: usize = 20;
+
+/// The pause between two writes of somebody else: many fall between the cainjector's read and its write.
+const FOREIGN_PAUSE: Duration = Duration::from_millis(10);
+
+#[tokio::test]
+async fn a_leader_that_is_killed_is_replaced_within_its_lease() -> anyhow::Result<()> {
+    with_injectors("killed", 2, &[], |scope| async move {
+        let ca = trusted(&scope, "CA 0").await?;
+        let former = leader(&scope).await?;
+        let lease = former.lease.lease_duration_seconds.context("the Lease has no duration")?;
+        let lease = Duration::from_secs(lease.try_into()?);
+        kill(Pid::from_raw(former.process), Signal::SIGKILL)?;
+        let killed = Instant::now();
+        // Who was dead before it came cannot have served it.
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[&ca]).await?;
+        let took = killed.elapsed();
+        println!("the next leader has injected {took:?} after the kill");
+        ensure!(took < lease + LOOK, "the Lease is for {lease:?}, and it took {took:?}");
+        let next = leader(&scope).await?;
+        ensure!(next.name() != former.name(), "{:?} leads again", next.name());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_does_no_harm_when_it_wakes() -> anyhow::Result<()> {
+    with_injectors("paused", 2, &SHORT_LEASE, |scope| async move {
+        let mut cas = vec![trusted(&scope, "CA 0").await?];
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[&cas[0]]).await?;
+        let former = leader(&scope).await?;
+        let ((), writes) = counted(&scope, &target, async {
+            kill(Pid::from_raw(former.process), Signal::SIGSTOP)?;
+            let changed = async {
+                other_leader(&scope, &former).await?;
+                change(&scope, &target, &mut cas).await
+            };
+            let outcome = changed.await;
+            // It finds that it leads no more, and that the target was changed twice.
+            kill(Pid::from_raw(former.process), Signal::SIGCONT)?;
+            outcome?;
+            change(&scope, &target, &mut cas).await
+        })
+        .await?;
+        ensure!(writes == 2, "two changes took {writes} writes");
+        let next = leader(&scope).await?;
+        ensure!(next.name() != former.name(), "{:?} leads again", next.name());
+        let transitions = |leader: &Leader| leader.lease.lease_transitions.unwrap_or_default();
+        ensure!(
+            transitions(&next) == transitions(&former) + 1,
+            "the Lease went to and fro: {:?}",
+            next.lease
+        );
+        let alive = scope.cluster.processes(PROGRAM);
+        ensure!(alive.contains(&former.process), "the former leader has ended");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn two_that_write_at_once_come_to_the_same_end() -> anyhow::Result<()> {
+    with_injectors("rivals", 2, &["--leader-elect=false"], |scope| async move {
+        let (ca, targets) = Target::both_injected(&scope, "CA 0").await?;
+        let mut cas = vec![ca];
+        let holder = lease(&scope).await?.holder_identity.unwrap_or_default();
+        ensure!(!holder.starts_with(DEPLOYMENT), "{holder:?} leads, so the other one does not write");
+        let [first, _] = &targets;
+        let ((), writes) = counted(&scope, first, async {
+            for number in 1..=CHANGES {
+                let ca = Authority::new(&format!("CA {number}"))?;
+                set_bundle(&scope, &ca.certificate).await?;
+                cas.push(ca);
+            }
+            let all: Vec<_> = cas.iter().collect();
+            for target in &targets {
+                target.holds(&scope, &all).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        println!("{writes} writes for {CHANGES} changes by two writers");
+        // One that adds nothing would be one too many.
+        ensure!(writes <= CHANGES, "{CHANGES} changes took {writes} writes");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_api_server_changes_arrive_and_nothing_else_is_written() -> anyhow::Result<()>
+{
+    let _alone = HARM.write().await;
+    namespace::own("restart", |scope| async move {
+        let (ca, targets) = Target::both_injected(&scope, "CA 0").await?;
+        let mut cas = vec![ca];
+        let before = (injectors(&scope).await?, versions(&scope, &targets).await?);
+        scope.cluster.restart(Component::ApiServer).await?;
+        let sentinel = Target::create(&scope, "sentinel").await?;
+        sentinel.holds(&scope, &[&cas[0]]).await?;
+        ensure!(versions(&scope, &targets).await? == before.1, "a target was written without need");
+        let began = Instant::now();
+        for target in &targets {
+            change(&scope, target, &mut cas).await?;
+        }
+        println!("two changes were injected within {:?}", began.elapsed());
+        let after = injectors(&scope).await?;
+        ensure!(replicas::lives(&before.0) == replicas::lives(&after), "a cainjector was restarted");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_changes_the_target_all_the_while_keeps_its_changes_and_gets_each_bundle() -> anyhow::Result<()> {
+    let _alone = HARM.write().await;
+    namespace::own("busy", |scope| async move {
+        let mut cas = vec![trusted(&scope, "CA 0").await?];
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[&cas[0]]).await?;
+        let writes = while_written(&scope, &target, async {
+            for _ in 0..CHANGES {
+                change(&scope, &target, &mut cas).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        println!("{writes} writes of somebody else during {CHANGES} changes");
+        ensure!(writes > CHANGES, "somebody else wrote only {writes} times");
+        let last = timeout(writes);
+        write_timeout(&scope, &target, last).await?;
+        tokio::time::sleep(CALM).await;
+        let live = target.get(&scope).await?;
+        ensure!(
+            live.data["webhooks"][0]["timeoutSeconds"] == last,
+            "the last change was lost: {:?}",
+            live.data
+        );
+        target.holds(&scope, &cas.iter().collect::<Vec<_>>()).await
+    })
+    .await
+}
+
+/// Somebody writes to the target until `work` is done; how often.
+async fn while_written(
+    scope: &Scope,
+    target: &Target,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<usize> {
+    let (mut work, mut writes) = (pin!(work), 0);
+    loop {
+        tokio::select! {
+            outcome = &mut work => return outcome.map(|()| writes),
+            outcome = write_timeout(scope, target, timeout(writes)) => {
+                outcome?;
+                writes += 1;
+            }
+        }
+    }
+}
+
+/// The value of a foreign write: seconds, 1 to 30 by the API.
+fn timeout(number: usize) -> usize {
+    number % 30 + 1
+}
+
+async fn write_timeout(scope: &Scope, target: &Target, seconds: usize) -> anyhow::Result<()> {
+    let operations = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": seconds}]);
+    let patch = Patch::Json::<()>(serde_json::from_value(operations)?);
+    let api = scope.resource(target.api_version, target.kind);
+    let written = api.patch(&target.name, &PatchParams::default(), &patch).await?;
+    for entry in written.data["webhooks"].as_array().context("there are no entries")? {
+        ensure!(entry["clientConfig"].get("caBundle").is_some(), "{} has lost its bundle", entry["name"]);
+    }
+    tokio::time::sleep(FOREIGN_PAUSE).await;
+    Ok(())
+}
+
+/// Replaces the CA in the Secret, and waits until the target trusts it beside the former ones.
+async fn change(scope: &Scope, target: &Target, cas: &mut Vec<Authority>) -> anyhow::Result<()> {
+    let ca = Authority::new(&format!("CA {}", cas.len()))?;
+    set_bundle(scope, &ca.certificate).await?;
+    cas.push(ca);
+    target.holds(scope, &cas.iter().collect::<Vec<_>>()).await
+}
+
+/// How often the target is written while `work` is done, and in the calm after it.
+async fn counted<T>(
+    scope: &Scope,
+    target: &Target,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(T, usize)> {
+    let api = scope.resource(target.api_version, target.kind);
+    let now = api.get(&target.name).await?.metadata.resource_version.context("no resource version")?;
+    let params = WatchParams::default().fields(&format!("metadata.name={}", target.name));
+    let mut events = api.watch(&params, &now).await?.boxed();
+    let work = async {
+        let value = work.await?;
+        tokio::time::sleep(CALM).await;
+        anyhow::Ok(value)
+    };
+    let (mut work, mut writes) = (pin!(work), 0);
+    loop {
+        tokio::select! {
+            value = &mut work => return Ok((value?, writes)),
+            event = events.try_next() => match event?.context("the watch ended")? {
+                WatchEvent::Modified(_) => writes += 1,
+                WatchEvent::Error(error) => bail!("the watch failed: {error:?}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Who leads.
+struct Leader {
+    lease: LeaseSpec,
+    process: i32,
+}
+
+impl Leader {
+    fn name(&self) -> Option<&str> {
+        self.lease.holder_identity.as_deref()
+    }
+}
+
+async fn lease(scope: &Scope) -> anyhow::Result<LeaseSpec> {
+    let leases = Api::<Lease>::namespaced(scope.client.clone(), "kube-system");
+    leases.get(LEASE).await?.spec.context("the Lease is empty")
+}
+
+/// Waits until one of the pods holds the Lease, and finds its process.
+async fn leader(scope: &Scope) -> anyhow::Result<Leader> {
+    wait::until("a leader", WITHIN, || async {
+        let lease = lease(scope).await?;
+        let holder = lease.holder_identity.clone().unwrap_or_default();
+        let pods = injectors(scope).await?;
+        let is_holder = |pod: &&Pod| {
+            pod.metadata.name.as_ref().is_some_and(|name| holder.starts_with(&format!("{name}_")))
+        };
+        let pod = pods.iter().find(is_holder).with_context(|| format!("the Lease is held by {holder:?}"))?;
+        let uid = pod.metadata.uid.as_deref().context("a pod has no UID")?;
+        let process = process_of(scope, uid).with_context(|| format!("{holder} does not run"))?;
+        anyhow::Ok(Leader { lease, process })
+    })
+    .await
+}
+
+/// Waits until another one than `former` holds the Lease.
+async fn other_leader(scope: &Scope, former: &Leader) -> anyhow::Result<()> {
+    wait::until("another leader", WITHIN, || async {
+        let holder = lease(scope).await?.holder_identity;
+        ensure!(holder.as_deref() != former.name(), "{holder:?} still leads");
+        Ok(())
+    })
+    .await
+}
+
+/// The cainjector's process in the pod with this UID.
+fn process_of(scope: &Scope, uid: &str) -> Option<i32> {
+    let of_pod = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(uid))
+    };
+    scope.cluster.processes(PROGRAM).into_iter().find(of_pod)
+}
+
+/// Every pod of the cainjector, those that are going included.
+async fn injectors(scope: &Scope) -> anyhow::Result<Vec<Pod>> {
+    let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
+    let pods = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
+    Ok(pods.list(&of_injector).await?.items)
+}
+
+/// Runs `test` while so many cainjectors run, with these flags beside their own, and puts the installation back.
+async fn with_injectors<F, Fut>(prefix: &str, count: i32, flags: &[&str], test: F) -> anyhow::Result<()>
+where
+    F: FnOnce(Scope) -> Fut,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let _alone = HARM.write().await;
+    namespace::own(prefix, |scope| async move {
+        let former = deployments(&scope).get(DEPLOYMENT).await?.spec.context("the Deployment is empty")?;
+        let former_count = former.replicas.unwrap_or(1);
+        let container = former.template.spec.and_then(|mut spec| spec.containers.pop());
+        let former_args = container.and_then(|container| container.args).context("it has no arguments")?;
+        let mut args = former_args.clone();
+        args.extend(flags.iter().map(|&flag| flag.to_owned()));
+        let outcome = async {
+            install_with(&scope, count, &args).await?;
+            test(scope.clone()).await
+        };
+        let outcome = outcome.await;
+        if outcome.is_err() {
+            eprintln!("{}", dump::namespace(&scope.client, install::RELEASE).await);
+        }
+        // By way of none at all, so that no container is left that was started again.
+        install_with(&scope, 0, &former_args).await?;
+        install_with(&scope, former_count, &former_args).await?;
+        outcome
+    })
+    .await
+}
+
+/// Waits until so many cainjectors run with these arguments, and no other.
+async fn install_with(scope: &Scope, count: i32, args: &[String]) -> anyhow::Result<()> {
+    let change = json!({"spec": {
+        "replicas": count,
+        "template": {"spec": {"containers": [{"name": "cainjector", "args": args}]}},
+    }});
+    let api = deployments(scope);
+    api.patch(DEPLOYMENT, &PatchParams::default(), &Patch::Strategic::<Value>(change)).await?;
+    wait::until(&format!("{count} cainjectors"), WITHIN, || async {
+        let deployment = api.get(DEPLOYMENT).await?;
+        let status = deployment.status.unwrap_or_default();
+        ensure!(status.observed_generation >= deployment.metadata.generation, "nobody has noticed yet");
+        let updated = status.updated_replicas.unwrap_or_default();
+        ensure!(updated == count, "{updated} of them are new");
+        let pods = injectors(scope).await?;
+        let ready = pods.iter().filter(|pod| common::is_ready(pod)).count();
+        ensure!(pods.len() == usize::try_from(count)?, "{} pods are there", pods.len());
+        ensure!(pods.len() == ready, "{ready} pods are Ready");
+        Ok(())
+    })
+    .await
+}
+
+fn deployments(scope: &Scope) -> Api<Deployment> {
+    Api::namespaced(scope.client.clone(), install::RELEASE)
+}
