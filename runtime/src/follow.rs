@@ -81,3 +81,87 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::readiness::Readiness;
+    use crate::scripted::{self, events, gone, list};
+
+    /// Follows a server with these answers and compares what it was asked for and what was told.
+    async fn check(answers: Vec<String>, asked: &[&str], expected: &[&str]) {
+        let (client, seen) = scripted::client(answers);
+        let (sender, mut changes) = mpsc::unbounded_channel();
+        let (ready, stop) = (Readiness::default().component("secrets"), Shutdown::default());
+        let changed = move |change: Change<Secret>| {
+            let _ = sender.send(text(change));
+        };
+        let following = tokio::spawn(follow(Api::all(client), "secrets", ready, stop.clone(), changed));
+        let mut told = Vec::new();
+        for _ in expected {
+            told.push(changes.recv().await.unwrap());
+        }
+        assert_eq!(told, expected);
+        // The last question is asked after the last change, and time passes only while nobody has anything to do.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert_eq!(seen.all(), asked);
+        assert!(changes.try_recv().is_err(), "no further change");
+        stop.request();
+        following.await.unwrap().unwrap();
+    }
+
+    fn text(change: Change<Secret>) -> String {
+        match change {
+            Change::Seen(object) => format!("seen {}", ObjectName::of(object.meta()).name),
+            Change::Gone(object) => format!("gone {}", ObjectName::of(object.meta()).name),
+            Change::Listed(names) => {
+                let mut names: Vec<_> = names.into_iter().map(|name| name.name).collect();
+                names.sort();
+                format!("listed {}", names.join(" "))
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_vanished_while_a_watch_was_too_old_is_missing_from_the_next_list() {
+        check(
+            vec![
+                list("10", &[("a", "1"), ("b", "2")]),
+                events(&[("ADDED", "c", "11")]) + &gone(),
+                list("20", &[("b", "2"), ("c", "19")]),
+            ],
+            &["list", "watch from 10", "list", "watch from 20"],
+            &["seen a", "seen b", "listed a b", "seen c", "seen b", "seen c", "listed b c"],
+        )
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_ends_goes_on_where_it_was() {
+        check(
+            vec![
+                list("10", &[("a", "1")]),
+                events(&[("MODIFIED", "a", "12")]),
+                events(&[]),
+                events(&[("DELETED", "a", "14")]),
+            ],
+            &["list", "watch from 10", "watch from 12", "watch from 12", "watch from 14"],
+            &["seen a", "listed a", "seen a", "gone a"],
+        )
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_breaks_off_within_an_event_loses_none() {
+        let half: String = events(&[("MODIFIED", "a", "12")]).chars().take(40).collect();
+        check(
+            vec![list("10", &[("a", "1")]), half, events(&[("MODIFIED", "a", "12")])],
+            &["list", "watch from 10", "watch from 10", "watch from 12"],
+            &["seen a", "listed a", "seen a"],
+        )
+        .await;
+    }
+}

@@ -42,6 +42,8 @@ pub mod metrics;
 pub mod output;
 pub mod queue;
 pub mod readiness;
+#[cfg(test)]
+mod scripted;
 pub mod server;
 pub mod shutdown;
 pub mod tasks;

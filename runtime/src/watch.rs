@@ -380,9 +380,11 @@ fn update<T>(state: &mut State<T>, answer: Result<Option<T>, watcher::Error>, na
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use k8s_openapi::api::core::v1::Secret;
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::scripted;
 
     fn failure(code: u16) -> watcher::Error {
         let status = kube::core::Status::failure("no", "Forbidden").with_code(code);
@@ -432,6 +434,21 @@ mod tests {
             &["1", "2", "absent"],
         )
         .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_vanished_while_its_watch_was_too_old_is_absent() {
+        let (client, asked) = scripted::client(vec![
+            scripted::list("10", &[("ca", "1")]),
+            scripted::gone(),
+            scripted::list("20", &[]),
+        ]);
+        let objects = NamedObjects::namespaced(client, |secret: Secret| secret.metadata.resource_version);
+        let mut receiver = objects.get(&name()).unwrap();
+        assert!(matches!(answer(&mut receiver).await, State::Present(_)));
+        receiver.wait_for(|state| matches!(state, State::Absent)).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(asked.all(), ["list", "watch from 10", "list", "watch from 20"]);
     }
 
     #[tokio::test]
