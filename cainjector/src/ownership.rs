@@ -14,6 +14,17 @@ pub fn is_applied(owners: &[Owner]) -> bool {
     owners.iter().any(|owner| is_ours(owner, "Apply"))
 }
 
+/// The field manager that last took a bundle from us, as far as the object shows it: of those who wrote since we did,
+/// whoever owns a bundle, and else whoever wrote last.
+pub fn overwriter(owners: &[Owner]) -> Option<&str> {
+    let is_ours = |owner: &&Owner| owner.manager == MANAGER && owner.subresource.is_empty();
+    let our_time = owners.iter().filter(is_ours).map(|owner| owner.time).max().flatten();
+    let is_other = |owner: &&Owner| owner.manager != MANAGER && owner.subresource.is_empty();
+    let others = || owners.iter().filter(is_other).filter(|owner| owner.time >= our_time);
+    let last = others().filter(|owner| owner.has_kept_field).max_by_key(|owner| owner.time);
+    last.or_else(|| others().max_by_key(|owner| owner.time)).map(|owner| owner.manager.as_str())
+}
+
 /// The JSON patch that leaves us what is ours by server-side apply alone, bound to the version that was read. `None`:
 /// that is so already.
 pub fn migration(live: &Live) -> Option<Value> {
@@ -74,13 +85,39 @@ fn bundle_fields(fields: &Fields) -> Value {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
+    use jiff::Timestamp;
 
     use super::*;
     use crate::target::{Target, TargetKind, Webhook};
 
     fn owner(manager: &str, operation: &str, subresource: &str) -> Owner {
         let [manager, operation, subresource] = [manager, operation, subresource].map(ToOwned::to_owned);
-        Owner { manager, operation, subresource }
+        Owner { manager, operation, subresource, ..Owner::default() }
+    }
+
+    #[test]
+    fn whoever_took_a_bundle_last_is_named() {
+        let at = |manager: &str, second: i64, has_kept_field| Owner {
+            time: Some(Timestamp::from_second(second).unwrap()),
+            has_kept_field,
+            ..owner(manager, "Update", "")
+        };
+        let ours = || at(MANAGER, 2, true);
+        let status = || Owner { subresource: "status".to_owned(), ..at("controller", 9, true) };
+        for (owners, expected) in [
+            (vec![], None),
+            (vec![ours(), status()], None),
+            (vec![ours(), at("helm", 1, true)], None),
+            (
+                vec![ours(), at("helm", 1, true), at("kubectl", 2, true), at("labeler", 3, false)],
+                Some("kubectl"),
+            ),
+            // A field that is taken away has no owner.
+            (vec![ours(), at("helm", 3, false), at("kubectl", 4, false)], Some("kubectl")),
+            (vec![at("helm", 1, true)], Some("helm")),
+        ] {
+            assert_eq!(overwriter(&owners), expected, "{owners:?}");
+        }
     }
 
     fn webhooks(owners: Vec<Owner>) -> Live {

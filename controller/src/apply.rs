@@ -76,6 +76,11 @@ impl Judge {
         queue.work(shutdown, RECONCILE_TIMEOUT, look).await
     }
 
+    /// Whether the workers turn.
+    pub(crate) fn turns(&self) -> Result<(), String> {
+        self.queue.turns()
+    }
+
     /// An issuer was seen.
     pub(crate) fn seen(&self, key: IssuerKey, seen: Seen) {
         let mut index = lock(&self.index);

@@ -49,13 +49,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
+    let alive = runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
     let figures = Figures::new(&metrics);
     let judge = Arc::new(Judge::new(client, cluster_resource_namespace, events, figures));
+    let working = Arc::clone(&judge);
+    alive.check("workers", move || working.turns());
     follow::<api::Issuer>(&mut tasks, &judge, &readiness, &shutdown);
     follow::<api::ClusterIssuer>(&mut tasks, &judge, &readiness, &shutdown);
     for _ in 0..WORKERS {

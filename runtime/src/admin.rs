@@ -11,6 +11,7 @@ use http::{StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::alive::Alive;
 use crate::args::{AdminArgs, ListenAddress};
 use crate::listen;
 use crate::metrics::{self, Metrics};
@@ -22,13 +23,12 @@ use crate::tasks::Tasks;
 /// Time for probes and scrapes in flight when the process ends; they take milliseconds.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(2);
 
-/// `/livez`: the process answers, which is all that a restart could mend. `/healthz`: moreover its own components can
-/// serve. `/readyz`: moreover others have done their part. With `?verbose` they list what they looked at; a failing
-/// probe does so in any case.
-pub fn probes(readiness: Readiness) -> Router {
-    let alive = || Report { ready: true, lines: vec!["[+] ping ok".to_owned()] };
+/// `/livez`: the process answers, and what has to turn does, which is all that a restart could mend. `/healthz`: its own
+/// components can serve. `/readyz`: moreover others have done their part. With `?verbose` they list what they looked at;
+/// a failing probe does so in any case.
+pub fn probes(readiness: Readiness, alive: Alive) -> Router {
     Router::new()
-        .route("/livez", get(async move |RawQuery(query)| answer(&alive(), query.as_deref())))
+        .route("/livez", get(async move |RawQuery(query)| answer(&alive.report(), query.as_deref())))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .with_state(readiness)
@@ -39,7 +39,8 @@ pub fn metrics(metrics: Metrics) -> Router {
     Router::new().route("/metrics", get(scrape)).with_state(metrics)
 }
 
-/// Serves probes and metrics where `args` say, as two of `tasks`, until shutdown is requested.
+/// Serves probes and metrics where `args` say, as two of `tasks`, until shutdown is requested. What is returned is asked
+/// by `/livez`; the runtime of `tasks` is part of it already.
 ///
 /// # Errors
 /// When an address cannot be listened on.
@@ -49,9 +50,13 @@ pub fn spawn_all(
     readiness: &Readiness,
     registry: &Metrics,
     shutdown: &Shutdown,
-) -> anyhow::Result<()> {
-    spawn_probes(tasks, args.healthz_listen_address, probes(readiness.clone()), shutdown)?;
-    spawn(tasks, "metrics", args.metrics_listen_address, metrics(registry.clone()), shutdown)
+) -> anyhow::Result<Alive> {
+    let alive = Alive::default();
+    tasks.spawn("heart", alive.heart(shutdown.clone()));
+    let router = probes(readiness.clone(), alive.clone());
+    spawn_probes(tasks, args.healthz_listen_address, router, shutdown)?;
+    spawn(tasks, "metrics", args.metrics_listen_address, metrics(registry.clone()), shutdown)?;
+    Ok(alive)
 }
 
 /// Serves probes as [`spawn`], on a thread of their own: kubelet must not restart a process because it has much to do
@@ -160,7 +165,7 @@ mod tests {
         let free = listen::bind(([127, 0, 0, 1], 0).into()).unwrap().local_addr().unwrap();
         let shutdown = Shutdown::default();
         let mut tasks = Tasks::new(shutdown.clone());
-        spawn_probes(&mut tasks, ListenAddress::On(free), probes(Readiness::default()), &shutdown).unwrap();
+        spawn_probes(&mut tasks, ListenAddress::On(free), router(Readiness::default()), &shutdown).unwrap();
         // This thread is the only one of the test's runtime, and it waits without yielding.
         let mut stream = std::net::TcpStream::connect(free).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -170,6 +175,10 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer:?}");
         shutdown.request();
         tasks.run(Duration::from_secs(10)).await.unwrap();
+    }
+
+    fn router(readiness: Readiness) -> Router {
+        probes(readiness, Alive::default())
     }
 
     async fn check(router: Router, path: &str, status: StatusCode, body: &str) {
@@ -185,9 +194,9 @@ mod tests {
         let readiness = Readiness::default();
         let _pending = readiness.component("caches");
         let body = "[-] caches: not started yet\nnot ready\n";
-        check(probes(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
-        check(probes(readiness.clone()), "/healthz", StatusCode::SERVICE_UNAVAILABLE, body).await;
-        check(probes(readiness), "/livez", StatusCode::OK, "ok\n").await;
+        check(router(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(router(readiness.clone()), "/healthz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(router(readiness), "/livez", StatusCode::OK, "ok\n").await;
     }
 
     #[tokio::test]
@@ -196,17 +205,27 @@ mod tests {
         readiness.component("caches").ready();
         readiness.check_of_others("configuration", || Err("not there".to_owned()));
         let body = "[+] caches ok\n[-] configuration: not there\nnot ready\n";
-        check(probes(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(router(readiness.clone()), "/readyz", StatusCode::SERVICE_UNAVAILABLE, body).await;
         let body = "[+] caches ok\nok\n";
-        check(probes(readiness.clone()), "/healthz?verbose", StatusCode::OK, body).await;
-        check(probes(readiness), "/livez?verbose", StatusCode::OK, "[+] ping ok\nok\n").await;
+        check(router(readiness.clone()), "/healthz?verbose", StatusCode::OK, body).await;
+        check(router(readiness), "/livez?verbose", StatusCode::OK, "[+] ping ok\nok\n").await;
     }
 
     #[tokio::test]
     async fn a_ready_process_is_brief_unless_asked() {
         let readiness = Readiness::default();
         readiness.component("caches").ready();
-        check(probes(readiness.clone()), "/readyz", StatusCode::OK, "ok\n").await;
-        check(probes(readiness), "/readyz?verbose", StatusCode::OK, "[+] caches ok\nok\n").await;
+        check(router(readiness.clone()), "/readyz", StatusCode::OK, "ok\n").await;
+        check(router(readiness), "/readyz?verbose", StatusCode::OK, "[+] caches ok\nok\n").await;
+    }
+
+    #[tokio::test]
+    async fn what_does_not_turn_fails_the_probe_that_leads_to_a_restart_alone() {
+        let alive = Alive::default();
+        alive.check("workers", || Err("stuck".to_owned()));
+        let router = || probes(Readiness::default(), alive.clone());
+        let body = "[+] ping ok\n[-] workers: stuck\nnot ready\n";
+        check(router(), "/livez", StatusCode::SERVICE_UNAVAILABLE, body).await;
+        check(router(), "/readyz", StatusCode::OK, "ok\n").await;
     }
 }

@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// The longest pause where what is missing is needed by calls that fail without it.
 const OUTAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// What stays for so long after it was written is contested no more.
-const QUIET: Duration = Duration::from_secs(600);
+pub const QUIET: Duration = Duration::from_secs(600);
 
 /// What became of one thing that we write.
 #[derive(Debug, Clone, Default)]
@@ -40,11 +40,16 @@ impl Contest {
         self.wrote = Some(now);
     }
 
-    /// It is not as we wrote it. What was not written since the last time counts once.
-    pub fn lost(&mut self, now: Instant) {
+    /// It is as we would write it, whoever made it so.
+    pub fn stays(&mut self, now: Instant) {
+        self.wrote.get_or_insert(now);
+    }
+
+    /// It is not as we wrote it. What was not written since the last time counts once: whether it counted now.
+    pub fn lost(&mut self, now: Instant) -> bool {
         self.forget_if_quiet(now);
         if self.wrote.take().is_none() {
-            return;
+            return false;
         }
         self.losses.push_back(now);
         if self.losses.len() > LOSSES_MAX {
@@ -55,6 +60,7 @@ impl Contest {
         if self.rounds > 0 || are_many {
             self.rounds = self.rounds.saturating_add(1);
         }
+        true
     }
 
     /// How long to wait before it is written once more; None: write now. `is_outage`: calls fail until it is.
@@ -135,8 +141,9 @@ mod tests {
     #[test]
     fn what_was_not_written_again_is_not_lost_again() {
         let (mut contest, start) = after([0, 1, 2, 3]);
-        contest.lost(start + secs(4));
-        contest.lost(start + secs(5));
+        for at in [4, 5] {
+            assert!(!contest.lost(start + secs(at)), "at {at} s");
+        }
         assert!(!contest.is_contested(start + secs(5)));
     }
 
@@ -148,6 +155,12 @@ mod tests {
         assert!(!contest.is_contested(start + secs(619)));
         contest.lost(start + secs(619));
         assert_eq!(contest.pause(false, start + secs(619)), None);
+        // Somebody else may have made it right.
+        let (mut contest, start) = after([0, 1, 2, 3, 4]);
+        contest.stays(start + secs(10));
+        contest.stays(start + secs(300));
+        assert!(contest.is_contested(start + secs(609)));
+        assert!(!contest.is_contested(start + secs(610)));
         // Waiting is not the same as peace.
         let (contest, start) = after([0, 1, 2, 3, 4]);
         assert!(contest.is_contested(start + secs(7_200)));

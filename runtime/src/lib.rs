@@ -21,6 +21,7 @@
 //! ```
 
 pub mod admin;
+pub mod alive;
 pub mod args;
 pub mod backoff;
 pub mod client;

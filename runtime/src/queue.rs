@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::alive::SILENCE_MAX;
 use crate::backoff::Backoff;
 use crate::lease::Leadership;
 use crate::shutdown::Shutdown;
@@ -39,12 +40,19 @@ struct State<K> {
     ready: VecDeque<K>,
     /// The keys of `ready`.
     queued: HashSet<K>,
-    /// Keys that a worker holds, and whether they were added meanwhile.
-    taken: HashMap<K, bool>,
+    taken: HashMap<K, Taken>,
     later: BTreeSet<(Instant, K)>,
     /// The keys of `later`.
     due: HashMap<K, Instant>,
     failures: HashMap<K, u32>,
+}
+
+/// A key that a worker holds.
+#[derive(Debug)]
+struct Taken {
+    since: Instant,
+    /// Whether it was added meanwhile.
+    again: bool,
 }
 
 impl<K> Default for Queue<K> {
@@ -76,7 +84,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
             let earliest = {
                 let mut state = self.state();
                 state.promote(Instant::now());
-                if let Some(key) = state.take() {
+                if let Some(key) = state.take(Instant::now()) {
                     if !state.ready.is_empty() {
                         self.wake.notify_one();
                     }
@@ -168,6 +176,18 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         self.len() == 0
     }
 
+    /// Whether the workers turn: no key has been in work for longer than any look should take.
+    ///
+    /// # Errors
+    /// How long one has.
+    pub fn turns(&self) -> Result<(), String> {
+        let since = self.state().taken.values().map(|taken| taken.since).min();
+        match since.map(|since| since.elapsed()) {
+            Some(age) if age > SILENCE_MAX => Err(format!("a worker has been at one key for {age:?}")),
+            _ => Ok(()),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,8 +195,8 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
 impl<K: Clone + Ord + Hash> State<K> {
     fn add(&mut self, key: K) {
-        if let Some(again) = self.taken.get_mut(&key) {
-            *again = true;
+        if let Some(taken) = self.taken.get_mut(&key) {
+            taken.again = true;
             return;
         }
         if let Some(at) = self.due.remove(&key) {
@@ -198,15 +218,15 @@ impl<K: Clone + Ord + Hash> State<K> {
         }
     }
 
-    fn take(&mut self) -> Option<K> {
+    fn take(&mut self, now: Instant) -> Option<K> {
         let key = self.ready.pop_front()?;
         self.queued.remove(&key);
-        self.taken.insert(key.clone(), false);
+        self.taken.insert(key.clone(), Taken { since: now, again: false });
         Some(key)
     }
 
     fn finish(&mut self, key: K, outcome: Outcome, now: Instant) {
-        let added_meanwhile = self.taken.remove(&key).unwrap_or(false);
+        let added_meanwhile = self.taken.remove(&key).is_some_and(|taken| taken.again);
         let wait = match outcome {
             Outcome::Failed => {
                 let failures = self.failures.entry(key.clone()).or_default();
@@ -320,6 +340,21 @@ mod tests {
         assert_eq!(*seen.lock().unwrap(), [1, 2]);
         shutdown.request();
         work.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_does_not_come_back_is_noticed() {
+        let queue = Queue::default();
+        queue.add(1);
+        tokio::time::advance(SILENCE_MAX * 2).await;
+        assert_eq!(queue.turns(), Ok(()), "waiting is no work");
+        queue.take().await;
+        tokio::time::advance(SILENCE_MAX).await;
+        assert_eq!(queue.turns(), Ok(()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(queue.turns(), Err("a worker has been at one key for 61s".to_owned()));
+        queue.finish(1, Outcome::Done);
+        assert_eq!(queue.turns(), Ok(()));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::ApiResource;
 use kube::core::DynamicResourceScope;
@@ -25,6 +26,8 @@ pub trait Keep: Default + Clone + Debug + Send + Sync + 'static {
     const METADATA_ONLY: bool = false;
     /// Whether [`Trimmed::owners`] are kept.
     const OWNERS: bool = false;
+    /// The fields, in the form of `fieldsV1` and wherever they are, that [`Owner::has_kept_field`] is about.
+    const OWNED_FIELDS: &'static [&'static str] = &[];
 
     /// Takes the member `name` of the object: its value is the next one of `map`, and must be read. `metadata` is not
     /// among them.
@@ -49,19 +52,19 @@ pub struct Trimmed<K> {
     pub content: K,
 }
 
-/// An entry of `metadata.managedFields`, without the fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// An entry of `metadata.managedFields`. Of its fields is kept whether some are among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Name of the field manager.
-    #[serde(default)]
     pub manager: String,
     /// `Apply` or `Update`.
-    #[serde(default)]
     pub operation: String,
     /// The subresource by which the fields were written; empty for the object itself.
-    #[serde(default)]
     pub subresource: String,
+    /// When the manager last changed what it owns.
+    pub time: Option<Timestamp>,
+    /// Whether one of [`Keep::OWNED_FIELDS`] is among its fields.
+    pub has_kept_field: bool,
 }
 
 impl<'de, K: Keep> Deserialize<'de> for Trimmed<K> {
@@ -123,7 +126,8 @@ impl<'de, K: Keep> Visitor<'de> for Metadata<'_, K> {
                     metadata.annotations = kept.map(|annotations| annotations.kept);
                 }
                 "managedFields" if K::OWNERS => {
-                    *owners = map.next_value::<Option<Vec<Owner>>>()?.unwrap_or_default();
+                    let entries = map.next_value::<Option<Vec<OwnerEntry<K>>>>()?.unwrap_or_default();
+                    *owners = entries.into_iter().map(Owner::from).collect();
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -131,6 +135,60 @@ impl<'de, K: Keep> Visitor<'de> for Metadata<'_, K> {
             }
         }
         Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", bound = "K: Keep")]
+struct OwnerEntry<K> {
+    #[serde(default)]
+    manager: String,
+    #[serde(default)]
+    operation: String,
+    #[serde(default)]
+    subresource: String,
+    time: Option<Time>,
+    #[serde(rename = "fieldsV1")]
+    fields: Option<FieldSet<K>>,
+}
+
+impl<K> From<OwnerEntry<K>> for Owner {
+    fn from(entry: OwnerEntry<K>) -> Self {
+        let OwnerEntry { manager, operation, subresource, time, fields } = entry;
+        let has_kept_field = fields.is_some_and(|fields| fields.has_kept);
+        Self { manager, operation, subresource, time: time.map(|Time(time)| time), has_kept_field }
+    }
+}
+
+/// A tree of fields, as `fieldsV1` has it: the names of members are its keys.
+struct FieldSet<K> {
+    has_kept: bool,
+    keep: PhantomData<K>,
+}
+
+impl<'de, K: Keep> Deserialize<'de> for FieldSet<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self { has_kept: false, keep: PhantomData })
+    }
+}
+
+impl<'de, K: Keep> Visitor<'de> for FieldSet<K> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tree of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(name) = map.next_key::<String>()? {
+            self.has_kept |= K::OWNED_FIELDS.contains(&name.as_str());
+            if self.has_kept || K::OWNED_FIELDS.is_empty() {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                self.has_kept = map.next_value::<Self>()?.has_kept;
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -219,6 +277,7 @@ mod tests {
     impl Keep for Size {
         const ANNOTATIONS: &'static [&'static str] = &["kept", "also"];
         const OWNERS: bool = true;
+        const OWNED_FIELDS: &'static [&'static str] = &["f:caBundle"];
 
         fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
             if name == "size" {
@@ -243,6 +302,7 @@ mod tests {
             r#"{"metadata": 1}"#,
             r#"{"metadata": {"name": 1}}"#,
             r#"{"metadata": {"annotations": {"kept": 1}}}"#,
+            r#"{"metadata": {"managedFields": [{"fieldsV1": {"f:spec": 1}}]}}"#,
             r#"{"size": "x"}"#,
         ] {
             assert!(serde_json::from_str::<Trimmed<Size>>(text).is_err(), "{text}");
@@ -276,6 +336,33 @@ mod tests {
             let read: Trimmed<Size> = serde_json::from_str(text).unwrap();
             assert_eq!(read.metadata, ObjectMeta::default(), "{text}");
         }
+    }
+
+    #[test]
+    fn who_owns_a_field_is_known_with_its_time() {
+        let entry = |fields: &str| {
+            format!(
+                r#"{{"manager": "m", "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {fields}}}"#
+            )
+        };
+        let entries = [
+            r#"{"f:spec": {"f:caBundle": {}, "f:group": {}}}"#,
+            r#"{"f:webhooks": {".": {}, "k:{\"name\":\"a\"}": {"f:name": {}, "f:clientConfig": {"f:caBundle": {}}}}}"#,
+            r#"{"f:spec": {"f:group": {}}, "f:metadata": {"f:caBundles": {}}}"#,
+            "{}",
+            "null",
+        ];
+        let text = entries.map(entry).join(",");
+        let text = format!(r#"{{"metadata": {{"managedFields": [{text}, {{}}]}}}}"#);
+        let read: Trimmed<Size> = serde_json::from_str(&text).unwrap();
+        let kept: Vec<bool> = read.owners.iter().map(|owner| owner.has_kept_field).collect();
+        assert_eq!(kept, [true, true, false, false, false, false]);
+        let time = Some("2026-01-01T00:00:00Z".parse().unwrap());
+        assert_eq!(
+            read.owners[0],
+            Owner { manager: "m".to_owned(), time, has_kept_field: true, ..Owner::default() }
+        );
+        assert_eq!(read.owners[5], Owner::default());
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

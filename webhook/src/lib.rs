@@ -45,6 +45,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use kube::Client;
+use runtime::alive::Alive;
 use runtime::args::ListenAddress;
 use runtime::config::Text;
 use runtime::handshakes::Handshakes;
@@ -116,7 +117,9 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let address = listener.local_addr().context("cannot tell the address of the listener")?;
     tracing::info!(%address, "listening for reviews");
     let probes = ListenAddress::On(SocketAddr::new(host, healthz_port));
-    admin::spawn_probes(&mut tasks, probes, admin::probes(readiness.clone()), &drained)?;
+    let alive = Alive::default();
+    tasks.spawn("heart", alive.heart(drained.clone()));
+    admin::spawn_probes(&mut tasks, probes, admin::probes(readiness.clone(), alive), &drained)?;
 
     let own = OwnConfigurations::of(&config.serving.source, config.configurations);
     let trusts = Trusts::of_kinds(own.kinds());

@@ -222,7 +222,7 @@ fn a_duplicate_alone_is_no_reason_to_write_to_a_definition() {
 
 fn owned(operation: &str, mut live: Live) -> Live {
     let (manager, operation) = (crate::MANAGER.to_owned(), operation.to_owned());
-    live.owners = vec![Owner { manager, operation, subresource: String::new() }];
+    live.owners = vec![Owner { manager, operation, ..Owner::default() }];
     live
 }
 

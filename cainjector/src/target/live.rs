@@ -116,6 +116,7 @@ struct ConversionWebhookData {
 
 impl Keep for LiveContent {
     const OWNERS: bool = true;
+    const OWNED_FIELDS: &'static [&'static str] = &["f:caBundle"];
 
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
