@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
+use runtime::contest;
 use runtime::events::Events;
 use runtime::lease::Leadership;
 use runtime::lock::lock;
@@ -15,16 +16,20 @@ use runtime::shutdown::Shutdown;
 use runtime::trimmed::Trimmed;
 use runtime::watch::{Failure, ObjectName, State};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::MANAGER;
+use crate::contests::{Contests, Peace};
 use crate::index::{Effects, Index};
 use crate::metrics::Figures;
-use crate::plan::{Inputs, Plan, Reason, Refusal, plan};
+use crate::ownership;
+use crate::plan::{Advice, Inputs, Plan, Planned, Reason, Refusal, plan};
 use crate::reference::Wanted;
 use crate::report::{News, Report};
+use crate::rotation::Memory;
 use crate::settings::Settings;
 use crate::source::{SourceCertificate, SourceSecret};
+use crate::synced::Ledger;
 use crate::target::{Live, LiveContent, Target, TargetKind};
 use crate::watch::Watched;
 
@@ -48,6 +53,10 @@ pub struct Injector {
     watched: Watched,
     definition_reads: Semaphore,
     leadership: Leadership,
+    contests: Contests,
+    synced: Arc<Mutex<Ledger>>,
+    /// Something is to be remembered that was not before.
+    unwritten: Notify,
     report: Report,
     figures: Figures,
 }
@@ -61,8 +70,12 @@ impl Injector {
         events: Events,
         figures: Figures,
     ) -> Arc<Self> {
+        let synced = Arc::new(Mutex::new(Ledger::default()));
         Arc::new_cyclic(|this| Self {
-            report: Report::new(events, figures.clone()),
+            report: Report::new(events, figures.clone(), Arc::clone(&synced)),
+            synced,
+            contests: Contests::default(),
+            unwritten: Notify::new(),
             watched: Watched::new(&client, this),
             definition_reads: Semaphore::new(DEFINITION_READS),
             client,
@@ -75,6 +88,16 @@ impl Injector {
 
     pub(crate) fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// Where each target stands.
+    pub(crate) fn synced(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.synced)
+    }
+
+    /// Whether the workers turn.
+    pub(crate) fn turns(&self) -> Result<(), String> {
+        self.queue.turns()
     }
 
     /// Works on targets that are due, while it leads, until shutdown is requested; a target in work is finished.
@@ -105,7 +128,7 @@ impl Injector {
     /// A target is not there any more.
     pub(crate) fn gone(&self, target: &Target) {
         self.update(|index, _| index.target_gone(target));
-        self.report.forget(target);
+        self.forget(target);
     }
 
     /// The known targets of this kind that a list did not show.
@@ -128,13 +151,44 @@ impl Injector {
         self.update(|index, now| index.api_server_seen(ca, now));
     }
 
+    /// What was remembered when somebody last led.
+    pub(crate) fn recall(&self, memory: Memory) {
+        self.update(|index, _| index.recall(memory));
+    }
+
+    /// Another process leads, and remembers.
+    pub(crate) fn forget_memory(&self) {
+        lock(&self.index).forget_memory();
+    }
+
+    /// What is to be remembered, as text; None: it was not read yet. `is_complete`: every target has been seen.
+    pub(crate) fn memory_text(&self, is_complete: bool) -> Option<String> {
+        lock(&self.index).memory_text(is_complete)
+    }
+
+    /// Waits until there is something to be remembered that was not before.
+    pub(crate) async fn unwritten(&self) {
+        self.unwritten.notified().await;
+    }
+
     /// Changes the index and does what follows from it.
     fn update(&self, change: impl FnOnce(&mut Index, Instant) -> Effects) {
         let mut index = lock(&self.index);
+        index.set_leading(self.leadership.may_write());
         let effects = change(&mut index, Instant::now());
         // The index stays locked, so that nobody refers to a source anew meanwhile.
-        self.watched.follow(&mut index, effects, &self.queue);
+        self.watched.follow(&mut index, effects, |target| self.due(target));
         self.figures.set_sources(self.watched.count());
+    }
+
+    fn due(&self, target: Target) {
+        self.report.due(&target);
+        self.queue.add(target);
+    }
+
+    fn forget(&self, target: &Target) {
+        self.report.forget(target);
+        self.contests.forget(target);
     }
 
     async fn reconcile(&self, target: &Target) -> Outcome {
@@ -142,7 +196,7 @@ impl Injector {
         // It may have gone meanwhile; nobody else would forget what was noted since.
         let index = lock(&self.index);
         if index.wanted(target).is_none() {
-            self.report.forget(target);
+            self.forget(target);
         }
         outcome
     }
@@ -150,13 +204,16 @@ impl Injector {
     /// What is known of the target's source, if that is enough for a plan.
     fn known(&self, target: &Target) -> Option<Inputs> {
         let mut index = lock(&self.index);
+        if index.remember(target, Timestamp::now()) {
+            self.unwritten.notify_one();
+        }
         let inputs = index.inputs(target, Instant::now())?;
         match &inputs.source {
             // It may not even be watched, for want of room.
             Err(refusal) if refusal.reason == Reason::SourceUnavailable => {
                 let open = index.watches(target);
                 let effects = Effects { open, ..Effects::default() };
-                self.watched.follow(&mut index, effects, &self.queue);
+                self.watched.follow(&mut index, effects, |target| self.due(target));
                 index.inputs(target, Instant::now())
             }
             _ => Some(inputs),
@@ -176,7 +233,10 @@ impl Injector {
         for _ in 0..TURNS_MAX {
             let live = match self.read(target).await {
                 Ok(Some(live)) if !live.deleting => live,
-                Ok(_) => return Outcome::Done,
+                Ok(_) => {
+                    self.report.excuse(target);
+                    return Outcome::Done;
+                }
                 Err(error) => {
                     let failure = Failure::from(&error);
                     tracing::warn!(%target, %failure, "cannot read the target");
@@ -209,15 +269,18 @@ impl Injector {
         let planned = plan(live, inputs, now);
         let done = planned.again.map_or(Outcome::Done, |again| Outcome::Again(until(again, now)));
         let target = &live.target;
+        self.report.tell_plan(live, &planned);
+        self.tell_source(target, inputs, &planned);
         let outcome = match planned.plan {
             Plan::InSync if inputs.wanted == Wanted::Release => {
                 self.done(target, inputs, live.resource_version.clone(), true);
+                self.report.excuse(target);
                 done
             }
             Plan::InSync | Plan::Deferred { .. } => {
                 self.done(target, inputs, live.resource_version.clone(), true);
                 self.report.tell(live, &News::InSync);
-                done
+                self.in_peace(target, done)
             }
             Plan::Refused(refusal) => {
                 let outcome = match refusal.reason {
@@ -240,10 +303,64 @@ impl Injector {
                 Ok(()) => return None,
                 Err(outcome) => outcome,
             },
-            Plan::Apply { body } => self.apply(live, inputs, &body, &News::Injected, done).await,
+            Plan::Apply { body } => match self.pause(live, inputs, planned.lacks_source) {
+                Some(pause) => Outcome::Again(pause),
+                None => self.apply(live, inputs, &body, &News::Injected, done).await,
+            },
             Plan::Release { body } => self.apply(live, inputs, &body, &News::Released, done).await,
         };
         Some(outcome)
+    }
+
+    /// How long to leave a target that has to be written, because somebody keeps overwriting it.
+    fn pause(&self, live: &Live, inputs: &Inputs, is_outage: bool) -> Option<Duration> {
+        let target = &live.target;
+        let overwriter = ownership::overwriter(&live.owners);
+        // What it never had, and what has expired, was not taken from it.
+        if !lock(&self.index).had_all(target, inputs) || !is_outage && overwriter.is_none() {
+            return None;
+        }
+        let loss = self.contests.lost(target, is_outage, tokio::time::Instant::now());
+        if loss.is_new {
+            self.figures.count_overwrite(target, overwriter);
+        }
+        if loss.is_contested {
+            self.report.contested(live, overwriter);
+        }
+        if loss.pause.is_some() {
+            self.report.tell(live, &News::Contested);
+        }
+        loss.pause
+    }
+
+    /// When to look again at a target that has what it should have.
+    fn in_peace(&self, target: &Target, done: Outcome) -> Outcome {
+        match self.contests.in_sync(target, tokio::time::Instant::now()) {
+            Peace::Undisturbed => done,
+            Peace::Fragile => sooner(done, contest::QUIET),
+            Peace::Restored => {
+                self.report.contested_no_more(target);
+                done
+            }
+        }
+    }
+
+    /// Tells the owner of the source what is wrong with it, as far as that can be judged from this look.
+    fn tell_source(&self, target: &Target, inputs: &Inputs, planned: &Planned) {
+        let Wanted::Source(source) = &inputs.wanted else { return };
+        let refused = match &planned.plan {
+            Plan::Refused(refusal) if refusal.reason.is_of_the_source() => {
+                let Refusal { reason, message } = refusal.clone();
+                Some(Advice { reason, message })
+            }
+            Plan::Refused(_) | Plan::Migrate { .. } | Plan::Release { .. } | Plan::Stopped => return,
+            Plan::Apply { .. } | Plan::InSync | Plan::Deferred { .. } => None,
+        };
+        let concerns = refused.into_iter().chain(planned.advice.iter().cloned()).collect();
+        let news = lock(&self.index).say_of_source(source, concerns);
+        if let Some((object, concerns)) = news {
+            self.report.tell_source(&object, concerns, target);
+        }
     }
 
     /// Writes bundles, or gives them up.
@@ -258,9 +375,20 @@ impl Injector {
         match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
+                let waited = lock(&self.index).waited(target, Instant::now());
                 self.done(target, inputs, resource_version, true);
                 self.report.tell(live, news);
-                done
+                if *news != News::Injected {
+                    self.contests.forget(target);
+                    return done;
+                }
+                if let Some(waited) = waited {
+                    self.figures.observe_latency(target, waited);
+                }
+                match self.contests.wrote(target, tokio::time::Instant::now()) {
+                    true => sooner(done, contest::QUIET),
+                    false => done,
+                }
             }
             Err(error) => self.refused(live, &error).await,
         }
@@ -308,8 +436,17 @@ impl Injector {
             }
         };
         let text = format!("the API server refused the bundle: {failure}");
-        self.report.tell(live, &News::Refused(Refusal::new(reason, text)));
+        self.report.tell(live, &News::WriteRefused(Refusal::new(reason, text)));
         outcome
+    }
+}
+
+/// The same, but to look again within this time.
+fn sooner(outcome: Outcome, time: Duration) -> Outcome {
+    match outcome {
+        Outcome::Done => Outcome::Again(time),
+        Outcome::Again(later) => Outcome::Again(later.min(time)),
+        Outcome::Failed => Outcome::Failed,
     }
 }
 
@@ -321,161 +458,4 @@ fn until(expires: Timestamp, now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http::header::CONTENT_TYPE;
-    use http::{Method, Request, Response, Uri};
-    use kube::client::Body;
-    use tokio::sync::Notify;
-
-    use super::*;
-    use crate::reference::SourceRef;
-
-    /// An API server that shows an API service only when it is told to, and answers nothing else.
-    #[derive(Clone, Default)]
-    struct SlowServer {
-        asked: Arc<Notify>,
-        answer: Arc<Notify>,
-    }
-
-    impl SlowServer {
-        fn client(&self) -> Client {
-            let server = self.clone();
-            let answer = move |request: Request<Body>| {
-                let server = server.clone();
-                async move { Ok::<_, Infallible>(server.answer(request.uri().clone()).await) }
-            };
-            Client::new(tower::service_fn(answer), "default")
-        }
-
-        async fn answer(&self, uri: Uri) -> Response<Body> {
-            if !uri.path().ends_with("/apiservices/web") {
-                return std::future::pending().await;
-            }
-            self.asked.notify_one();
-            self.answer.notified().await;
-            let service = r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
-                "metadata":{"name":"web","uid":"u","resourceVersion":"7"},"spec":{"service":{}}}"#;
-            Response::new(Body::from(service.as_bytes().to_vec()))
-        }
-    }
-
-    fn target() -> Target {
-        Target { kind: TargetKind::ApiService, name: "web".to_owned() }
-    }
-
-    fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
-        injector_of(client, Leadership::always())
-    }
-
-    fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtime::metrics::Metrics) {
-        let metrics = runtime::metrics::Metrics::new("cainjector", "0");
-        let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
-        let figures = Figures::new(&metrics);
-        (Injector::new(client, Settings::default(), leadership, events, figures), metrics)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
-        let server = SlowServer::default();
-        let (injector, metrics) = injector(server.client());
-        injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() }, "7");
-        let looking = Arc::clone(&injector);
-        let looking = tokio::spawn(async move { looking.reconcile(&target()).await });
-        server.asked.notified().await;
-        injector.gone(&target());
-        server.answer.notify_one();
-        looking.await.unwrap();
-        let text = metrics.encode().unwrap();
-        assert!(text.contains("signet_cainjector_reconciles_total{"), "it was not read at all: {text}");
-        assert!(!text.contains("signet_cainjector_in_sync{"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn one_that_leads_no_more_writes_nothing() {
-        let server = SlowServer::default();
-        let (injector, _) = injector_of(server.client(), Leadership::candidate());
-        let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
-        let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
-        // The server never answers a write.
-        injector.wants(target(), Wanted::Release, "7");
-        let inputs = lock(&injector.index).inputs(&target(), Instant::now()).unwrap();
-        let outcome = injector.apply(&live, &inputs, &Value::Null, &News::Released, Outcome::Done).await;
-        assert_eq!(outcome, Outcome::Failed);
-        assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
-    }
-
-    /// An API server with one API service, of which something is managed as an older release of the peer left it. Each
-    /// write moves its version, and is noted as type and body.
-    fn migrating(writes: &Arc<Mutex<Vec<String>>>) -> Client {
-        let writes = Arc::clone(writes);
-        let answer = move |request: Request<Body>| {
-            let writes = Arc::clone(&writes);
-            async move {
-                let (head, body) = request.into_parts();
-                if !head.uri.path().ends_with("/apiservices/web") {
-                    return std::future::pending().await;
-                }
-                if head.method == Method::PATCH {
-                    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-                    let body = body.collect_bytes().await.unwrap();
-                    let body = String::from_utf8_lossy(&body);
-                    lock(&writes).push(format!("{} {body}", kind.unwrap_or_default()));
-                }
-                let count = lock(&writes).len();
-                let operation = if count == 0 { "Update" } else { "Apply" };
-                let object = serde_json::json!({
-                    "metadata": { "name": "web", "uid": "u", "resourceVersion": format!("{}", 7 + count),
-                        "managedFields": [{ "manager": MANAGER, "operation": operation }] },
-                    "spec": { "service": {} },
-                });
-                Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
-            }
-        };
-        Client::new(tower::service_fn(answer), "default")
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_migration_the_target_is_read_and_planned_again() {
-        let writes = Arc::default();
-        let (injector, _) = injector(migrating(&writes));
-        injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
-        injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
-        injector.reconcile(&target()).await;
-        let writes = std::mem::take(&mut *lock(&writes));
-        let [migration, apply] = writes.as_slice() else { panic!("{writes:?}") };
-        assert!(migration.starts_with("application/json-patch+json "), "{migration}");
-        assert!(migration.contains(r#""path":"/metadata/resourceVersion","value":"7""#), "{migration}");
-        assert!(apply.starts_with("application/apply-patch+yaml "), "{apply}");
-        assert!(apply.contains(r#""resourceVersion":"8""#), "{apply}");
-        // Nothing is left to do at the version that this made.
-        injector.queue.take().await;
-        injector.queue.finish(target(), Outcome::Done);
-        injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "9");
-        assert!(injector.queue.is_empty());
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_target_that_goes_while_it_is_looked_at_leaves_no_watch() {
-        let (injector, _) = injector(SlowServer::default().client());
-        let (looking, stop) = (Arc::clone(&injector), Shutdown::default());
-        let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
-        let looker = tokio::task::spawn_blocking(move || {
-            while !stopped.is_requested() {
-                looking.known(&target());
-            }
-        });
-        // Which of the two is faster is left to chance, so it gets many.
-        for round in 0..4_000 {
-            let source = SourceRef::Secret(ObjectName::namespaced("team-a", "ca"));
-            injector.wants(target(), Wanted::Source(source), "7");
-            std::thread::yield_now();
-            injector.gone(&target());
-            std::thread::yield_now();
-            assert_eq!(injector.watched.count(), 0, "in round {round}");
-        }
-        stop.request();
-        looker.await.unwrap();
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Flags. Their names are those of cert-manager's cainjector where it has them. What a flag leaves open, the configuration
 //! file decides, and then a default. As in Go, the last of several values counts, lists grow, and an empty text is no value.
 
+mod withdrawal;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use api::GoDuration;
 use clap::Parser;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
+
+pub(crate) use withdrawal::WithdrawalArgs;
 
 use crate::config::Gates;
 
@@ -31,6 +35,10 @@ pub struct Args {
     /// Where they go.
     #[command(flatten)]
     pub targets: TargetArgs,
+
+    /// What is taken out of bundles before it expires.
+    #[command(flatten)]
+    pub withdrawal: WithdrawalArgs,
 
     /// Which of several replicas writes.
     #[command(flatten)]
@@ -199,6 +207,9 @@ mod tests {
             "--metrics-listen-address=9402",
             "--enable-apiservices-injectable=yes",
             "--feature-gates=CAInjectorMergeBundle=true",
+            "--ca-retention=90d",
+            "--max-certificates=0",
+            "--deny-certificates=12ab",
         ] {
             let parsed = Args::try_parse_from(["signet-cainjector", wrong]);
             assert!(parsed.is_err(), "{wrong}");

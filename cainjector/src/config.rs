@@ -3,6 +3,7 @@
 mod file;
 #[cfg(test)]
 mod tests;
+mod withdrawal;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) kubernetes: KubernetesArgs,
     /// Which sources are taken, and how.
     pub(crate) settings: Settings,
+    /// ConfigMap in which is remembered what left its source when; None: nothing has to be.
+    pub(crate) memory: Option<String>,
     /// Which kinds get bundles.
     pub(crate) targets: Vec<TargetKind>,
     /// The election to take part in; None: every replica writes.
@@ -72,6 +75,15 @@ pub(crate) enum ConfigError {
          --metrics-dynamic-serving-*, and encrypt by a proxy where that is needed"
     )]
     MetricsTls,
+    /// Servers may still use certificates of a CA that would be trusted no more.
+    #[error(
+        "--ca-retention is shorter than {hours}h, the usual life of a certificate: servers may still use one of the CA \
+         before; wait longer, or confirm by --ca-retention-below-minimum that none does"
+    )]
+    Retention {
+        /// The shortest that needs no confirmation.
+        hours: i64,
+    },
     /// Nothing would be done.
     #[error("enableInjectableConfig: every kind of target is switched off; leave one on")]
     NoTargets,
@@ -107,7 +119,9 @@ impl Config {
     }
 
     fn of(args: Args, mut file: File) -> Result<Self, ConfigError> {
-        let Args { config: _, kubernetes, sources, targets, election, admin, metrics_tls, .. } = args;
+        let Args {
+            config: _, kubernetes, sources, targets, withdrawal, election, admin, metrics_tls, ..
+        } = args;
         if metrics_tls.is_given() || file.has_metrics_tls() {
             return Err(ConfigError::MetricsTls);
         }
@@ -119,6 +133,7 @@ impl Config {
         if targets.is_empty() {
             return Err(ConfigError::NoTargets);
         }
+        let (withdrawal, memory) = withdrawal::of(withdrawal)?;
         let certificates = sources.enable_certificates_data_source.or(file.certificates());
         let ours: BTreeSet<String> = Text::all(sources.ignore_namespaces).into_iter().collect();
         let ignored = if ours.is_empty() { file.ignored_namespaces() } else { ours };
@@ -129,7 +144,9 @@ impl Config {
                 namespaces: namespaces(only, ignored)?,
                 certificates: certificates.unwrap_or(true),
                 merging: gates.value(MERGING).unwrap_or(true),
+                withdrawal,
             },
+            memory,
             targets,
             election: Election::of(election.or(file.election()))?,
             admin: AdminArgs {

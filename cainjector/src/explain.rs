@@ -195,7 +195,7 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let is_release = inputs.is_some_and(|inputs| inputs.wanted == Wanted::Release);
     let planned = inputs.map(|inputs| plan(if is_release { live } else { &migrated }, inputs, now));
     let next_change = planned.as_ref().and_then(|planned| planned.again);
-    let plan = planned.map(|planned| planned.plan);
+    let (plan, found) = planned.map(|planned| (planned.plan, planned.advice)).unzip();
     let source = inputs.and_then(|inputs| inputs.source.as_ref().ok()).map(AsRef::as_ref);
     let asks = inputs.and_then(|inputs| asks(&inputs.wanted, annotations));
     let decides = asks.as_ref().map(|asks| asks.annotation);
@@ -214,6 +214,7 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         advice: Vec::new(),
     };
     explanation.advice = advice::advice(facts, &explanation);
+    explanation.advice.extend(found.unwrap_or_default().into_iter().map(|advice| advice.message));
     explanation
 }
 

@@ -1,17 +1,19 @@
 //! Who wants whose CA, and what is known of it: state without IO.
 
+mod memory;
 mod sources;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use runtime::watch::{ObjectName, State};
 
-use crate::plan::{Inputs, Reason, Refusal};
+use crate::plan::{Advice, Inputs, Reason, Refusal};
 use crate::reference::{SourceRef, Wanted};
+use crate::rotation::Memory;
 use crate::settings::Settings;
-use crate::source::{SourceCertificate, SourceSecret};
+use crate::source::{SourceCertificate, SourceObject, SourceSecret};
 use crate::target::{Target, TargetKind};
 
 use sources::{Objects, Source};
@@ -23,6 +25,10 @@ pub struct Index {
     targets: HashMap<Target, Entry>,
     sources: HashMap<SourceRef, Source>,
     objects: Objects,
+    /// Whether this process leads: only then is it measured how long its targets wait.
+    leads: bool,
+    /// What left which source when, as far as that is to be known and was read.
+    memory: Option<Memory>,
 }
 
 #[derive(Debug)]
@@ -32,6 +38,8 @@ struct Entry {
     done_at: Option<String>,
     /// The generation of its source that it has.
     absorbed: u64,
+    /// Since when it waits to be looked at, if this process leads.
+    due_since: Option<Instant>,
 }
 
 /// An object that is watched because a target refers to it.
@@ -70,17 +78,19 @@ impl Index {
         now: Instant,
     ) -> Effects {
         let mut effects = Effects::default();
-        if let Some(entry) = self.targets.get(&target)
+        let due_since = self.leads.then_some(now);
+        if let Some(entry) = self.targets.get_mut(&target)
             && entry.wanted == wanted
         {
             if entry.done_at.as_deref() != Some(resource_version) {
+                entry.due_since = entry.due_since.or(due_since);
                 effects.due.push(target);
             }
             return effects;
         }
         // The new source first: an object that both need stays watched.
         let absorbed = self.link(&target, &wanted, &mut effects, now);
-        let entry = Entry { wanted, done_at: None, absorbed };
+        let entry = Entry { wanted, done_at: None, absorbed, due_since };
         if let Some(former) = self.targets.insert(target.clone(), entry) {
             self.unlink(&target, &former.wanted, &mut effects);
         }
@@ -154,9 +164,14 @@ impl Index {
     pub fn inputs(&self, target: &Target, now: Instant) -> Option<Inputs> {
         let entry = self.targets.get(target)?;
         let merging = self.settings.merging;
-        let inputs = |source, recent, generation| {
-            let wanted = entry.wanted.clone();
-            Inputs { wanted, source, recent, generation, merging }
+        let inputs = |source, recent, generation| Inputs {
+            wanted: entry.wanted.clone(),
+            source,
+            recent,
+            generation,
+            merging,
+            withdrawal: Arc::clone(&self.settings.withdrawal),
+            history: self.history(&entry.wanted),
         };
         match &entry.wanted {
             Wanted::Malformed { annotation, value } => {
@@ -180,12 +195,42 @@ impl Index {
             return;
         }
         entry.done_at = Some(resource_version);
+        entry.due_since = None;
         if has_all && let Wanted::Source(source) = &entry.wanted {
             entry.absorbed = inputs.generation;
             if let Some(source) = self.sources.get_mut(source) {
                 source.absorbed(target, inputs.generation);
             }
         }
+    }
+
+    /// How long the target has waited to be written, since the first event that made it due. It is known only of one that
+    /// became due while this process led, and told once.
+    pub fn waited(&mut self, target: &Target, now: Instant) -> Option<Duration> {
+        let since = self.targets.get_mut(target)?.due_since.take()?;
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// Whether this process leads from now on.
+    pub fn set_leading(&mut self, leads: bool) {
+        self.leads = leads;
+    }
+
+    /// Whether the target had every certificate of these inputs before: what it lacks of them, it has lost.
+    pub fn had_all(&self, target: &Target, inputs: &Inputs) -> bool {
+        let entry = self.targets.get(target);
+        entry.is_some_and(|entry| entry.wanted == inputs.wanted && entry.absorbed == inputs.generation)
+    }
+
+    /// Takes in what a look has to say of the source that a target asks for. If something of that was not said before, it
+    /// is returned, with the object whose owner should know.
+    pub fn say_of_source(
+        &mut self,
+        source: &SourceRef,
+        concerns: Vec<Advice>,
+    ) -> Option<(SourceObject, Vec<Advice>)> {
+        let news = self.sources.get_mut(source)?.say(concerns);
+        if news.is_empty() { None } else { Some((self.objects.object(source)?, news)) }
     }
 
     /// What is watched for the sake of this target.
@@ -235,7 +280,12 @@ impl Index {
         if let Some(known) = self.sources.get_mut(source)
             && known.update(found, now)
         {
-            effects.due.extend(known.targets.iter().cloned());
+            for target in &known.targets {
+                if let Some(entry) = self.targets.get_mut(target) {
+                    entry.due_since = entry.due_since.or(self.leads.then_some(now));
+                }
+                effects.due.push(target.clone());
+            }
         }
     }
 }

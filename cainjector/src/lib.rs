@@ -17,8 +17,10 @@ pub mod apply;
 mod args;
 pub mod command;
 mod config;
+mod contests;
 pub mod explain;
 pub mod index;
+mod memory;
 mod metrics;
 pub mod ownership;
 pub mod plan;
@@ -30,6 +32,7 @@ pub mod rotation;
 pub mod settings;
 pub mod source;
 mod survey;
+pub mod synced;
 pub mod target;
 #[cfg(test)]
 mod testing;
@@ -42,6 +45,7 @@ use anyhow::Context as _;
 use runtime::events::Events;
 use runtime::follow::follow;
 use runtime::lease::{self, Leadership};
+use runtime::lock::lock;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
@@ -69,7 +73,8 @@ const DRAIN: Duration = Duration::from_secs(35);
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Config { kubernetes, settings, targets, election, admin, logging, warnings } = Config::load(args)?;
+    let Config { kubernetes, settings, memory, targets, election, admin, logging, warnings } =
+        Config::load(args)?;
     runtime::log::init(&logging);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -79,7 +84,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
+    let alive = runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
 
     let (client, ca) = runtime::client::connect_with_ca(&kubernetes, MANAGER).await?;
     // Requested once the last worker has ended: until then there is something left to write.
@@ -97,13 +102,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     metrics::register_leadership(&metrics, leadership.clone());
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
-    let injector = Injector::new(client, settings, leadership, events, Figures::new(&metrics));
+    let figures = Figures::new(&metrics);
+    let injector = Injector::new(client.clone(), settings, leadership.clone(), events, figures);
+    let (working, synced) = (Arc::clone(&injector), injector.synced());
+    metrics::register_synced(&metrics, injector.synced());
+    alive.check("workers", move || working.turns());
     for kind in targets {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
         let changed = move |change| injector.changed(kind, change);
         tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
     }
+    if let Some(name) = memory {
+        let (lists, injector) = (readiness.clone(), Arc::clone(&injector));
+        let is_complete = move || lists.health().ready;
+        let keep = memory::keep(client, name, injector, leadership.clone(), is_complete, shutdown.clone());
+        tasks.spawn("memory", keep);
+    }
+    readiness.check_of_others("targets", move || {
+        lock(&synced).check(leadership.may_write(), std::time::Instant::now())
+    });
     let told = Arc::clone(&injector);
     let changed = move |ca| told.api_server_changed(ca);
     tasks.spawn("CA of the API server", api_server::follow(ca, shutdown.clone(), changed));

@@ -1,14 +1,32 @@
 //! The cainjector's own metrics.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 use runtime::lease::Leadership;
+use runtime::lock::lock;
 use runtime::metrics::Metrics;
 
+use crate::synced::Ledger;
 use crate::target::Target;
+
+/// Bounds of the buckets of latencies, in seconds: an injection takes some milliseconds, and a minute at worst.
+const LATENCY_BUCKETS: [f64; 13] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
+
+/// Field managers that are counted by name. Anybody who may write a target can make up names.
+const MANAGERS_MAX: usize = 64;
+
+/// What the others are counted as.
+const OTHER_MANAGERS: &str = "(others)";
 
 /// Handles to the metrics; clones share them.
 #[derive(Debug, Clone)]
@@ -16,12 +34,29 @@ pub(crate) struct Figures {
     results: Family<ResultLabels, Counter>,
     in_sync: Family<TargetLabels, Gauge>,
     sources: Gauge,
+    latency: Family<KindLabel, Histogram, fn() -> Histogram>,
+    certificates: Family<TargetLabels, Gauge>,
+    first_expiry: Family<TargetLabels, Gauge>,
+    contested: Family<TargetLabels, Gauge>,
+    overwrites: Family<OverwriteLabels, Counter>,
+    managers: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
     kind: &'static str,
     result: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OverwriteLabels {
+    kind: &'static str,
+    manager: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,8 +67,17 @@ struct TargetLabels {
 
 impl Figures {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let figures =
-            Self { results: Family::default(), in_sync: Family::default(), sources: Gauge::default() };
+        let figures = Self {
+            results: Family::default(),
+            in_sync: Family::default(),
+            sources: Gauge::default(),
+            latency: Family::new_with_constructor(latency as fn() -> Histogram),
+            certificates: Family::default(),
+            first_expiry: Family::default(),
+            contested: Family::default(),
+            overwrites: Family::default(),
+            managers: Arc::default(),
+        };
         metrics.register(|registry| {
             registry.register(
                 "signet_cainjector_reconciles",
@@ -50,8 +94,39 @@ impl Figures {
                 "Secrets and Certificates that targets refer to and that are watched for that",
                 figures.sources.clone(),
             );
+            figures.register_bundles(registry);
         });
         figures
+    }
+
+    fn register_bundles(&self, registry: &mut Registry) {
+        registry.register_with_unit(
+            "signet_cainjector_injection_latency",
+            "From the event that made a target due, on it or on its source, to the answer to the write",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register(
+            "signet_cainjector_bundle_certificates",
+            "Certificates of a target's largest bundle",
+            self.certificates.clone(),
+        );
+        registry.register_with_unit(
+            "signet_cainjector_bundle_first_expiry_timestamp",
+            "When the first certificate of a target's bundles expires",
+            Unit::Seconds,
+            self.first_expiry.clone(),
+        );
+        registry.register(
+            "signet_cainjector_contested",
+            "Whether somebody keeps overwriting a target's bundle",
+            self.contested.clone(),
+        );
+        registry.register(
+            "signet_cainjector_overwrites",
+            "Bundles that somebody overwrote after they were injected, by the field manager who did",
+            self.overwrites.clone(),
+        );
     }
 
     pub(crate) fn count(&self, target: &Target, result: &str) {
@@ -66,11 +141,78 @@ impl Figures {
 
     /// The series of a target vanishes with it.
     pub(crate) fn forget(&self, target: &Target) {
-        self.in_sync.remove(&labels(target));
+        let labels = labels(target);
+        for family in [&self.in_sync, &self.certificates, &self.first_expiry, &self.contested] {
+            family.remove(&labels);
+        }
+    }
+
+    pub(crate) fn observe_latency(&self, target: &Target, latency: Duration) {
+        let label = KindLabel { kind: target.kind.kind() };
+        self.latency.get_or_create(&label).observe(latency.as_secs_f64());
+    }
+
+    pub(crate) fn set_bundle(&self, target: &Target, certificates: usize, first_expiry: Option<Timestamp>) {
+        let labels = labels(target);
+        let count = i64::try_from(certificates).unwrap_or(i64::MAX);
+        self.certificates.get_or_create_owned(&labels).set(count);
+        match first_expiry {
+            Some(first) => _ = self.first_expiry.get_or_create_owned(&labels).set(first.as_second()),
+            None => _ = self.first_expiry.remove(&labels),
+        }
+    }
+
+    pub(crate) fn set_contested(&self, target: &Target, is_contested: bool) {
+        self.contested.get_or_create_owned(&labels(target)).set(i64::from(is_contested));
+    }
+
+    /// A bundle was overwritten by this field manager; None: nobody owns the field.
+    pub(crate) fn count_overwrite(&self, target: &Target, manager: Option<&str>) {
+        let manager = manager.unwrap_or("(unknown)");
+        let mut managers = lock(&self.managers);
+        let manager = match managers.contains(manager) {
+            false if managers.len() >= MANAGERS_MAX => OTHER_MANAGERS,
+            false => {
+                managers.insert(manager.to_owned());
+                manager
+            }
+            true => manager,
+        };
+        let labels = OverwriteLabels { kind: target.kind.kind(), manager: manager.to_owned() };
+        self.overwrites.get_or_create(&labels).inc();
     }
 
     pub(crate) fn set_sources(&self, count: usize) {
         self.sources.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+fn latency() -> Histogram {
+    Histogram::new(LATENCY_BUCKETS)
+}
+
+/// Adds the figure that tells when each target was last in sync.
+pub(crate) fn register_synced(metrics: &Metrics, synced: Arc<Mutex<Ledger>>) {
+    metrics.register(|registry| registry.register_collector(Box::new(LastInSync(synced))));
+}
+
+/// Asked at each scrape: a target that is in sync is so at that very moment.
+#[derive(Debug)]
+struct LastInSync(Arc<Mutex<Ledger>>);
+
+impl Collector for LastInSync {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let gauges = Family::<TargetLabels, Gauge>::default();
+        for (target, at) in lock(&self.0).in_sync_at(Timestamp::now()) {
+            gauges.get_or_create_owned(&labels(target)).set(at.as_second());
+        }
+        let metric = encoder.encode_descriptor(
+            "signet_cainjector_last_in_sync_timestamp",
+            "When a target had its bundle for the last time; the time of the scrape where it has it",
+            Some(&Unit::Seconds),
+            gauges.metric_type(),
+        )?;
+        gauges.encode(metric)
     }
 }
 
@@ -100,6 +242,68 @@ fn labels(target: &Target) -> TargetLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_anybody_can_make_up_do_not_add_up() {
+        let metrics = Metrics::new("cainjector", "0");
+        let figures = Figures::new(&metrics);
+        for number in 0..MANAGERS_MAX + 10 {
+            figures.count_overwrite(&target("web"), Some(&format!("manager-{number}")));
+        }
+        figures.count_overwrite(&target("web"), Some("manager-0"));
+        let text = metrics.encode().unwrap();
+        assert_eq!(text.matches("signet_cainjector_overwrites_total{").count(), MANAGERS_MAX + 1);
+        for (manager, count) in [("manager-0", 2), ("manager-63", 1), (OTHER_MANAGERS, 10)] {
+            let line = format!("overwrites_total{{kind=\"APIService\",manager=\"{manager}\"}} {count}\n");
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_target_takes_its_figures_with_it() {
+        let metrics = Metrics::new("cainjector", "0");
+        let figures = Figures::new(&metrics);
+        figures.set_in_sync(&target("web"), true);
+        figures.set_bundle(&target("web"), 3, Some(crate::testing::now()));
+        figures.set_contested(&target("web"), true);
+        figures.observe_latency(&target("web"), Duration::from_millis(7));
+        let labels = "{kind=\"APIService\",name=\"web\"}";
+        let text = metrics.encode().unwrap();
+        for line in [
+            "in_sync{} 1",
+            "bundle_certificates{} 3",
+            "bundle_first_expiry_timestamp_seconds{} 1800000000",
+            "contested{} 1",
+        ] {
+            let line = format!("signet_cainjector_{}\n", line.replace("{}", labels));
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+        let bucket = "injection_latency_seconds_bucket{le=\"0.01\",kind=\"APIService\"} 1\n";
+        assert!(text.contains(bucket), "{text}");
+        figures.forget(&target("web"));
+        assert!(!metrics.encode().unwrap().contains(labels));
+    }
+
+    #[test]
+    fn a_target_that_is_in_sync_is_so_at_each_scrape() {
+        let (metrics, synced) = (Metrics::new("cainjector", "0"), Arc::new(Mutex::new(Ledger::default())));
+        register_synced(&metrics, Arc::clone(&synced));
+        let instant = std::time::Instant::now();
+        lock(&synced).check(true, instant).unwrap();
+        let before = Timestamp::now().as_second();
+        lock(&synced).looked(&target("web"), crate::synced::Verdict::InSync, instant, crate::testing::now());
+        let text = metrics.encode().unwrap();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix(
+                "signet_cainjector_last_in_sync_timestamp_seconds{kind=\"APIService\",name=\"web\"} ",
+            )
+        });
+        assert!(line.unwrap().parse::<i64>().unwrap() >= before, "{text}");
+    }
+
+    fn target(name: &str) -> Target {
+        Target { kind: crate::target::TargetKind::ApiService, name: name.to_owned() }
+    }
 
     #[test]
     fn only_a_leader_says_that_it_leads() {

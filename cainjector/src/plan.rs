@@ -1,7 +1,9 @@
 //! The whole policy, without a client: from a target, its source and the clock to what is to be done.
 
+mod advice;
 mod field;
 mod reason;
+mod withdrawn;
 
 use std::sync::Arc;
 
@@ -10,13 +12,16 @@ use issuance::pem::Limit;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-pub use reason::{Reason, Refusal};
+pub use reason::{Advice, Reason, Refusal};
 
 use crate::ownership;
 use crate::reference::Wanted;
+use crate::rotation::History;
+use crate::settings::Withdrawal;
 use crate::target::{Conversion, Fields, Live};
 
 use field::{Change, Field};
+use withdrawn::Withdrawn;
 
 /// Most bytes of bundles in one target. An object may have about 1.5 MiB in all, in base64 and with the managed
 /// fields; beyond this a target would soon be refused by the API server.
@@ -38,6 +43,10 @@ pub struct Inputs {
     pub generation: u64,
     /// Whether the certificates that a bundle has stay; otherwise it gets those of the source, and no others.
     pub merging: bool,
+    /// What is taken out of bundles before it expires.
+    pub withdrawal: Arc<Withdrawal>,
+    /// When which certificate left the source.
+    pub history: History,
 }
 
 /// What is to be done with a target.
@@ -80,15 +89,37 @@ pub struct Planned {
     pub plan: Plan,
     /// When it has to be made anew although nothing changed: a certificate expires then, or is to be taken out.
     pub again: Option<Timestamp>,
+    /// Whether a field lacks a certificate that the source has: calls may fail until it is written.
+    pub lacks_source: bool,
+    /// What should be looked at in the source.
+    pub advice: Vec<Advice>,
+    /// What each bundle is to be; empty where none is.
+    pub fields: Vec<FieldFacts>,
+}
+
+/// What a bundle is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldFacts {
+    /// How many certificates it has.
+    pub certificates: usize,
+    /// When the first of them expires.
+    pub first_expiry: Option<Timestamp>,
+}
+
+impl Planned {
+    /// A plan that nothing else is known of.
+    fn of(plan: Plan) -> Self {
+        Self { plan, again: None, lacks_source: false, advice: Vec::new(), fields: Vec::new() }
+    }
 }
 
 /// Decides what is to be done with a target.
 pub fn plan(live: &Live, inputs: &Inputs, now: Timestamp) -> Planned {
-    decide(live, inputs, now).unwrap_or_else(|refusal| Planned { plan: Plan::Refused(refusal), again: None })
+    decide(live, inputs, now).unwrap_or_else(|refusal| Planned::of(Plan::Refused(refusal)))
 }
 
 fn decide(live: &Live, inputs: &Inputs, now: Timestamp) -> Result<Planned, Refusal> {
-    let at_once = |plan| Ok(Planned { plan, again: None });
+    let at_once = |plan| Ok(Planned::of(plan));
     let migration = ownership::migration(live).map(|patch| Plan::Migrate { patch });
     match (&inputs.wanted, migration) {
         (Wanted::Stopped, _) => at_once(Plan::Stopped),
@@ -109,61 +140,87 @@ fn bundles(
     now: Timestamp,
 ) -> Result<Planned, Refusal> {
     let source = inputs.source.as_ref().map_err(Clone::clone)?;
-    unexpired(source, &inputs.wanted, now)?;
+    let whose = whose(&inputs.wanted);
+    let withdrawn = Withdrawn::new(inputs, source, now);
+    let source = &usable(source, &withdrawn, &whose, now)?;
     applicable(&live.fields)?;
     let current = live.fields.bundles().into_iter();
     let fields = current.map(|current| match inputs.merging {
-        true => Field::merged(current, inputs.recent.iter().chain([source]), now),
+        true => Field::merged(current, inputs.recent.iter(), source, &withdrawn),
         false => Ok(Field::replaced(current, source, now)),
     });
     let fields = fields.collect::<Result<Vec<_>, _>>()?;
     if let Some(plan) = migration {
-        return Ok(Planned { plan, again: None });
+        return Ok(Planned::of(plan));
     }
-    let expires = fields.iter().filter_map(Field::expires).min();
-    if live.target.kind.has_costly_writes()
-        && let Some(deferred) = deferred(&fields, expires, now)
+    let (advice, more_advice) = advice::about(source, &whose, now);
+    let changes = fields.iter().filter_map(|field| field.changes_at).chain(more_advice).min();
+    let (plan, again) = if live.target.kind.has_costly_writes()
+        && let Some(deferred) = deferred(&fields, changes, now)
     {
-        return Ok(deferred);
-    }
-    if fields.iter().all(|field| field.change == Change::None) {
-        return Ok(Planned { plan: Plan::InSync, again: expires });
-    }
-    let body = live.apply_body(&texts(&fields)?);
-    Ok(Planned { plan: Plan::Apply { body }, again: expires })
+        deferred
+    } else if fields.iter().all(|field| field.change == Change::None) {
+        (Plan::InSync, changes)
+    } else {
+        (Plan::Apply { body: live.apply_body(&texts(&fields)?) }, changes)
+    };
+    let lacks_source = fields.iter().any(|field| field.lacks_source);
+    let facts = fields.iter().map(Field::facts).collect();
+    Ok(Planned { plan, again, lacks_source, advice, fields: facts })
 }
 
-/// The plan for fields to which nothing is to be added, if that can wait.
-fn deferred(fields: &[Field], expires: Option<Timestamp>, now: Timestamp) -> Option<Planned> {
+/// The plan for fields to which nothing is to be added, if that can wait, and when to make the next one. Without this
+/// plan it would be at `changes`.
+fn deferred(
+    fields: &[Field],
+    changes: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<(Plan, Option<Timestamp>)> {
     let mut earliest = None;
     for field in fields {
         match field.change {
             Change::None => {}
-            Change::Removal { expired_at } => earliest = earliest.into_iter().chain(expired_at).min(),
+            Change::Removal { since } => earliest = earliest.into_iter().chain(since).min(),
             Change::Addition | Change::Replacement => return None,
         }
     }
     // A certificate that is merely there twice waits for any other reason.
-    let Some(expired_at) = earliest else {
-        return Some(Planned { plan: Plan::InSync, again: expires });
-    };
-    let until = expired_at.saturating_add(REMOVAL_DELAY).ok().filter(|until| *until > now)?;
-    let again = expires.into_iter().chain([until]).min();
-    Some(Planned { plan: Plan::Deferred { until }, again })
+    let Some(since) = earliest else { return Some((Plan::InSync, changes)) };
+    let until = since.saturating_add(REMOVAL_DELAY).ok().filter(|until| *until > now)?;
+    Some((Plan::Deferred { until }, changes.into_iter().chain([until]).min()))
 }
 
-/// An expired CA is no worse than none, and somebody must see it; so all that is there stays.
-fn unexpired(source: &Bundle, wanted: &Wanted, now: Timestamp) -> Result<(), Refusal> {
-    let certificates = source.certificates();
-    if certificates.iter().any(|certificate| now <= certificate.not_after()) {
-        return Ok(());
+/// The certificates of the source that may be trusted, expired or not. An expired CA is no worse than none, and somebody
+/// must see it; so without one that has not expired, all that is there stays.
+fn usable(
+    source: &Arc<Bundle>,
+    withdrawn: &Withdrawn<'_>,
+    whose: &str,
+    now: Timestamp,
+) -> Result<Arc<Bundle>, Refusal> {
+    let has_any = |bundle: &Bundle| bundle.certificates().iter().any(|one| now <= one.not_after());
+    if !has_any(source) {
+        let text = format!("every CA certificate of {whose} has expired");
+        return Err(Refusal::new(Reason::CAExpired, text));
     }
-    let whose = match wanted {
+    let usable = withdrawn.without_denied(source);
+    if !has_any(&usable) {
+        let text = format!(
+            "every CA certificate of {whose} that has not expired is denied by --deny-certificates: renew the CA; \
+             until then bundles stay as they are"
+        );
+        return Err(Refusal::new(Reason::CADenied, text));
+    }
+    Ok(usable)
+}
+
+/// Whose certificates a target asks for.
+fn whose(wanted: &Wanted) -> String {
+    match wanted {
         Wanted::Source(source) => source.to_string(),
         // These have no certificates at all.
         Wanted::Malformed { .. } | Wanted::Release | Wanted::Stopped => String::from("nobody"),
-    };
-    Err(Refusal::new(Reason::CAExpired, format!("every CA certificate of {whose} has expired")))
+    }
 }
 
 /// The bundles as text, if they fit.

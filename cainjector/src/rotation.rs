@@ -37,15 +37,15 @@ pub enum Retention {
 pub struct History(BTreeMap<Fingerprint, Option<Timestamp>>);
 
 impl History {
-    /// Whether this certificate has been away from the source for as long as it is retained.
-    pub fn is_retired(&self, certificate: &Certificate, retention: Retention, now: Timestamp) -> bool {
-        self.retirement(certificate, retention).is_some_and(|at| at <= now)
+    /// When this certificate left the source; None: it is there, or was never seen there.
+    pub fn left(&self, certificate: &Certificate) -> Option<Timestamp> {
+        self.0.get(&certificate.fingerprint()).copied().flatten()
     }
 
     /// When this certificate is to be taken out; None: not before it expires.
     pub fn retirement(&self, certificate: &Certificate, retention: Retention) -> Option<Timestamp> {
         let Retention::For(time) = retention else { return None };
-        let left = self.0.get(&certificate.fingerprint()).copied().flatten()?;
+        let left = self.left(certificate)?;
         Some(left.saturating_add(time).unwrap_or(Timestamp::MAX))
     }
 
@@ -229,10 +229,15 @@ mod tests {
         memory
     }
 
+    fn is_retired(history: &History, certificate: &Certificate, at: Timestamp) -> bool {
+        history.retirement(certificate, WEEK).is_some_and(|retirement| retirement <= at)
+    }
+
     #[track_caller]
     fn check(memory: &Memory, certificate: &Certificate, retention: Retention, hours: i64, retired: bool) {
         let history = memory.history(&secret("ca")).unwrap();
-        assert_eq!(history.is_retired(certificate, retention, after(hours)), retired, "after {hours} h");
+        let retirement = history.retirement(certificate, retention);
+        assert_eq!(retirement.is_some_and(|at| at <= after(hours)), retired, "after {hours} h");
     }
 
     #[test]
@@ -275,7 +280,7 @@ mod tests {
         memory.observe(&secret("other"), &bundle(&[&new]), after(1));
         check(&memory, &shared, WEEK, 100_000, false);
         let other = memory.history(&secret("other")).unwrap();
-        assert!(other.is_retired(&shared, WEEK, after(1_000)));
+        assert!(is_retired(other, &shared, after(1_000)));
     }
 
     #[test]
@@ -338,7 +343,7 @@ mod tests {
         }
         assert_eq!(history.0.len(), CERTIFICATES_MAX);
         let forever = after(100_000);
-        assert!(!history.is_retired(&all[0], WEEK, forever) && history.is_retired(&all[1], WEEK, forever));
+        assert!(!is_retired(&history, &all[0], forever) && is_retired(&history, &all[1], forever));
         assert_eq!(history.0.get(&all[CERTIFICATES_MAX].fingerprint()), Some(&None));
     }
 

@@ -1,9 +1,13 @@
 //! What the operator has decided.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use issuance::fingerprint::Fingerprint;
 
 use crate::plan::{Reason, Refusal};
 use crate::reference::SourceRef;
+use crate::rotation::Retention;
 
 /// Which sources are taken, and what becomes of the bundles that are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +18,32 @@ pub struct Settings {
     pub certificates: bool,
     /// Whether the certificates that a bundle has stay beside those of the source (feature gate `CAInjectorMerging`).
     pub merging: bool,
+    /// What is taken out of bundles before it expires.
+    pub withdrawal: Arc<Withdrawal>,
+}
+
+/// What is taken out of bundles before it expires. By default nothing is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// How long a certificate stays that has left its source (`--ca-retention`).
+    pub retention: Retention,
+    /// Most certificates of a bundle (`--max-certificates`): what left its source first goes first. What the source has,
+    /// and what somebody else put there, stays even so.
+    pub certificates_max: Option<usize>,
+    /// Certificates that nobody may trust, whoever put them into a bundle (`--deny-certificates`).
+    pub denied: BTreeSet<Fingerprint>,
+}
+
+impl Withdrawal {
+    /// Whether it has to be known when a certificate left its source.
+    pub fn needs_memory(&self) -> bool {
+        self.retention != Retention::UntilExpiry || self.certificates_max.is_some()
+    }
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { namespaces: Namespaces::All, certificates: true, merging: true }
+        Self { namespaces: Namespaces::All, certificates: true, merging: true, withdrawal: Arc::default() }
     }
 }
 

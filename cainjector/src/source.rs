@@ -6,6 +6,7 @@ pub mod secret;
 
 use issuance::bundle::Bundle;
 use issuance::pem::PemError;
+use kube::core::ApiResource;
 use runtime::watch::{Failure, ObjectName, State};
 
 pub use certificate::SourceCertificate;
@@ -19,6 +20,17 @@ pub(crate) const CA_KEY: &str = "ca.crt";
 /// What is known of a source: its CA certificates, or why there are none to be taken. `None`: the API server has not
 /// answered yet.
 pub type Found<T> = Option<Result<T, Refusal>>;
+
+/// The object that a CA, or the lack of one, comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceObject {
+    /// Its kind.
+    pub kind: ApiResource,
+    /// Its name.
+    pub name: ObjectName,
+    /// Its `metadata.uid`.
+    pub uid: String,
+}
 
 /// The object if it is there.
 fn present<'a, T>(kind: &str, name: &ObjectName, state: &'a State<T>) -> Found<&'a T> {

@@ -1,9 +1,11 @@
 //! What the tests of several modules share.
 
-use issuance::authority::Authority;
+use issuance::authority::{Authority, Terms};
 use issuance::bundle::Bundle;
 use issuance::certificate::Certificate;
 use issuance::key::{Curve, KeyAlgorithm, PrivateKey};
+use issuance::name::SubjectAltName;
+use issuance::request::{Request, RequestSpec};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use serde_json::Value;
@@ -17,11 +19,30 @@ pub(crate) fn now() -> Timestamp {
 
 /// A root that expires in `hours`; one that has expired already was made long ago.
 pub(crate) fn root(name: &str, hours: i64) -> Certificate {
-    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
-    let lifetime = SignedDuration::from_hours(1000);
+    root_for(name, hours, 1000)
+}
+
+/// A root that lives for `life` hours, and expires in `hours`.
+pub(crate) fn root_for(name: &str, hours: i64, life: i64) -> Certificate {
+    let lifetime = SignedDuration::from_hours(life);
     let born = now() + SignedDuration::from_hours(hours) - lifetime;
-    let authority = Authority::self_signed(name, key, lifetime, born).unwrap();
-    authority.certificate().clone()
+    authority(name, lifetime, born).certificate().clone()
+}
+
+/// The certificate of a server, issued by a CA of this name; it has 2160 hours to live.
+pub(crate) fn leaf(ca: &str, name: &str) -> Certificate {
+    let names = vec![SubjectAltName::Dns(format!("{name}.test"))];
+    let spec = RequestSpec { names, ..RequestSpec::default() };
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    let request = Request::build(&spec, &key).unwrap();
+    let authority = authority(ca, SignedDuration::from_hours(10_000), now());
+    let issued = authority.sign(&request, &Terms::default(), now()).unwrap();
+    issued.chain.certificates().first().unwrap().clone()
+}
+
+fn authority(name: &str, lifetime: SignedDuration, born: Timestamp) -> Authority {
+    let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
+    Authority::self_signed(name, key, lifetime, born).unwrap()
 }
 
 /// A bundle of these.

@@ -11,7 +11,6 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client};
 use runtime::follow::Change;
 use runtime::held::Held;
-use runtime::queue::Queue;
 use runtime::trimmed::{Keep, Trimmed};
 use runtime::watch::{NamedObjects, State};
 
@@ -94,12 +93,12 @@ impl Watched {
         Self { secrets: Held::new(secrets), certificates: Held::new(certificates) }
     }
 
-    /// Opens and closes watches as the effects say, and puts what is due into the queue. What is known of a newly opened
+    /// Opens and closes watches as the effects say, and tells `due` of each target that is. What is known of a newly opened
     /// object already is told to the index, which may have further effects.
-    pub(crate) fn follow(&self, index: &mut Index, effects: Effects, queue: &Queue<Target>) {
+    pub(crate) fn follow(&self, index: &mut Index, effects: Effects, due: impl Fn(Target)) {
         let now = Instant::now();
         let mut waiting = VecDeque::from([effects]);
-        while let Some(Effects { open, close, due }) = waiting.pop_front() {
+        while let Some(Effects { open, close, due: targets }) = waiting.pop_front() {
             for watch in close {
                 match watch {
                     Watch::Secret(name) => self.secrets.release(&name),
@@ -116,9 +115,7 @@ impl Watched {
                     }),
                 });
             }
-            for target in due {
-                queue.add(target);
-            }
+            targets.into_iter().for_each(&due);
         }
     }
 

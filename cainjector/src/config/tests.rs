@@ -3,7 +3,10 @@ use std::path::Path;
 use clap::Parser as _;
 use runtime::args::LogFormat;
 
+use jiff::SignedDuration;
+
 use super::*;
+use crate::rotation::Retention;
 
 /// Every key, each with a value that is not the default.
 const FILE: &str = r"
@@ -78,6 +81,42 @@ fn values_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_retention_that_servers_may_not_survive_has_to_be_confirmed() {
+    let text = "--ca-retention is shorter than 2160h, the usual life of a certificate";
+    refused(&["--ca-retention=2159h"], text);
+    refused(&["--ca-retention=1s", "--ca-retention-below-minimum=false"], text);
+    for (flags, retention, memory) in [
+        (&["--ca-retention-below-minimum"][..], Retention::UntilExpiry, None),
+        (
+            &["--ca-retention=2160h"],
+            Retention::For(SignedDuration::from_hours(2160)),
+            Some("cert-manager-cainjector-memory"),
+        ),
+        (
+            &["--ca-retention=1h", "--ca-retention-below-minimum", "--memory-configmap=own"],
+            Retention::For(SignedDuration::from_hours(1)),
+            Some("own"),
+        ),
+    ] {
+        let config = config(flags, "").unwrap();
+        assert_eq!(config.settings.withdrawal.retention, retention, "{flags:?}");
+        assert_eq!(config.memory.as_deref(), memory, "{flags:?}");
+    }
+}
+
+#[test]
+fn a_cap_needs_a_memory_and_a_denial_does_not() {
+    let with = |flags: &[&str]| config(flags, "").unwrap();
+    let config = with(&["--max-certificates=3", "--memory-configmap="]);
+    assert_eq!(config.settings.withdrawal.certificates_max, Some(3));
+    assert_eq!(config.memory.as_deref(), Some("cert-manager-cainjector-memory"));
+    let name = "ab".repeat(32);
+    let config = with(&[&format!("--deny-certificates={name},,{}", "AB:".repeat(31) + "AB")]);
+    assert_eq!(config.settings.withdrawal.denied, [name.parse().unwrap()].into());
+    assert_eq!(config.memory, None);
+}
+
+#[test]
 fn metrics_over_tls_are_refused_rather_than_served_in_the_clear() {
     let wanted = "metricsTLSConfig: metrics are served over plain HTTP only";
     for flag in [
@@ -121,7 +160,10 @@ fn every_key_of_the_file_counts() {
     assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("kube.yaml")));
     let ignored = BTreeSet::from(["team-a".to_owned(), "team-b".to_owned()]);
     let namespaces = Namespaces::Except(ignored);
-    assert_eq!(config.settings, Settings { namespaces, certificates: false, merging: false });
+    assert_eq!(
+        config.settings,
+        Settings { namespaces, certificates: false, merging: false, ..Settings::default() }
+    );
     assert_eq!(config.targets, [TargetKind::ValidatingWebhookConfiguration, TargetKind::ApiService]);
     let times = Times::new(secs(15), secs(10), secs(2)).unwrap();
     assert_eq!(config.election, Some(Election { namespace: "cert-manager".to_owned(), times }));
@@ -158,7 +200,10 @@ fn flags_win_over_the_file() {
     assert_eq!(config.kubernetes.kubeconfig.as_deref(), Some(Path::new("/a")));
     let ignored = BTreeSet::from(["c".to_owned()]);
     let namespaces = Namespaces::Except(ignored);
-    assert_eq!(config.settings, Settings { namespaces, certificates: true, merging: true });
+    assert_eq!(
+        config.settings,
+        Settings { namespaces, certificates: true, merging: true, ..Settings::default() }
+    );
     assert_eq!(
         config.targets,
         [TargetKind::ValidatingWebhookConfiguration, TargetKind::CustomResourceDefinition]

@@ -26,12 +26,6 @@ pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String
         | Verdict::Deleting => {}
     }
     advice.extend(explanation.fields.iter().flat_map(rivals));
-    let is_useless = explanation.source.iter().flat_map(|hop| &hop.certificates).any(|each| !each.is_ca);
-    if is_useless {
-        let text =
-            "a certificate of the source is no CA: it vouches for no server but its own; put the CA there";
-        advice.push(text.to_owned());
-    }
     advice
 }
 
@@ -76,8 +70,12 @@ fn cure(facts: &Facts<'_>, explanation: &Explanation, reason: Reason) -> Option<
             "put the CA certificates, PEM, and nothing else into ca.crt; ACME issuers give none".to_owned(),
         ),
         Reason::CAExpired => Some("renew the CA, and put the new one into the source".to_owned()),
+        Reason::CADenied => Some("renew the CA; what nobody may trust stays denied".to_owned()),
         Reason::SourceNotSupported
         | Reason::NamespaceNotServed
+        | Reason::CAExpiringSoon
+        | Reason::NotACA
+        | Reason::FieldContested
         | Reason::NotApplicable
         | Reason::BundleTooLarge
         | Reason::RejectedByAPIServer => None,

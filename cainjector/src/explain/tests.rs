@@ -44,8 +44,13 @@ fn definition(bundle: &str, conversion: Conversion) -> Live {
 fn objects(allowed: bool, certificate_name: Option<&str>, ca: &str) -> Objects {
     let object = |name| ObjectName::namespaced("team-a", name);
     let ca = Some(ca.as_bytes().to_vec()).filter(|ca| !ca.is_empty());
-    let secret = SourceSecret { allowed, certificate_name: certificate_name.map(ToOwned::to_owned), ca };
-    let certificate = SourceCertificate { secret_name: "ca".to_owned() };
+    let secret = SourceSecret {
+        uid: "s".to_owned(),
+        allowed,
+        certificate_name: certificate_name.map(ToOwned::to_owned),
+        ca,
+    };
+    let certificate = SourceCertificate { uid: "c".to_owned(), secret_name: "ca".to_owned() };
     Objects {
         certificates: HashMap::from([(object("web"), State::Present(Arc::new(certificate)))]),
         secrets: HashMap::from([(object("ca"), State::Present(Arc::new(secret)))]),

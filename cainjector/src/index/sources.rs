@@ -8,8 +8,9 @@ use issuance::bundle::Bundle;
 use runtime::watch::{ObjectName, State};
 
 use super::{Effects, Watch};
+use crate::plan::Advice;
 use crate::reference::SourceRef;
-use crate::source::{Found, SourceCertificate, SourceSecret, api_server, certificate, secret};
+use crate::source::{Found, SourceCertificate, SourceObject, SourceSecret, api_server, certificate, secret};
 use crate::target::Target;
 
 /// CAs of one source that are remembered until every target has them. A source that rotates more often than this while
@@ -32,6 +33,10 @@ pub(super) struct Source {
     recent: VecDeque<Recent>,
     /// The targets that may lack one.
     behind: HashSet<Target>,
+    /// The generation up to which its CAs are remembered.
+    remembered: u64,
+    /// What was last said of it, to its owner.
+    said: Vec<Advice>,
 }
 
 #[derive(Debug)]
@@ -71,6 +76,29 @@ impl Source {
         let recent = self.recent.iter().filter(|recent| recent.generation > absorbed);
         let recent = recent.filter(|recent| now.duration_since(recent.since) <= RECENT_AGE_MAX);
         recent.map(|recent| Arc::clone(&recent.bundle)).collect()
+    }
+
+    /// The CAs that it has had since this was asked last, in order; what it has now is the last one of them.
+    pub(super) fn take_unremembered(&mut self) -> Vec<Arc<Bundle>> {
+        let remembered = std::mem::replace(&mut self.remembered, self.generation);
+        if remembered == self.generation {
+            return Vec::new();
+        }
+        let recent = self.recent.iter().filter(|recent| recent.generation > remembered);
+        let now = self.found.as_ref().and_then(|found| found.as_ref().ok());
+        recent.map(|recent| &recent.bundle).chain(now).map(Arc::clone).collect()
+    }
+
+    /// What was remembered of it is lost.
+    pub(super) fn forget_remembered(&mut self) {
+        self.remembered = 0;
+    }
+
+    /// What is to be said of it now; what of that is news.
+    pub(super) fn say(&mut self, concerns: Vec<Advice>) -> Vec<Advice> {
+        let news = concerns.iter().filter(|concern| !self.said.contains(concern)).cloned().collect();
+        self.said = concerns;
+        news
     }
 
     /// A target has all its CAs up to this generation.
@@ -179,6 +207,28 @@ impl Objects {
                 certificate::bundle(name, known, secret.as_ref().map_or(&State::Pending, state))
             }
             SourceRef::ApiServer => api_server::bundle(self.api_server.as_ref()),
+        }
+    }
+
+    /// The object that a CA comes from, or would have to: the Secret, else the Certificate that should have one.
+    pub(super) fn object(&self, source: &SourceRef) -> Option<SourceObject> {
+        let secret = |name: &ObjectName| match &self.secrets.get(name)?.state {
+            State::Present(secret) => {
+                Some(SourceObject { kind: secret::resource(), name: name.clone(), uid: secret.uid.clone() })
+            }
+            _ => None,
+        };
+        match source {
+            SourceRef::Secret(name) => secret(name),
+            SourceRef::Certificate(name) => {
+                let state = self.certificates.get(name)?;
+                let State::Present(certificate) = state else { return None };
+                let (kind, uid) = (certificate::resource(), certificate.uid.clone());
+                certificate::secret(name, state)
+                    .and_then(|name| secret(&name))
+                    .or_else(|| Some(SourceObject { kind, name: name.clone(), uid }))
+            }
+            SourceRef::ApiServer => None,
         }
     }
 

@@ -8,7 +8,8 @@ use issuance::certificate::Certificate;
 use issuance::pem::{self, Limit};
 use jiff::Timestamp;
 
-use super::{Reason, Refusal};
+use super::withdrawn::Withdrawn;
+use super::{FieldFacts, Reason, Refusal};
 
 /// One bundle field.
 pub(super) struct Field {
@@ -16,6 +17,10 @@ pub(super) struct Field {
     pub(super) bundle: Bundle,
     /// What has to be done for that.
     pub(super) change: Change,
+    /// Whether it lacks a certificate of the source.
+    pub(super) lacks_source: bool,
+    /// When something has to be done although nothing else changes: a certificate expires, or is retained no longer.
+    pub(super) changes_at: Option<Timestamp>,
 }
 
 /// How a field has to change.
@@ -25,8 +30,8 @@ pub(super) enum Change {
     None,
     /// Certificates are to be taken out, and that is all.
     Removal {
-        /// When the first of those that have expired did so; `None` where duplicates are all.
-        expired_at: Option<Timestamp>,
+        /// Since when the first of them should not be there; `None` where duplicates are all.
+        since: Option<Timestamp>,
     },
     /// Certificates are to be added, or the field is damaged.
     Addition,
@@ -35,41 +40,71 @@ pub(super) enum Change {
 }
 
 impl Field {
-    /// What belongs into a field that is `current`: the certificates that it has, then those of the sources in their
-    /// order.
+    /// What belongs into a field that is `current`: the certificates that it has, then those that the source had
+    /// meanwhile and has now in their order, but for those that are withdrawn.
     pub(super) fn merged<'a>(
         current: &[u8],
-        sources: impl Iterator<Item = &'a Arc<Bundle>>,
-        now: Timestamp,
+        recent: impl Iterator<Item = &'a Arc<Bundle>>,
+        source: &'a Arc<Bundle>,
+        withdrawn: &Withdrawn<'_>,
     ) -> Result<Self, Refusal> {
+        let now = withdrawn.now();
         let present = pem::certificates(current, Limit::BUNDLE).ok();
         let existing = match &present {
             Some(certificates) => Bundle::of(certificates.clone()),
             None => salvage(current)?,
         };
+        let lacks_source = lacks(existing.certificates(), source, now);
+        let sources = recent.chain([source]);
         let merged = sources.fold(existing, |merged, source| Bundle::merge(&merged, source, now));
-        let change = present.map_or(Change::Addition, |present| Change::between(&present, &merged, now));
-        Ok(Self { bundle: merged, change })
+        let (bundle, taken) = withdrawn.take_out(merged);
+        let change = match present {
+            None => Change::Addition,
+            Some(present) => match Change::between(&present, &bundle, now) {
+                Change::Removal { .. } if taken.has_denied => Change::Replacement,
+                Change::Removal { since } => {
+                    Change::Removal { since: since.into_iter().chain(taken.since).min() }
+                }
+                change => change,
+            },
+        };
+        let retires = bundle.certificates().iter().filter_map(|one| withdrawn.retirement(one));
+        let changes_at = expires(&bundle).into_iter().chain(retires).min();
+        Ok(Self { bundle, change, lacks_source, changes_at })
     }
 
     /// What belongs into a field that is `current`, and is to have the certificates of the source alone.
     pub(super) fn replaced(current: &[u8], source: &Bundle, now: Timestamp) -> Self {
         let bundle = Bundle::merge(&Bundle::default(), source, now);
         let present = pem::certificates(current, Limit::BUNDLE).ok();
+        let lacks_source = lacks(present.as_deref().unwrap_or_default(), source, now);
         let change =
             present.map_or(Change::Addition, |present| match Change::between(&present, &bundle, now) {
                 // What has not expired is taken out because it is trusted no more, and that cannot wait.
                 Change::Removal { .. } if has_others(&present, &bundle, now) => Change::Replacement,
                 change => change,
             });
-        Self { bundle, change }
+        let changes_at = expires(&bundle);
+        Self { bundle, change, lacks_source, changes_at }
     }
 
-    /// When the first of its certificates expires.
-    pub(super) fn expires(&self) -> Option<Timestamp> {
-        let certificates = self.bundle.certificates().iter();
-        certificates.map(Certificate::not_after).min()
+    /// What it is to be.
+    pub(super) fn facts(&self) -> FieldFacts {
+        let certificates = self.bundle.certificates().len();
+        FieldFacts { certificates, first_expiry: expires(&self.bundle) }
     }
+}
+
+/// When the first of the certificates expires.
+fn expires(bundle: &Bundle) -> Option<Timestamp> {
+    bundle.certificates().iter().map(Certificate::not_after).min()
+}
+
+/// Whether one of the source's certificates that has not expired is not among these.
+fn lacks(present: &[Certificate], source: &Bundle, now: Timestamp) -> bool {
+    let known: HashSet<&Certificate> = present.iter().collect();
+    let mut usable = source.certificates().iter().filter(|one| now <= one.not_after());
+    usable.any(|certificate| !known.contains(certificate))
 }
 
 impl Change {
@@ -83,7 +118,7 @@ impl Change {
             return Self::Addition;
         }
         let expired = present.iter().map(Certificate::not_after).filter(|not_after| *not_after < now);
-        Self::Removal { expired_at: expired.min() }
+        Self::Removal { since: expired.min() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a target gets nothing.
+//! Why a target gets nothing, and what should be looked at although it gets its bundle.
 
 use std::fmt;
 
@@ -20,7 +20,16 @@ impl Refusal {
     }
 }
 
-/// Why a target gets nothing: reasons of events and label values of metrics.
+/// What should be looked at, although nothing is refused for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// For programs.
+    pub reason: Reason,
+    /// For people: what is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Why a target gets nothing, or what should be looked at: reasons of events and label values of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Reason {
     /// The annotation is not `namespace/name`.
@@ -45,6 +54,14 @@ pub enum Reason {
     PrivateKeyInSource,
     /// Every certificate of the source has expired.
     CAExpired,
+    /// Every usable certificate of the source is on the operator's list of those that nobody may trust.
+    CADenied,
+    /// The last certificate of the source expires soon.
+    CAExpiringSoon,
+    /// A certificate of the source makes no other one trusted.
+    NotACA,
+    /// Somebody keeps overwriting the bundle.
+    FieldContested,
     /// The target cannot have a bundle.
     NotApplicable,
     /// The target's bundles would be too large for it.
@@ -53,6 +70,33 @@ pub enum Reason {
     Forbidden,
     /// The API server finds the target with this bundle invalid.
     RejectedByAPIServer,
+}
+
+impl Reason {
+    /// Whether the owner of the source can do something about it, and so is told.
+    pub fn is_of_the_source(self) -> bool {
+        match self {
+            Self::SourceNotFound
+            | Self::SourceNotAllowed
+            | Self::SourceNotOwned
+            | Self::NoCAData
+            | Self::InvalidPEM
+            | Self::PrivateKeyInSource
+            | Self::CAExpired
+            | Self::CADenied
+            | Self::CAExpiringSoon
+            | Self::NotACA => true,
+            Self::MalformedReference
+            | Self::SourceNotSupported
+            | Self::NamespaceNotServed
+            | Self::SourceUnavailable
+            | Self::FieldContested
+            | Self::NotApplicable
+            | Self::BundleTooLarge
+            | Self::Forbidden
+            | Self::RejectedByAPIServer => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

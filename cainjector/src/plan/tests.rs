@@ -39,6 +39,8 @@ fn inputs(recent: &[&str], ca: &str) -> Inputs {
         recent: recent.iter().map(|ca| parse(ca)).collect(),
         generation: 1,
         merging: true,
+        withdrawal: Arc::default(),
+        history: History::default(),
     }
 }
 

@@ -16,6 +16,8 @@ use crate::plan::{Reason, Refusal};
 /// What is kept of a Certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceCertificate {
+    /// `metadata.uid`, for events.
+    pub uid: String,
     /// `spec.secretName`.
     pub secret_name: String,
 }
@@ -41,9 +43,14 @@ impl Keep for CertificateContent {
     }
 }
 
+/// The kind.
+pub fn resource() -> ApiResource {
+    ApiResource::erase::<api::Certificate>(&())
+}
+
 /// Where the Certificate of a name is to be watched.
 pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<CertificateContent>> {
-    let resource = ApiResource::erase::<api::Certificate>(&());
+    let resource = resource();
     move |name| {
         let namespace = name.namespace.as_deref().unwrap_or_default();
         Api::namespaced_with(client.clone(), namespace, &resource)
@@ -53,7 +60,8 @@ pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<Certificat
 impl SourceCertificate {
     /// Keeps what is needed of the Certificate.
     pub fn keep(certificate: Trimmed<CertificateContent>) -> Self {
-        Self { secret_name: certificate.content.secret_name.unwrap_or_default() }
+        let uid = certificate.metadata.uid.unwrap_or_default();
+        Self { uid, secret_name: certificate.content.secret_name.unwrap_or_default() }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::plan::{Reason, Refusal};
 /// What is kept of a Secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourceSecret {
+    /// `metadata.uid`, for events.
+    pub uid: String,
     /// Whether the Secret's owner allows that its CA is copied into cluster-scoped objects.
     pub allowed: bool,
     /// The Certificate that it says to belong to.
@@ -49,9 +51,14 @@ impl Keep for SecretContent {
     }
 }
 
+/// The kind.
+pub fn resource() -> ApiResource {
+    ApiResource::erase::<Secret>(&())
+}
+
 /// Where the Secret of a name is to be watched.
 pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<SecretContent>> {
-    let resource = ApiResource::erase::<Secret>(&());
+    let resource = resource();
     move |name| {
         let namespace = name.namespace.as_deref().unwrap_or_default();
         Api::namespaced_with(client.clone(), namespace, &resource)
@@ -64,6 +71,7 @@ impl SourceSecret {
         let mut annotations = secret.metadata.annotations.unwrap_or_default();
         let consent = annotations.get(annotation::ALLOW_DIRECT_INJECTION);
         Self {
+            uid: secret.metadata.uid.unwrap_or_default(),
             allowed: consent.is_some_and(|value| value == "true"),
             certificate_name: annotations.remove(annotation::CERTIFICATE_NAME),
             ca: secret.content.ca.map(|ca| ca.0),
@@ -102,6 +110,7 @@ mod tests {
     fn check(secret: &str, allowed: bool, certificate_name: Option<&str>, ca: Option<&str>) {
         let secret: Trimmed<SecretContent> = serde_json::from_str(secret).unwrap();
         let expected = SourceSecret {
+            uid: secret.metadata.uid.clone().unwrap_or_default(),
             allowed,
             certificate_name: certificate_name.map(ToOwned::to_owned),
             ca: ca.map(|ca| ca.as_bytes().to_vec()),
@@ -117,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_ca_and_who_may_take_it_are_all_that_is_read() {
-        check(r#"{"metadata": {"name": "ca"}, "type": "Opaque"}"#, false, None, None);
+        check(r#"{"metadata": {"name": "ca", "uid": "u"}, "type": "Opaque"}"#, false, None, None);
         check(r#"{"metadata": {"name": "ca"}, "data": null}"#, false, None, None);
         let annotations = r#""cert-manager.io/allow-direct-injection": "true",
             "cert-manager.io/certificate-name": "web", "other": "x""#;

@@ -1,0 +1,229 @@
+use std::convert::Infallible;
+
+use http::header::CONTENT_TYPE;
+use http::{Method, Request, Response, Uri};
+use kube::client::Body;
+
+use super::*;
+use crate::reference::SourceRef;
+
+/// An API server that shows an API service only when it is told to, and answers nothing else.
+#[derive(Clone, Default)]
+struct SlowServer {
+    asked: Arc<Notify>,
+    answer: Arc<Notify>,
+}
+
+impl SlowServer {
+    fn client(&self) -> Client {
+        let server = self.clone();
+        let answer = move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.answer(request.uri().clone()).await) }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    async fn answer(&self, uri: Uri) -> Response<Body> {
+        if !uri.path().ends_with("/apiservices/web") {
+            return std::future::pending().await;
+        }
+        self.asked.notify_one();
+        self.answer.notified().await;
+        let service = r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
+            "metadata":{"name":"web","uid":"u","resourceVersion":"7"},"spec":{"service":{}}}"#;
+        Response::new(Body::from(service.as_bytes().to_vec()))
+    }
+}
+
+fn target() -> Target {
+    Target { kind: TargetKind::ApiService, name: "web".to_owned() }
+}
+
+fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
+    injector_of(client, Leadership::always())
+}
+
+fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtime::metrics::Metrics) {
+    let metrics = runtime::metrics::Metrics::new("cainjector", "0");
+    let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
+    let figures = Figures::new(&metrics);
+    (Injector::new(client, Settings::default(), leadership, events, figures), metrics)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
+    let server = SlowServer::default();
+    let (injector, metrics) = injector(server.client());
+    injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() }, "7");
+    let looking = Arc::clone(&injector);
+    let looking = tokio::spawn(async move { looking.reconcile(&target()).await });
+    server.asked.notified().await;
+    injector.gone(&target());
+    server.answer.notify_one();
+    looking.await.unwrap();
+    let text = metrics.encode().unwrap();
+    assert!(text.contains("signet_cainjector_reconciles_total{"), "it was not read at all: {text}");
+    assert!(!text.contains("signet_cainjector_in_sync{"), "{text}");
+}
+
+#[tokio::test]
+async fn one_that_leads_no_more_writes_nothing() {
+    let server = SlowServer::default();
+    let (injector, _) = injector_of(server.client(), Leadership::candidate());
+    let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
+    let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
+    // The server never answers a write.
+    injector.wants(target(), Wanted::Release, "7");
+    let inputs = lock(&injector.index).inputs(&target(), Instant::now()).unwrap();
+    let outcome = injector.apply(&live, &inputs, &Value::Null, &News::Released, Outcome::Done).await;
+    assert_eq!(outcome, Outcome::Failed);
+    assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
+}
+
+/// An API server with one API service, of which something is managed as an older release of the peer left it. Each
+/// write moves its version, and is noted as type and body.
+fn migrating(writes: &Arc<Mutex<Vec<String>>>) -> Client {
+    let writes = Arc::clone(writes);
+    let answer = move |request: Request<Body>| {
+        let writes = Arc::clone(&writes);
+        async move {
+            let (head, body) = request.into_parts();
+            if !head.uri.path().ends_with("/apiservices/web") {
+                return std::future::pending().await;
+            }
+            if head.method == Method::PATCH {
+                let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                let body = body.collect_bytes().await.unwrap();
+                let body = String::from_utf8_lossy(&body);
+                lock(&writes).push(format!("{} {body}", kind.unwrap_or_default()));
+            }
+            let count = lock(&writes).len();
+            let operation = if count == 0 { "Update" } else { "Apply" };
+            let object = serde_json::json!({
+                "metadata": { "name": "web", "uid": "u", "resourceVersion": format!("{}", 7 + count),
+                    "managedFields": [{ "manager": MANAGER, "operation": operation }] },
+                "spec": { "service": {} },
+            });
+            Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+        }
+    };
+    Client::new(tower::service_fn(answer), "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_migration_the_target_is_read_and_planned_again() {
+    let writes = Arc::default();
+    let (injector, _) = injector(migrating(&writes));
+    injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+    injector.reconcile(&target()).await;
+    let writes = std::mem::take(&mut *lock(&writes));
+    let [migration, apply] = writes.as_slice() else { panic!("{writes:?}") };
+    assert!(migration.starts_with("application/json-patch+json "), "{migration}");
+    assert!(migration.contains(r#""path":"/metadata/resourceVersion","value":"7""#), "{migration}");
+    assert!(apply.starts_with("application/apply-patch+yaml "), "{apply}");
+    assert!(apply.contains(r#""resourceVersion":"8""#), "{apply}");
+    // Nothing is left to do at the version that this made.
+    injector.queue.take().await;
+    injector.queue.finish(target(), Outcome::Done);
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "9");
+    assert!(injector.queue.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_goes_while_it_is_looked_at_leaves_no_watch() {
+    let (injector, _) = injector(SlowServer::default().client());
+    let (looking, stop) = (Arc::clone(&injector), Shutdown::default());
+    let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
+    let looker = tokio::task::spawn_blocking(move || {
+        while !stopped.is_requested() {
+            looking.known(&target());
+        }
+    });
+    // Which of the two is faster is left to chance, so it gets many.
+    for round in 0..4_000 {
+        let source = SourceRef::Secret(ObjectName::namespaced("team-a", "ca"));
+        injector.wants(target(), Wanted::Source(source), "7");
+        std::thread::yield_now();
+        injector.gone(&target());
+        std::thread::yield_now();
+        assert_eq!(injector.watched.count(), 0, "in round {round}");
+    }
+    stop.request();
+    looker.await.unwrap();
+}
+
+/// An API server with one API service, whose bundle somebody else has by turns: ours is overwritten right after each
+/// write. Writes are counted.
+fn overwritten(writes: &Arc<Mutex<u64>>) -> Client {
+    let writes = Arc::clone(writes);
+    let answer = move |request: Request<Body>| {
+        let writes = Arc::clone(&writes);
+        async move {
+            if !request.uri().path().ends_with("/apiservices/web") {
+                return std::future::pending().await;
+            }
+            let mut writes = lock(&writes);
+            if request.method() == Method::PATCH {
+                *writes += 1;
+            }
+            let time = format!("2026-01-01T00:00:{:02}Z", *writes % 60);
+            let object = serde_json::json!({
+                "metadata": { "name": "web", "uid": "u", "resourceVersion": writes.to_string(), "managedFields": [
+                    { "manager": MANAGER, "operation": "Apply", "time": time },
+                    { "manager": "stubborn", "operation": "Update", "time": time,
+                      "fieldsV1": { "f:spec": { "f:caBundle": {} } } },
+                ] },
+                "spec": { "service": {} },
+            });
+            Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+        }
+    };
+    Client::new(tower::service_fn(answer), "default")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_that_somebody_keeps_overwriting_is_repaired_with_pauses_and_counts_as_excused() {
+    let writes = Arc::default();
+    let (injector, metrics) = injector(overwritten(&writes));
+    injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "0");
+    for expected in 1..=5 {
+        injector.reconcile(&target()).await;
+        assert_eq!(*lock(&writes), expected);
+    }
+    // Calls fail for it, so the pause is a short one.
+    let outcome = injector.reconcile(&target()).await;
+    let Outcome::Again(pause) = outcome else { panic!("{outcome:?}") };
+    assert!(pause <= Duration::from_secs(5), "{pause:?}");
+    injector.reconcile(&target()).await;
+    assert_eq!(*lock(&writes), 5, "another event is no reason to write sooner");
+    let text = metrics.encode().unwrap();
+    for line in [
+        r#"signet_cainjector_contested{kind="APIService",name="web"} 1"#,
+        r#"signet_cainjector_overwrites_total{kind="APIService",manager="stubborn"} 5"#,
+        r#"signet_cainjector_reconciles_total{kind="APIService",result="FieldContested"} 2"#,
+        r#"signet_cainjector_injection_latency_seconds_count{kind="APIService"} 1"#,
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line} is not in {text}");
+    }
+    let much_later = Instant::now() + Duration::from_secs(60);
+    assert_eq!(lock(&injector.synced()).check(true, much_later), Ok(()));
+    tokio::time::advance(pause).await;
+    injector.reconcile(&target()).await;
+    assert_eq!(*lock(&writes), 6);
+    assert_eq!(lock(&injector.synced()).check(true, much_later), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_due_and_not_written_counts_as_out_of_sync() {
+    let (injector, _) = injector(SlowServer::default().client());
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+    let synced = injector.synced();
+    lock(&synced).check(true, Instant::now()).unwrap();
+    let told = lock(&synced).check(true, Instant::now() + Duration::from_secs(11)).unwrap_err();
+    assert_eq!(told, "1 of 1 lack their bundle: APIService web");
+    injector.gone(&target());
+    assert_eq!(lock(&synced).check(true, Instant::now() + Duration::from_secs(11)), Ok(()));
+}

@@ -1,0 +1,48 @@
+//! What is taken out of bundles before it expires, and where that is remembered.
+
+use std::sync::Arc;
+
+use issuance::authority::DEFAULT_DURATION;
+use jiff::SignedDuration;
+use runtime::config::Text;
+
+use super::ConfigError;
+use crate::args::WithdrawalArgs;
+use crate::rotation::Retention;
+use crate::settings::Withdrawal;
+
+/// Default of `--memory-configmap`.
+const MEMORY: &str = "cert-manager-cainjector-memory";
+
+/// What the flags come to, and the ConfigMap of the memory if one is needed.
+///
+/// # Errors
+/// When the retention is shorter than certificates of the CA before usually live, and that is not allowed.
+pub(super) fn of(args: WithdrawalArgs) -> Result<(Arc<Withdrawal>, Option<String>), ConfigError> {
+    let WithdrawalArgs {
+        ca_retention,
+        ca_retention_below_minimum,
+        max_certificates,
+        deny_certificates,
+        memory_configmap,
+    } = args;
+    let retention = match ca_retention {
+        None => Retention::UntilExpiry,
+        Some(time) => {
+            // A longer time than can be told is as good as the longest.
+            let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+            if time < DEFAULT_DURATION && ca_retention_below_minimum != Some(true) {
+                return Err(ConfigError::Retention { hours: DEFAULT_DURATION.as_hours() });
+            }
+            Retention::For(time)
+        }
+    };
+    let withdrawal = Withdrawal {
+        retention,
+        certificates_max: max_certificates.map(Into::into),
+        denied: Text::all(deny_certificates).into_iter().collect(),
+    };
+    let name = Text::of(memory_configmap).unwrap_or_else(|| MEMORY.to_owned());
+    let memory = withdrawal.needs_memory().then_some(name);
+    Ok((Arc::new(withdrawal), memory))
+}

@@ -1,0 +1,100 @@
+//! Which certificates are taken out of bundles although they have not expired.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use issuance::bundle::Bundle;
+use issuance::certificate::Certificate;
+use jiff::Timestamp;
+
+use super::Inputs;
+use crate::rotation::{History, Retention};
+use crate::settings::Withdrawal;
+
+/// What the operator wants to be taken out, and what is known of the source. A certificate of the source itself stays
+/// in any case, unless it is denied.
+pub(super) struct Withdrawn<'a> {
+    rules: &'a Withdrawal,
+    history: &'a History,
+    source: HashSet<&'a Certificate>,
+    now: Timestamp,
+}
+
+/// What was taken out of a bundle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Whether something was that nobody may trust.
+    pub(super) has_denied: bool,
+    /// Since when the first of the others should not be there.
+    pub(super) since: Option<Timestamp>,
+}
+
+impl<'a> Withdrawn<'a> {
+    pub(super) fn new(inputs: &'a Inputs, source: &'a Bundle, now: Timestamp) -> Self {
+        let source = source.certificates().iter().collect();
+        Self { rules: &inputs.withdrawal, history: &inputs.history, source, now }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The source without what nobody may trust.
+    pub(super) fn without_denied(&self, source: &Arc<Bundle>) -> Arc<Bundle> {
+        if !source.certificates().iter().any(|certificate| self.is_denied(certificate)) {
+            return Arc::clone(source);
+        }
+        let kept = source.certificates().iter().filter(|certificate| !self.is_denied(certificate));
+        Arc::new(Bundle::of(kept.cloned().collect()))
+    }
+
+    /// A bundle without what is denied, retained no longer, or too much.
+    pub(super) fn take_out(&self, bundle: Bundle) -> (Bundle, Taken) {
+        if *self.rules == Withdrawal::default() {
+            return (bundle, Taken::default());
+        }
+        let mut taken = Taken::default();
+        let mut kept = bundle.into_certificates();
+        kept.retain(|certificate| {
+            if self.is_denied(certificate) {
+                taken.has_denied = true;
+                return false;
+            }
+            match self.retirement(certificate) {
+                Some(at) if at <= self.now => {
+                    taken.since = taken.since.into_iter().chain([at]).min();
+                    false
+                }
+                _ => true,
+            }
+        });
+        let surplus = self.rules.certificates_max.map_or(0, |most| kept.len().saturating_sub(most));
+        if surplus > 0 {
+            let mut left: Vec<(Timestamp, Certificate)> =
+                kept.iter().filter_map(|one| Some((self.left(one)?, one.clone()))).collect();
+            left.sort_by_key(|(at, _)| *at);
+            left.truncate(surplus);
+            taken.since = taken.since.into_iter().chain(left.iter().map(|(at, _)| *at)).min();
+            let gone: HashSet<Certificate> = left.into_iter().map(|(_, certificate)| certificate).collect();
+            kept.retain(|certificate| !gone.contains(certificate));
+        }
+        (Bundle::of(kept), taken)
+    }
+
+    /// When the certificate is retained no longer; None: not before it expires.
+    pub(super) fn retirement(&self, certificate: &Certificate) -> Option<Timestamp> {
+        if self.rules.retention == Retention::UntilExpiry || self.source.contains(certificate) {
+            return None;
+        }
+        self.history.retirement(certificate, self.rules.retention)
+    }
+
+    /// When the certificate left the source; None: it is there, or was never seen there.
+    fn left(&self, certificate: &Certificate) -> Option<Timestamp> {
+        if self.source.contains(certificate) { None } else { self.history.left(certificate) }
+    }
+
+    fn is_denied(&self, certificate: &Certificate) -> bool {
+        !self.rules.denied.is_empty() && self.rules.denied.contains(&certificate.fingerprint())
+    }
+}
