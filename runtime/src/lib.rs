@@ -41,6 +41,7 @@ pub mod lock;
 pub mod log;
 pub mod metrics;
 pub mod output;
+pub mod pause;
 pub mod queue;
 pub mod readiness;
 #[cfg(test)]

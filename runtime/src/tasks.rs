@@ -37,23 +37,27 @@ impl Tasks {
         self.set.spawn(async move { (name, task.await) });
     }
 
+    /// The same for a task that cannot fail.
+    pub fn spawn_infallible(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, async move {
+            task.await;
+            Ok(())
+        });
+    }
+
     /// Makes the process unready as soon as shutdown is requested.
     pub fn drain_at_shutdown(&mut self, readiness: Readiness) {
         let shutdown = self.shutdown.clone();
-        self.spawn("readiness", async move {
+        self.spawn_infallible("readiness", async move {
             shutdown.requested().await;
             readiness.drain();
-            Ok(())
         });
     }
 
     /// Tells of readiness in the log until shutdown is requested.
     pub fn tell(&mut self, readiness: Readiness) {
         let shutdown = self.shutdown.clone();
-        self.spawn("readiness log", async move {
-            readiness.tell(shutdown).await;
-            Ok(())
-        });
+        self.spawn_infallible("readiness log", async move { readiness.tell(shutdown).await });
     }
 
     /// Waits until shutdown is requested or a task ends, then gives the others `grace` to finish.

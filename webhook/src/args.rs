@@ -6,19 +6,18 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::GoDuration;
 use clap::Parser;
 use jiff::SignedDuration;
 use rules::{HostRange, Settings};
-use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
+use runtime::args::{KubernetesArgs, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
 use runtime::tls::MinVersion;
 use rustls::pki_types::ServerName;
 
-use crate::config::{Gates, TlsSettings, apply_gates};
+use serving::args::{MetricsArgs, duration, leaf_duration, serving_name_if_any};
+use serving::config::TlsSettings;
 
-/// Shortest life of a serving certificate: it must outlast the pauses between two looks at it several times.
-const LEAF_DURATION_MIN: SignedDuration = SignedDuration::from_mins(5);
+use crate::config::{Gates, apply_gates};
 
 /// Admission webhook for the cert-manager.io API: refuses objects that cannot work, says what to write instead, and
 /// stamps CertificateRequests with who asked
@@ -138,47 +137,6 @@ pub struct ClientArgs {
     pub client_subject_names: Vec<Text<String>>,
 }
 
-/// How metrics are served.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Metrics; plain HTTP without a certificate")]
-pub struct MetricsArgs {
-    /// Address for /metrics; 0 switches it off [default: :9402]
-    #[arg(long, value_name = "ADDRESS")]
-    pub metrics_listen_address: Option<ListenAddress>,
-
-    /// File with the certificate chain, PEM
-    #[arg(long, value_name = "FILE")]
-    pub metrics_tls_cert_file: Option<Text<PathBuf>>,
-
-    /// File with its private key, PEM
-    #[arg(long, value_name = "FILE")]
-    pub metrics_tls_private_key_file: Option<Text<PathBuf>>,
-
-    /// Namespace of the Secret that keeps the CA of the metrics' certificate
-    #[arg(long, value_name = "NAMESPACE")]
-    pub metrics_dynamic_serving_ca_secret_namespace: Option<Text<String>>,
-
-    /// Name of that Secret; it is created if it does not exist
-    #[arg(long, value_name = "NAME")]
-    pub metrics_dynamic_serving_ca_secret_name: Option<Text<String>>,
-
-    /// DNS names and IP addresses under which metrics are scraped; may be repeated
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = serving_name_if_any)]
-    pub metrics_dynamic_serving_dns_names: Vec<Text<ServerName<'static>>>,
-
-    /// Life of the metrics' certificate [default: 168h]
-    #[arg(long, value_name = "DURATION", value_parser = leaf_duration)]
-    pub metrics_dynamic_serving_leaf_duration: Option<SignedDuration>,
-
-    /// As --tls-cipher-suites, for metrics
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub metrics_tls_cipher_suites: Vec<Text<String>>,
-
-    /// As --tls-min-version, for metrics
-    #[arg(long, value_name = "VERSION")]
-    pub metrics_tls_min_version: Option<Text<MinVersion>>,
-}
-
 /// The webhook configurations that are to trust the CA.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Webhook configurations")]
@@ -288,53 +246,6 @@ impl From<ServingArgs> for TlsSettings {
             min_version: Text::of(args.tls_min_version),
         }
     }
-}
-
-impl MetricsArgs {
-    /// The address, and how to serve there.
-    pub fn split(self) -> (Option<ListenAddress>, TlsSettings) {
-        let tls = TlsSettings {
-            certificate_file: Text::of(self.metrics_tls_cert_file),
-            key_file: Text::of(self.metrics_tls_private_key_file),
-            secret_namespace: Text::of(self.metrics_dynamic_serving_ca_secret_namespace),
-            secret_name: Text::of(self.metrics_dynamic_serving_ca_secret_name),
-            names: Text::all(self.metrics_dynamic_serving_dns_names),
-            leaf_lifetime: self.metrics_dynamic_serving_leaf_duration,
-            ca_lifetime: None,
-            cipher_suites: Text::all(self.metrics_tls_cipher_suites),
-            min_version: Text::of(self.metrics_tls_min_version),
-        };
-        (self.metrics_listen_address, tls)
-    }
-}
-
-/// A name to serve under.
-///
-/// # Errors
-/// When it is neither a DNS name nor an IP address.
-pub fn serving_name(text: &str) -> Result<ServerName<'static>, String> {
-    ServerName::try_from(text.to_owned()).map_err(|_| "neither a DNS name nor an IP address".to_owned())
-}
-
-/// As [`serving_name`]; None: there is no text.
-fn serving_name_if_any(text: &str) -> Result<Text<ServerName<'static>>, String> {
-    if text.is_empty() { Ok(Text(None)) } else { serving_name(text).map(|name| Text(Some(name))) }
-}
-
-fn duration(text: &str) -> Result<SignedDuration, String> {
-    GoDuration::new(text).parse().map_err(|error| error.to_string())
-}
-
-/// The life of a serving certificate.
-///
-/// # Errors
-/// When it is no duration, or too short.
-pub fn leaf_duration(text: &str) -> Result<SignedDuration, String> {
-    let duration = duration(text)?;
-    if duration < LEAF_DURATION_MIN {
-        return Err(format!("shorter than {}", GoDuration::from(LEAF_DURATION_MIN)));
-    }
-    Ok(duration)
 }
 
 fn drain_period(text: &str) -> Result<Duration, String> {

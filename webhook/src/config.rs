@@ -5,7 +5,6 @@ mod gates;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,19 +13,16 @@ use anyhow::Context as _;
 use issuance::certificate::Certificate;
 use issuance::name::SubjectAltName;
 use issuance::pem::Limit;
-use jiff::SignedDuration;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
 use runtime::config::{Plain, Text};
-use runtime::tls::{CipherSuites, Clients, MinVersion, Parameters};
-use rustls::pki_types::ServerName;
+use runtime::tls::{Clients, Parameters};
+use serving::config::{Found, Program, Source, Tls, TlsSettings, Wrong, listed};
 
 pub use gates::Gates;
 pub(crate) use gates::apply as apply_gates;
 
 use crate::approval::Grants;
 use crate::args::{Args, ClientArgs, ConfigurationArgs, RulesArgs};
-use crate::renewer;
-use crate::serving::CA_LIFETIME;
 use file::File;
 
 /// Default of `--secure-port`.
@@ -35,8 +31,8 @@ const SECURE_PORT: u16 = 6443;
 const HEALTHZ_PORT: u16 = 6080;
 /// Default of `--metrics-listen-address`: all addresses, of both kinds.
 const METRICS_ADDRESS: ListenAddress = ListenAddress::every(9402);
-/// Default of `--dynamic-serving-leaf-duration`.
-const LEAF_LIFETIME: SignedDuration = SignedDuration::from_hours(168);
+/// Whose certificates these are.
+const PROGRAM: Program = Program { name: "webhook", manager: "cert-manager-webhook" };
 
 /// How the webhook runs.
 #[derive(Debug, Clone)]
@@ -75,41 +71,6 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// How TLS is served.
-#[derive(Debug, Clone)]
-pub struct Tls {
-    /// Where the certificate comes from.
-    pub source: Source,
-    /// Lowest version.
-    pub min_version: MinVersion,
-    /// Suites.
-    pub cipher_suites: CipherSuites,
-}
-
-/// Where a serving certificate comes from.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// Two files, PEM.
-    Files {
-        /// The chain, leaf first.
-        certificate: PathBuf,
-        /// Its private key.
-        key: PathBuf,
-    },
-    /// A CA of the webhook's own.
-    Dynamic(renewer::Settings),
-}
-
-impl Source {
-    /// Name of the Service in front of us, as far as the names tell under which we serve.
-    pub fn service_name(&self) -> Option<String> {
-        match self {
-            Self::Files { .. } => None,
-            Self::Dynamic(settings) => settings.service_name(),
-        }
-    }
-}
-
 /// Whom to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientRules {
@@ -117,29 +78,6 @@ pub struct ClientRules {
     pub ca_path: PathBuf,
     /// Their common names or DNS names; empty: all.
     pub names: Vec<String>,
-}
-
-/// How TLS is to be served, as far as flags or file say.
-#[derive(Debug, Clone, Default)]
-pub struct TlsSettings {
-    /// File with the certificate chain.
-    pub certificate_file: Option<PathBuf>,
-    /// File with its key.
-    pub key_file: Option<PathBuf>,
-    /// Namespace of the CA's Secret.
-    pub secret_namespace: Option<String>,
-    /// Name of that Secret.
-    pub secret_name: Option<String>,
-    /// Names to serve under.
-    pub names: Vec<ServerName<'static>>,
-    /// Life of a certificate.
-    pub leaf_lifetime: Option<SignedDuration>,
-    /// Life of the CA.
-    pub ca_lifetime: Option<SignedDuration>,
-    /// Go's names of cipher suites.
-    pub cipher_suites: Vec<String>,
-    /// Lowest version.
-    pub min_version: Option<MinVersion>,
 }
 
 /// Why the webhook cannot run as it is told to.
@@ -151,29 +89,6 @@ pub enum ConfigError {
     /// Values are missing, or do not go together.
     #[error("the configuration is not complete or contradicts itself: {}", listed(.0))]
     Wrong(Vec<Wrong>),
-}
-
-/// What is wrong with one value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    /// The field of the configuration file.
-    pub path: String,
-    /// The flag of the same meaning; empty where several are concerned.
-    pub flag: &'static str,
-    /// What is wrong, and what would be right.
-    pub message: String,
-}
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)?;
-        if self.flag.is_empty() { Ok(()) } else { write!(f, " (flag --{})", self.flag) }
-    }
-}
-
-fn listed(wrongs: &[Wrong]) -> String {
-    let texts: Vec<String> = wrongs.iter().map(ToString::to_string).collect();
-    texts.join("; ")
 }
 
 impl Config {
@@ -205,14 +120,14 @@ impl Config {
         let mut checked = Checked::default();
         let (metrics_address, metrics_tls) = metrics.split();
         let serving = TlsSettings::from(serving).or(file.serving());
-        let serving = checked.tls("tlsConfig", "", serving);
-        if serving.is_none() && checked.wrongs.is_empty() {
+        let serving = checked.found.tls(PROGRAM, "tlsConfig", "", serving);
+        if serving.is_none() && checked.found.wrongs.is_empty() {
             let message = "Required value: say where the serving certificate comes from, by tls-cert-file and \
                            tls-private-key-file or by the dynamic-serving flags";
-            checked.wrong("tlsConfig", "", message);
+            checked.found.wrong("tlsConfig", "", message);
         }
-        let metrics_serving =
-            checked.tls("metricsTLSConfig", "metrics-", metrics_tls.or(file.metrics_serving()));
+        let metrics_tls = metrics_tls.or(file.metrics_serving());
+        let metrics_serving = checked.found.tls(PROGRAM, "metricsTLSConfig", "metrics-", metrics_tls);
         checked.secrets(serving.as_ref(), metrics_serving.as_ref());
         checked.configurations(serving.as_ref(), &configurations);
         let clients = checked.clients(clients, &mut file);
@@ -221,9 +136,9 @@ impl Config {
         let cluster_warnings = rules.cluster_warnings;
         let rules = checked.rules(rules, &mut file);
         let measured = "processor time, memory and the time that reviews take";
-        checked.warnings.extend(profiling.warning(Plain::of(file.enable_pprof), measured));
+        checked.found.warnings.extend(profiling.warning(Plain::of(file.enable_pprof), measured));
         match serving {
-            Some(serving) if checked.wrongs.is_empty() => Ok(Self {
+            Some(serving) if checked.found.wrongs.is_empty() => Ok(Self {
                 secure_port: secure_port.or(Plain::of(file.secure_port)).unwrap_or(SECURE_PORT),
                 listen_host,
                 healthz_port: healthz_port.or(Plain::of(file.healthz_port)).unwrap_or(HEALTHZ_PORT),
@@ -241,9 +156,9 @@ impl Config {
                 cluster_warnings,
                 kubernetes: kubernetes.or(file.kubernetes()),
                 logging: logging.or(file.logging()),
-                warnings: checked.warnings,
+                warnings: checked.found.warnings,
             }),
-            _ => Err(ConfigError::Wrong(checked.wrongs)),
+            _ => Err(ConfigError::Wrong(checked.found.wrongs)),
         }
     }
 }
@@ -254,7 +169,7 @@ impl Config {
 /// When the CAs of clients cannot be used.
 pub fn parameters(tls: &Tls, clients: Option<&ClientRules>) -> anyhow::Result<Parameters> {
     let clients = clients.map(ClientRules::read).transpose()?;
-    Ok(Parameters { min_version: tls.min_version, cipher_suites: tls.cipher_suites.clone(), clients })
+    Ok(Parameters { clients, ..tls.parameters() })
 }
 
 impl ClientRules {
@@ -279,104 +194,13 @@ impl ClientRules {
     }
 }
 
-impl TlsSettings {
-    /// These, and what they leave open as `file` has it.
-    fn or(self, file: Self) -> Self {
-        fn list<T>(ours: Vec<T>, file: Vec<T>) -> Vec<T> {
-            if ours.is_empty() { file } else { ours }
-        }
-        Self {
-            certificate_file: self.certificate_file.or(file.certificate_file),
-            key_file: self.key_file.or(file.key_file),
-            secret_namespace: self.secret_namespace.or(file.secret_namespace),
-            secret_name: self.secret_name.or(file.secret_name),
-            names: list(self.names, file.names),
-            leaf_lifetime: self.leaf_lifetime.or(file.leaf_lifetime),
-            ca_lifetime: self.ca_lifetime.or(file.ca_lifetime),
-            cipher_suites: list(self.cipher_suites, file.cipher_suites),
-            min_version: self.min_version.or(file.min_version),
-        }
-    }
-}
-
 /// What was found while values were put together.
 #[derive(Default)]
 struct Checked {
-    wrongs: Vec<Wrong>,
-    warnings: Vec<String>,
+    found: Found,
 }
 
 impl Checked {
-    fn wrong(&mut self, path: impl Into<String>, flag: &'static str, message: impl Into<String>) {
-        self.wrongs.push(Wrong { path: path.into(), flag, message: message.into() });
-    }
-
-    /// None: there is no certificate at all, or it was wrong.
-    fn tls(&mut self, path: &str, prefix: &'static str, settings: TlsSettings) -> Option<Tls> {
-        let min_version = settings.min_version.unwrap_or_default();
-        if min_version.is_clamped() {
-            self.warnings.push(format!(
-                "--{prefix}tls-min-version asks for a version that is not safe; TLS 1.2 is the lowest that is spoken"
-            ));
-        }
-        let cipher_suites = CipherSuites::of_names(&settings.cipher_suites).unwrap_or_else(|error| {
-            self.wrong(format!("{path}.cipherSuites"), "", format!("Invalid value: {error}"));
-            CipherSuites::default()
-        });
-        if !cipher_suites.dropped().is_empty() {
-            let dropped = cipher_suites.dropped().join(", ");
-            self.warnings.push(format!(
-                "--{prefix}tls-cipher-suites names suites that are not safe and not spoken: {dropped}"
-            ));
-        }
-        let source = self.source(path, settings)?;
-        Some(Tls { source, min_version, cipher_suites })
-    }
-
-    fn source(&mut self, path: &str, settings: TlsSettings) -> Option<Source> {
-        let TlsSettings { certificate_file, key_file, secret_namespace, secret_name, names, .. } = settings;
-        let has_files = certificate_file.is_some() || key_file.is_some();
-        let is_dynamic = secret_namespace.is_some() || secret_name.is_some() || !names.is_empty();
-        let mut required = |field: &str, what: &str| {
-            self.wrong(format!("{path}.{field}"), "", format!("Required value: {what}"));
-        };
-        if has_files && is_dynamic {
-            let message = "Invalid value: the certificate comes either from files (filesystem) or from a CA of the \
-                           webhook's own (dynamic); leave one out";
-            self.wrong(path, "", message);
-            return None;
-        }
-        if has_files {
-            if certificate_file.is_none() {
-                required("filesystem.certFile", "the file with the certificate that belongs to the key");
-            }
-            if key_file.is_none() {
-                required("filesystem.keyFile", "the file with the key that belongs to the certificate");
-            }
-            return Some(Source::Files { certificate: certificate_file?, key: key_file? });
-        }
-        if !is_dynamic {
-            return None;
-        }
-        if secret_namespace.is_none() {
-            required("dynamic.secretNamespace", "the namespace of the Secret that keeps the CA");
-        }
-        if secret_name.is_none() {
-            required("dynamic.secretName", "the name of the Secret that keeps the CA");
-        }
-        if names.is_empty() {
-            required("dynamic.dnsNames", "at least one name to serve under");
-            return None;
-        }
-        Some(Source::Dynamic(renewer::Settings {
-            secret_namespace: secret_namespace?,
-            secret_name: secret_name?,
-            names,
-            leaf_lifetime: settings.leaf_lifetime.unwrap_or(LEAF_LIFETIME),
-            ca_lifetime: settings.ca_lifetime.unwrap_or(CA_LIFETIME),
-        }))
-    }
-
     /// Two that renew one Secret would undo each other's work.
     fn secrets(&mut self, serving: Option<&Tls>, metrics: Option<&Tls>) {
         let secret = |tls: Option<&Tls>| match tls.map(|tls| &tls.source) {
@@ -390,7 +214,7 @@ impl Checked {
                 "Invalid value: {name:?}: the Secret of the serving certificate's CA; metrics need one of their own"
             );
             let flag = "metrics-dynamic-serving-ca-secret-name";
-            self.wrong("metricsTLSConfig.dynamic.secretName", flag, message);
+            self.found.wrong("metricsTLSConfig.dynamic.secretName", flag, message);
         }
     }
 
@@ -399,7 +223,7 @@ impl Checked {
         let names = [validating_configuration_name, mutating_configuration_name];
         let is_named = names.into_iter().any(|name| Text::of(name.clone()).is_some());
         if is_named && serving.is_some_and(|tls| matches!(tls.source, Source::Files { .. })) {
-            self.warnings.push(
+            self.found.warnings.push(
                 "--validating-configuration-name and --mutating-configuration-name have no effect, since the CA of a \
                  certificate from files is not known; put it into the caBundle yourself, or let a cainjector do so"
                     .to_owned(),
@@ -417,7 +241,7 @@ impl Checked {
         let ours = Text::all(args.client_subject_names);
         let names = if ours.is_empty() { names } else { ours };
         if ca_path.is_none() {
-            self.wrong(
+            self.found.wrong(
                 "clientCAPath",
                 "client-ca-path",
                 "Required value: the CAs by which clients are verified",
@@ -445,11 +269,11 @@ impl Checked {
         ] {
             let path = format!("pemSizeLimitsConfig.{field}");
             if let Err(message) = is_limit(bytes, (field != "maxPrivateKeySize").then_some(bundle)) {
-                self.wrong(path, flag, message);
+                self.found.wrong(path, flag, message);
             }
         }
         for (gate, _) in gates.without_effect() {
-            self.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
+            self.found.warnings.push(format!("feature gate {gate} has no effect any more; remove it"));
         }
         settings
     }

@@ -11,11 +11,10 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signatur
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, client};
+use serving::renewer::Served;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
-
-use crate::renewer::Served;
 
 /// Pause between two handshakes.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -180,11 +179,11 @@ mod tests {
     use issuance::authority::Authority;
     use jiff::{SignedDuration, Timestamp};
     use runtime::tls::{self, ServingCertificate};
+    use serving::configurations::Wanted;
+    use serving::keeping::new_ca;
+    use serving::{CA_LIFETIME, LeafTerms, new_leaf};
 
     use super::*;
-    use crate::configurations::Wanted;
-    use crate::serving::keeping::new_ca;
-    use crate::serving::{CA_LIFETIME, LeafTerms, new_leaf};
 
     const NAME: &str = "webhook.ns.svc";
 
@@ -215,7 +214,7 @@ mod tests {
         runtime::install_crypto();
         let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
-        let config = tls::server_config(Arc::clone(certificate), &crate::ALPN);
+        let config = tls::server_config(Arc::clone(certificate), &serving::source::ALPN);
         let (router, end) = (axum::Router::new(), Shutdown::default());
         tokio::spawn(runtime::server::serve(listener, Some(config.into()), router, end, Duration::ZERO));
         Dialer::new(address, Handshakes::default())

@@ -6,32 +6,22 @@
 //!
 //! [`linter`] judges files by the same rules, without a cluster.
 //!
-//! What makes calls possible: [`serving`] decides about CA and certificate, [`renewer`] keeps them in place,
-//! [`configurations`] makes the API server trust them, [`dial`] tries them out.
+//! What makes calls possible: [`serving`] keeps CA and certificate in place and makes the API server trust them, [`dial`]
+//! tries them out.
 
 pub mod approval;
 pub mod args;
 pub mod body;
-pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod config;
-pub mod configurations;
 pub mod dial;
-#[cfg(test)]
-mod fake;
 pub mod linter;
 pub mod metrics;
 pub mod mutate;
-mod pause;
-#[cfg(test)]
-mod peer;
-pub mod renewer;
 pub mod review;
 pub mod server;
-pub mod serving;
 mod skew;
-mod source;
 pub mod validate;
 mod weight;
 
@@ -54,6 +44,11 @@ use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
 use runtime::tls;
 use runtime::{admin, listen};
+use serving::Trust;
+use serving::config::Source;
+use serving::configurations::{Configuration, Trusts};
+use serving::renewer::Served;
+use serving::source::{ALPN, Keeping, MetricsServer};
 use tokio::sync::watch;
 
 pub use args::Args;
@@ -62,21 +57,13 @@ pub use command::Command;
 use crate::approval::ClusterAuthorizer;
 use crate::args::ConfigurationArgs;
 use crate::cluster::{ClusterMetrics, Index};
-use crate::config::{Config, Source};
-use crate::configurations::{Configuration, Trusts};
+use crate::config::Config;
 use crate::dial::Dialer;
 use crate::metrics::{ApprovalMetrics, Metrics};
-use crate::renewer::Served;
 use crate::server::Service;
-use crate::serving::Trust;
 use crate::skew::Skew;
-use crate::source::Keeping;
 use crate::validate::Judge;
 
-/// Name of the owner of the fields that we write.
-const FIELD_MANAGER: &str = "cert-manager-webhook";
-/// Protocols offered in the handshake; the API server takes the first.
-const ALPN: [&str; 2] = ["h2", "http/1.1"];
 /// Time for requests in flight after the drain period: what a review may take, and time to send its answer.
 const IN_FLIGHT_TIME_MAX: Duration = server::REVIEW_TIME_MAX.saturating_add(Duration::from_secs(1));
 /// Time for everything else to end.
@@ -123,19 +110,28 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
 
     let own = OwnConfigurations::of(&config.serving.source, config.configurations);
     let trusts = Trusts::of_kinds(own.kinds());
-    let keeping = Keeping { client: &client, trusts: &trusts, metrics: &metrics, shutdown: &shutdown };
+    let keeping = Keeping {
+        client: client.clone(),
+        trusts: trusts.clone(),
+        metrics: serving::metrics::Metrics::new(&registry),
+        shutdown: shutdown.clone(),
+    };
     let parameters = config::parameters(&config.serving, config.clients.as_ref())?;
     let (certificate, served) = keeping.start(&mut tasks, "certificate renewal", config.serving.source)?;
     let (router, metrics_address) = (admin::metrics(registry.clone()), config.metrics_listen_address);
     match config.metrics_serving {
         None => admin::spawn(&mut tasks, "metrics", metrics_address, router, &drained)?,
-        Some(tls) => keeping.serve_metrics(&mut tasks, metrics_address, tls, router, &drained)?,
+        Some(tls) => {
+            let (end, grace) = (drained.clone(), END_TIME_MAX);
+            let server = MetricsServer { address: metrics_address, tls, router, end, grace };
+            server.start(&mut tasks, client.clone(), shutdown.clone())?;
+        }
     }
 
     let dialer = Dialer::new(address, handshakes.clone());
-    spawn(&mut tasks, "self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
+    tasks.spawn_infallible("self-dial", dialer.clone().run(served.clone(), shutdown.clone()));
     let skew = Skew::new(Arc::new(Timestamp::now));
-    spawn(&mut tasks, "API server's time", skew.clone().follow(client.clone(), shutdown.clone()));
+    tasks.spawn_infallible("API server's time", skew.clone().follow(client.clone(), shutdown.clone()));
     watch_readiness(&readiness, &served, dialer, skew, &trusts, own.kinds());
     own.inject(&mut tasks, &keeping, &served);
 
@@ -154,7 +150,7 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     tasks.spawn("listener", serving);
     tasks.tell(readiness.clone());
     let drain = drain(shutdown.clone(), readiness, shutdown_drain_period, drained);
-    spawn(&mut tasks, "drain", drain);
+    tasks.spawn_infallible("drain", drain);
     tasks.run(shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX).await
 }
 
@@ -164,13 +160,6 @@ async fn drain(shutdown: Shutdown, readiness: Readiness, period: Duration, drain
     readiness.drain();
     tokio::time::sleep(period).await;
     drained.request();
-}
-
-fn spawn(tasks: &mut Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(name, async move {
-        task.await;
-        Ok(())
-    });
 }
 
 /// The webhook's own configurations, by name; none of a kind that somebody else takes care of.
@@ -200,7 +189,7 @@ impl OwnConfigurations {
     }
 
     /// Adds the CA to them, until shutdown.
-    fn inject(self, tasks: &mut Tasks, keeping: &Keeping<'_>, served: &watch::Receiver<Option<Served>>) {
+    fn inject(self, tasks: &mut Tasks, keeping: &Keeping, served: &watch::Receiver<Option<Served>>) {
         if let Some(name) = self.validating {
             keeping.inject::<ValidatingWebhookConfiguration>(tasks, name, served);
         }

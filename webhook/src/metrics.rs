@@ -44,16 +44,6 @@ struct CodeLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct KindLabel {
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabel {
-    phase: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct VerdictLabels {
     kind: &'static str,
     operation: &'static str,
@@ -77,21 +67,6 @@ pub struct Metrics {
     verdicts: Family<VerdictLabels, Counter>,
     denials: Family<RuleLabels, Counter>,
     warnings: Family<RuleLabels, Counter>,
-    /// End of the life of the certificate that is served, in Unix seconds.
-    pub certificate_expiry: Gauge,
-    /// End of the life of the CA that signs it, in Unix seconds.
-    pub ca_expiry: Gauge,
-    /// Certificates that were made for serving.
-    pub certificates_issued: Counter,
-    /// Certificates for serving that were taken from files.
-    pub certificates_loaded: Counter,
-    /// Attempts at a certificate for serving that failed.
-    pub certificate_failures: Counter,
-    /// CAs that were made for serving.
-    pub cas_made: Counter,
-    rotation_phase: Family<PhaseLabel, Gauge>,
-    configurations_forbidden: Family<KindLabel, Gauge>,
-    configuration_writes: Family<KindLabel, Counter>,
 }
 
 /// From ten nanoseconds to a quarter of an hour, as cert-manager's.
@@ -111,18 +86,8 @@ impl Metrics {
             verdicts: Family::default(),
             denials: Family::default(),
             warnings: Family::default(),
-            certificate_expiry: Gauge::default(),
-            ca_expiry: Gauge::default(),
-            certificates_issued: Counter::default(),
-            certificates_loaded: Counter::default(),
-            certificate_failures: Counter::default(),
-            cas_made: Counter::default(),
-            rotation_phase: Family::default(),
-            configurations_forbidden: Family::default(),
-            configuration_writes: Family::default(),
         };
         metrics.register_requests(registry);
-        metrics.register_serving(registry);
         metrics
     }
 
@@ -169,73 +134,6 @@ impl Metrics {
                 self.warnings.clone(),
             );
         });
-    }
-
-    fn register_serving(&self, registry: &runtime::metrics::Metrics) {
-        registry.register(|registry| {
-            registry.register(
-                "signet_webhook_serving_certificate_expiry_timestamp_seconds",
-                "End of the life of the certificate that is served",
-                self.certificate_expiry.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_ca_expiry_timestamp_seconds",
-                "End of the life of the CA that signs it",
-                self.ca_expiry.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_certificates_issued",
-                "Certificates that were made for serving",
-                self.certificates_issued.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_certificates_loaded",
-                "Certificates for serving that were taken from files",
-                self.certificates_loaded.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_certificate_failures",
-                "Attempts at a certificate for serving that failed",
-                self.certificate_failures.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_cas_made",
-                "CAs that were made for serving, those that are not served under yet included",
-                self.cas_made.clone(),
-            );
-            registry.register(
-                "signet_webhook_serving_ca_rotation_phase",
-                "Whether the rotation of the CA is in this phase",
-                self.rotation_phase.clone(),
-            );
-            registry.register(
-                "signet_webhook_configuration_writes",
-                "How often the bundles of the own webhook configuration of this kind were written",
-                self.configuration_writes.clone(),
-            );
-            registry.register(
-                "signet_webhook_configurations_forbidden",
-                "Whether the own webhook configuration of this kind may not be read or patched",
-                self.configurations_forbidden.clone(),
-            );
-        });
-    }
-
-    /// Says how far the rotation of the CA is: in `phase` of `all`.
-    pub fn set_rotation_phase(&self, phase: &'static str, all: impl IntoIterator<Item = &'static str>) {
-        for name in all {
-            self.rotation_phase.get_or_create(&PhaseLabel { phase: name }).set((name == phase).into());
-        }
-    }
-
-    /// Counts a write to the own webhook configuration of this kind.
-    pub fn wrote_configuration(&self, kind: &'static str) {
-        self.configuration_writes.get_or_create(&KindLabel { kind }).inc();
-    }
-
-    /// Says whether the own webhook configuration of this kind may not be read or patched.
-    pub fn set_forbidden(&self, kind: &'static str, is_forbidden: bool) {
-        self.configurations_forbidden.get_or_create(&KindLabel { kind }).set(is_forbidden.into());
     }
 
     /// The metrics of one path, looked up once.

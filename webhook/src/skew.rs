@@ -11,8 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::client::Body;
 use runtime::shutdown::Shutdown;
-
-use crate::clock::Clock;
+use serving::clock::Clock;
 
 /// Pause between two looks. A clock that is set takes so long to be noticed.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -87,6 +86,12 @@ mod tests {
         Arc::new(move || Timestamp::from_second(seconds).unwrap())
     }
 
+    /// An API server that takes calls and never answers.
+    fn silent() -> Client {
+        let hang = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
+        Client::new(tower::service_fn(hang), "default")
+    }
+
     async fn check(date: &'static str, clock: i64, wanted: i64) {
         let answer = move |_: Request<Body>| async move {
             Ok::<_, Infallible>(Response::builder().header("date", date).body(Body::empty()).unwrap())
@@ -110,7 +115,7 @@ mod tests {
     async fn an_api_server_that_does_not_answer_changes_nothing() {
         let (skew, shutdown) = (Skew::new(at(5)), Shutdown::default());
         skew.seconds.store(7, Ordering::Relaxed);
-        let following = tokio::spawn(skew.clone().follow(crate::fake::silent(), shutdown.clone()));
+        let following = tokio::spawn(skew.clone().follow(silent(), shutdown.clone()));
         tokio::time::sleep(INTERVAL * 3).await;
         assert_eq!(skew.server_time().as_second(), 12);
         shutdown.request();

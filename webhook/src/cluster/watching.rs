@@ -15,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use rules::Kind;
 use runtime::lock::lock;
+use runtime::pause;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
 use runtime::trimmed::Trimmed;
@@ -23,7 +24,6 @@ use serde::de::DeserializeOwned;
 
 use super::seen::{CertificateFacts, Issuer, Spec};
 use super::{Index, Known};
-use crate::pause;
 
 /// Objects of one answer to a list. The whole answer is in memory at once, and an object may have a mebibyte, though
 /// nearly all have some kilobytes.
@@ -87,7 +87,7 @@ pub fn watch(
         .start::<CertificateFacts, _>(tasks, Kind::Certificate, "Certificates", |index| &index.certificates);
     watching.start::<Issuer, _>(tasks, Kind::Issuer, "Issuers", |index| &index.issuers);
     watching.start::<Issuer, _>(tasks, Kind::ClusterIssuer, "ClusterIssuers", |index| &index.cluster_issuers);
-    crate::spawn(tasks, "API groups", groups(client.clone(), Arc::clone(index), shutdown.clone()));
+    tasks.spawn_infallible("API groups", groups(client.clone(), Arc::clone(index), shutdown.clone()));
 }
 
 struct Watching<'a> {
@@ -111,7 +111,7 @@ impl Watching<'_> {
             metrics: self.metrics.clone(),
         };
         let shutdown = self.shutdown.clone();
-        crate::spawn(tasks, name, async move {
+        tasks.spawn_infallible(name, async move {
             tokio::select! {
                 () = shutdown.requested() => {}
                 () = keeper.run(|| watcher(api.clone(), watcher::Config::default().page_size(PAGE_SIZE))) => {}

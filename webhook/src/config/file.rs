@@ -2,18 +2,15 @@
 //! key is known, those without effect too, so that a file of cert-manager's can be kept.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use jiff::SignedDuration;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
-use runtime::config::{self, Identity, Length, Plain, Text};
-use runtime::tls::MinVersion;
-use rustls::pki_types::ServerName;
+use runtime::config::{self, Identity, Plain, Text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serving::config::TlsSettings;
+use serving::config::file::TlsFile;
 
-use super::{Gates, TlsSettings};
-use crate::args::{leaf_duration, serving_name};
+use super::Gates;
 
 /// What the file says that it is.
 pub(super) const IDENTITY: Identity =
@@ -47,32 +44,6 @@ pub(super) struct File {
     logging: Option<LoggingFile>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct TlsFile {
-    filesystem: Option<FilesystemFile>,
-    dynamic: Option<DynamicFile>,
-    cipher_suites: Option<Vec<Text<String>>>,
-    #[serde(rename = "minTLSVersion")]
-    min_tls_version: Text<MinVersion>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct FilesystemFile {
-    cert_file: Text<PathBuf>,
-    key_file: Text<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct DynamicFile {
-    secret_namespace: Text<String>,
-    secret_name: Text<String>,
-    dns_names: Option<Vec<Text<ServingName>>>,
-    leaf_duration: Option<Length<LeafDuration>>,
-}
-
 /// Most bytes of PEM, by what they hold.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -95,10 +66,8 @@ impl File {
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tls = [&mut self.tls_config, &mut self.metrics_tls_config].into_iter().flatten();
-        let filesystem = tls.filter_map(|tls| tls.filesystem.as_mut());
-        let of_tls = filesystem.flat_map(|files| [&mut files.cert_file, &mut files.key_file]);
-        let paths = of_tls.chain([&mut self.client_ca_path, &mut self.kube_config]);
-        paths.filter_map(|path| path.0.as_mut())
+        let others = [&mut self.client_ca_path, &mut self.kube_config];
+        tls.flat_map(TlsFile::paths).chain(others.into_iter().filter_map(|path| path.0.as_mut()))
     }
 
     /// How reviews are served.
@@ -138,48 +107,5 @@ impl File {
     /// How to log.
     pub(super) fn logging(&mut self) -> LoggingArgs {
         self.logging.take().unwrap_or_default().into()
-    }
-}
-
-impl From<TlsFile> for TlsSettings {
-    fn from(file: TlsFile) -> Self {
-        let FilesystemFile { cert_file, key_file } = file.filesystem.unwrap_or_default();
-        let DynamicFile { secret_namespace, secret_name, dns_names, leaf_duration } =
-            file.dynamic.unwrap_or_default();
-        let names = dns_names.unwrap_or_default();
-        Self {
-            certificate_file: cert_file.0,
-            key_file: key_file.0,
-            secret_namespace: secret_namespace.0,
-            secret_name: secret_name.0,
-            names: Text::all(names).into_iter().map(|ServingName(name)| name).collect(),
-            leaf_lifetime: Length::of(leaf_duration).map(|LeafDuration(lifetime)| lifetime),
-            // The file's kind, which is cert-manager's, has no such field.
-            ca_lifetime: None,
-            cipher_suites: Text::all(file.cipher_suites.unwrap_or_default()),
-            min_version: file.min_tls_version.0,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct ServingName(ServerName<'static>);
-
-impl FromStr for ServingName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        serving_name(text).map(Self).map_err(|error| format!("{text:?} is {error}"))
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct LeafDuration(SignedDuration);
-
-impl FromStr for LeafDuration {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        leaf_duration(text).map(Self)
     }
 }

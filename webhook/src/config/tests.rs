@@ -2,6 +2,8 @@ use std::path::Path;
 
 use super::*;
 use clap::Parser as _;
+use jiff::SignedDuration;
+use runtime::tls::MinVersion;
 
 const DYNAMIC: [&str; 3] = [
     "--dynamic-serving-ca-secret-namespace=cert-manager",

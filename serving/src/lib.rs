@@ -1,7 +1,23 @@
-//! What to serve with: a CA that all replicas share ([`stored`], [`keeping`]) and a certificate of this replica's own.
-//! Pure: what is stored and the time come in, decisions and certificates go out.
+//! Serving certificates of a program in a cluster: from two files, or from a CA of the program's own that all replicas
+//! share and replace with an overlap.
+//!
+//! What to serve with is decided here, in [`stored`] and in [`keeping`], without IO: what is stored and the time come in,
+//! decisions and certificates go out. [`source`] starts what carries them out: [`renewer`] keeps Secret and certificate in
+//! place, [`configurations`] makes the API server trust the CA of a webhook. [`config`] and [`args`] are the peers' flags
+//! and keys for it.
 
+pub mod args;
+pub mod clock;
+pub mod config;
+pub mod configurations;
+#[cfg(test)]
+mod fake;
 pub mod keeping;
+pub mod metrics;
+#[cfg(test)]
+mod peer;
+pub mod renewer;
+pub mod source;
 pub mod stored;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// The pause after so many failures in a row.
-pub(crate) fn after(failures: u32) -> Duration {
+pub fn after(failures: u32) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     FIRST.saturating_mul(1 << doublings).min(LONGEST)
 }

@@ -6,7 +6,6 @@
 //! together, or cannot be read, changes nothing; the last good one stays, for as long as it takes.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use issuance::certificate::Certificate;
@@ -16,15 +15,12 @@ use issuance::pem::{self, Limit, PemError};
 use issuance::secret::SecretBytes;
 use jiff::Timestamp;
 use runtime::shutdown::Shutdown;
-use runtime::tls::{ServingCertificate, ServingCertificateError};
+use runtime::tls::ServingCertificateError;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::watch;
 
-use crate::clock::Clock;
 use crate::configurations::Wanted;
-use crate::metrics::Metrics;
-use crate::renewer::Served;
+use crate::renewer::{Outlet, Served};
 
 /// How often the files are read, as cert-manager's (spec §4.3).
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -53,10 +49,7 @@ enum FileError {
 pub(super) struct FileSource {
     certificate_path: PathBuf,
     key_path: PathBuf,
-    certificate: Arc<ServingCertificate>,
-    served: watch::Sender<Option<Served>>,
-    metrics: Metrics,
-    clock: Clock,
+    outlet: Outlet,
     /// The chain that is served, leaf first.
     chain: Vec<Certificate>,
     /// What was told last, so that it is told once.
@@ -64,16 +57,8 @@ pub(super) struct FileSource {
 }
 
 impl FileSource {
-    pub(super) fn new(
-        certificate_path: PathBuf,
-        key_path: PathBuf,
-        certificate: Arc<ServingCertificate>,
-        served: watch::Sender<Option<Served>>,
-        metrics: Metrics,
-        clock: Clock,
-    ) -> Self {
-        let (chain, complaint) = (Vec::new(), None);
-        Self { certificate_path, key_path, certificate, served, metrics, clock, chain, complaint }
+    pub(super) fn new(certificate_path: PathBuf, key_path: PathBuf, outlet: Outlet) -> Self {
+        Self { certificate_path, key_path, outlet, chain: Vec::new(), complaint: None }
     }
 
     /// Runs until shutdown. No failure ends it.
@@ -92,10 +77,10 @@ impl FileSource {
             self.complaint = None;
             return;
         };
-        self.metrics.certificate_failures.inc();
+        self.outlet.metrics.certificate_failures.inc();
         let complaint = format!("{:#}", anyhow::Error::new(error));
         if self.complaint.as_ref() != Some(&complaint) {
-            let is_set = self.certificate.is_set();
+            let is_set = self.outlet.certificate.is_set();
             tracing::warn!(is_set, "{complaint}; what was served before stays, and the files are read again");
             self.complaint = Some(complaint);
         }
@@ -108,7 +93,7 @@ impl FileSource {
         let key = self.read_key(&leaf).await?;
         let name = name(&leaf).ok_or_else(|| FileError::Nameless { path: path.clone() })?;
         let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-        if !leaf.is_valid_at((self.clock)()) {
+        if !leaf.is_valid_at((self.outlet.clock)()) {
             return Err(FileError::NotValid { path, not_before, not_after });
         }
         // The key belongs to the certificate, so it is the same as well.
@@ -116,13 +101,13 @@ impl FileSource {
             return Ok(());
         }
         let parts = chain.iter().map(|part| part.der().to_vec().into()).collect();
-        self.certificate.set(parts, &key).map_err(|source| FileError::Serve { path, source })?;
-        self.metrics.certificates_loaded.inc();
-        self.metrics.certificate_expiry.set(not_after.as_second());
+        self.outlet.certificate.set(parts, &key).map_err(|source| FileError::Serve { path, source })?;
+        self.outlet.metrics.certificates_loaded.inc();
+        self.outlet.metrics.certificate_expiry.set(not_after.as_second());
         tracing::info!(%not_after, name = %name.to_str(), "serving the certificate from the files");
         self.chain = chain;
         let wanted = Wanted::default();
-        self.served.send_replace(Some(Served { certificate: leaf, name, ca: None, wanted }));
+        self.outlet.served.send_replace(Some(Served { certificate: leaf, name, ca: None, wanted }));
         Ok(())
     }
 

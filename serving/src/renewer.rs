@@ -1,4 +1,4 @@
-//! Keeps the CA's Secret and the serving certificate as [`crate::serving`] wants them.
+//! Keeps the CA's Secret and the serving certificate as [`crate`] wants them.
 
 mod secret;
 #[cfg(test)]
@@ -23,11 +23,11 @@ use tokio::sync::watch;
 use self::secret::Keeper;
 use crate::clock::{self, Clock};
 use crate::configurations::{Trusts, Wanted};
+use crate::keeping::{self, CLOCK_SKEW_MAX, Lifetimes, Phase, Situation};
 use crate::metrics::Metrics;
-use crate::pause;
-use crate::serving::keeping::{self, CLOCK_SKEW_MAX, Lifetimes, Phase, Situation};
-use crate::serving::stored::Stored;
-use crate::serving::{Handover, Leaf, LeafTerms, ServingError, Trust, new_leaf};
+use crate::stored::Stored;
+use crate::{Handover, Leaf, LeafTerms, ServingError, Trust, new_leaf};
+use runtime::pause;
 
 /// How often everything is checked without being told to: it bounds what a missed event can cost.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
@@ -66,9 +66,23 @@ impl Served {
     }
 }
 
+/// Where a certificate goes, and who hears of it.
+pub struct Outlet {
+    /// What the listener serves.
+    pub certificate: Arc<ServingCertificate>,
+    /// Hears of each change.
+    pub served: watch::Sender<Option<Served>>,
+    /// Counts.
+    pub metrics: Metrics,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
 /// Where the CA is kept, and what is served under it.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Field manager of the Secret, and value of its label `app.kubernetes.io/managed-by`.
+    pub manager: &'static str,
     /// Namespace of the Secret.
     pub secret_namespace: String,
     /// Name of the Secret.
@@ -116,11 +130,8 @@ pub struct Renewer {
     replica: String,
     secret_name: String,
     keeper: Keeper,
-    certificate: Arc<ServingCertificate>,
-    served: watch::Sender<Option<Served>>,
+    outlet: Outlet,
     trusts: Trusts,
-    metrics: Metrics,
-    clock: Clock,
     leaf: Option<Current>,
     /// What was in the Secret when it was last read.
     stored: Stored,
@@ -156,33 +167,26 @@ struct Newcomer {
 }
 
 impl Renewer {
-    /// A renewer that has served nothing yet. `served` hears of each change; `trusts` tells when a new CA can be served
-    /// under.
+    /// A renewer that has served nothing yet. `trusts` tells when a new CA can be served under.
     ///
     /// # Errors
     /// When a lifetime is not positive, or the CA's has no room for an overlap.
     pub fn new(
         settings: Settings,
         client: Client,
-        certificate: Arc<ServingCertificate>,
-        served: watch::Sender<Option<Served>>,
+        outlet: Outlet,
         trusts: Trusts,
-        metrics: Metrics,
-        clock: Clock,
     ) -> Result<Self, PolicyError> {
-        let Settings { secret_namespace, secret_name, names, leaf_lifetime, ca_lifetime } = settings;
+        let Settings { manager, secret_namespace, secret_name, names, leaf_lifetime, ca_lifetime } = settings;
         Ok(Self {
             names,
             lifetimes: Lifetimes::new(ca_lifetime, leaf_lifetime)?,
             // The name of the pod. Without one all replicas have the same jitter, which costs them a few conflicts.
             replica: std::env::var("HOSTNAME").unwrap_or_default(),
-            keeper: Keeper::new(client, &secret_namespace, &secret_name, metrics.clone()),
+            keeper: Keeper::new(client, manager, (&secret_namespace, &secret_name), outlet.metrics.clone()),
             secret_name,
-            certificate,
-            served,
+            outlet,
             trusts,
-            metrics,
-            clock,
             leaf: None,
             stored: Stored::default(),
             newcomer: None,
@@ -198,7 +202,7 @@ impl Renewer {
         let mut changes = self.trusts.changes();
         let mut failures: u32 = 0;
         loop {
-            let now = (self.clock)();
+            let now = (self.outlet.clock)();
             let outcome = tokio::select! {
                 () = shutdown.requested() => return,
                 outcome = self.step_in_time(now) => outcome,
@@ -211,7 +215,7 @@ impl Renewer {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    self.metrics.certificate_failures.inc();
+                    self.outlet.metrics.certificate_failures.inc();
                     tracing::warn!("{:#}; trying again", anyhow::Error::new(error));
                     pause::after(failures)
                 }
@@ -220,7 +224,7 @@ impl Renewer {
             let renew_at = self.leaf.as_ref().map(|leaf| leaf.renew_at).filter(|renew_at| *renew_at > now);
             tokio::select! {
                 () = shutdown.requested() => return,
-                () = clock::until(&self.clock, renew_at.unwrap_or(Timestamp::MAX), pause) => {}
+                () = clock::until(&self.outlet.clock, renew_at.unwrap_or(Timestamp::MAX), pause) => {}
                 () = changes.next(), if is_waiting => {}
                 // The watcher tries again by itself, and polling goes on meanwhile.
                 () = next_event(&mut events) => {}
@@ -257,7 +261,7 @@ impl Renewer {
             )
             .await?;
         let phase = Phase::of(&stored, now);
-        self.metrics.set_rotation_phase(phase.name(), Phase::ALL.map(Phase::name));
+        self.outlet.metrics.set_rotation_phase(phase.name(), Phase::ALL.map(Phase::name));
         Ok(stored)
     }
 
@@ -312,10 +316,10 @@ impl Renewer {
         let names = self.names.clone();
         let terms = LeafTerms { names: &names, lifetime: self.lifetimes.leaf(), replica: &self.replica };
         let Leaf { chain, key, certificate, ca, renew_at } = new_leaf(&authority, terms, now)?;
-        self.certificate.set(chain, &key)?;
-        self.metrics.certificates_issued.inc();
-        self.metrics.certificate_expiry.set(certificate.not_after().as_second());
-        self.metrics.ca_expiry.set(ca.not_after().as_second());
+        self.outlet.certificate.set(chain, &key)?;
+        self.outlet.metrics.certificates_issued.inc();
+        self.outlet.metrics.certificate_expiry.set(certificate.not_after().as_second());
+        self.outlet.metrics.ca_expiry.set(ca.not_after().as_second());
         tracing::info!(not_after = %certificate.not_after(), %renew_at, "serving a new certificate");
         self.newcomer = None;
         self.leaf = Some(Current { certificate, authority, names, renew_at });
@@ -333,7 +337,7 @@ impl Renewer {
         let ca = leaf.authority.certificate().clone();
         let wanted = keeping::wanted(&self.stored, Some(&ca), now);
         let served = Served { certificate: leaf.certificate.clone(), name, ca: Some(ca), wanted };
-        self.served.send_if_modified(|told| {
+        self.outlet.served.send_if_modified(|told| {
             let is_news = told.as_ref() != Some(&served);
             *told = Some(served);
             is_news

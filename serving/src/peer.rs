@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
-use crate::serving::stored::Data;
+use crate::stored::Data;
 
 const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
 

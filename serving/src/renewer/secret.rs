@@ -11,21 +11,23 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 
 use super::RenewError;
+use crate::keeping::{self, Change, Situation};
 use crate::metrics::Metrics;
-use crate::serving::keeping::{self, Change, Situation};
-use crate::serving::stored::{Data, Stored};
+use crate::stored::{Data, Stored};
 
 /// Replicas that write at the same time see each other's CA at the second look; more looks than this mean that
 /// something else is writing there.
 const ATTEMPTS_MAX: usize = 5;
 
 /// Label and annotation of the Secret (spec S1). The annotation lets the cainjector read it.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "cert-manager-webhook");
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const ALLOW_INJECTION: (&str, &str) = (annotation::ALLOW_DIRECT_INJECTION, "true");
 
 /// Reads and writes the Secret.
 pub(super) struct Keeper {
     secrets: Api<Secret>,
+    /// Field manager, and value of the label.
+    manager: &'static str,
     namespace: String,
     secret_name: String,
     /// For messages.
@@ -36,11 +38,17 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(client: Client, namespace: &str, secret_name: &str, metrics: Metrics) -> Self {
+    pub(super) fn new(
+        client: Client,
+        manager: &'static str,
+        (namespace, secret_name): (&str, &str),
+        metrics: Metrics,
+    ) -> Self {
         let secrets = Api::namespaced(client, namespace);
         let (namespace, name) = (namespace.to_owned(), format!("{namespace}/{secret_name}"));
         Self {
             secrets,
+            manager,
             namespace,
             secret_name: secret_name.to_owned(),
             name,
@@ -70,7 +78,7 @@ impl Keeper {
                 self.mark(secret).await;
                 return Ok(stored);
             }
-            let secret = written(secret, (&self.namespace, &self.secret_name), &stored);
+            let secret = written(secret, self.manager, (&self.namespace, &self.secret_name), &stored);
             match self.write(&secret).await {
                 Ok(()) => {
                     self.tell(&changes);
@@ -90,11 +98,11 @@ impl Keeper {
     /// Puts back what the Secret needs besides CAs, once. Without it only the cainjector is worse off, so a failure is
     /// told and passed over.
     async fn mark(&self, secret: Option<Secret>) {
-        let Some(mut secret) = secret.filter(|secret| !is_marked(secret)) else { return };
+        let Some(mut secret) = secret.filter(|secret| !is_marked(secret, self.manager)) else { return };
         if self.has_marked.swap(true, Ordering::Relaxed) {
             return;
         }
-        mark(&mut secret);
+        mark(&mut secret, self.manager);
         match self.write(&secret).await {
             Ok(()) => {
                 tracing::info!(secret = self.name, "put back the label and the annotation of the Secret");
@@ -107,8 +115,7 @@ impl Keeper {
     }
 
     async fn write(&self, secret: &Secret) -> Result<(), kube::Error> {
-        let params =
-            PostParams { field_manager: Some(crate::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(self.manager.to_owned()), ..PostParams::default() };
         if secret.metadata.resource_version.is_some() {
             self.secrets.replace(&self.secret_name, &params, secret).await?;
         } else {
@@ -137,7 +144,12 @@ fn read(secret: Option<&Secret>) -> Stored {
 
 /// The Secret with these CAs. What else is in a stored one stays; its resource version makes the write fail if somebody
 /// else was faster.
-fn written(secret: Option<Secret>, (namespace, name): (&str, &str), stored: &Stored) -> Secret {
+fn written(
+    secret: Option<Secret>,
+    manager: &str,
+    (namespace, name): (&str, &str),
+    stored: &Stored,
+) -> Secret {
     let mut secret = secret.unwrap_or_else(|| Secret {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -146,7 +158,7 @@ fn written(secret: Option<Secret>, (namespace, name): (&str, &str), stored: &Sto
         },
         ..Secret::default()
     });
-    mark(&mut secret);
+    mark(&mut secret, manager);
     let annotations = secret.metadata.annotations.get_or_insert_default();
     annotations.remove(annotation::WEBHOOK_CA_SERIAL_NUMBER);
     if let Some(own) = stored.current.as_ref().filter(|_| stored.is_own) {
@@ -157,18 +169,18 @@ fn written(secret: Option<Secret>, (namespace, name): (&str, &str), stored: &Sto
     secret
 }
 
-fn is_marked(secret: &Secret) -> bool {
+fn is_marked(secret: &Secret, manager: &str) -> bool {
     let has = |map: &Option<BTreeMap<String, String>>, (key, value): (&str, &str)| {
         map.as_ref().and_then(|map| map.get(key)).is_some_and(|found| found == value)
     };
-    has(&secret.metadata.labels, MANAGED_BY) && has(&secret.metadata.annotations, ALLOW_INJECTION)
+    has(&secret.metadata.labels, (MANAGED_BY, manager)) && has(&secret.metadata.annotations, ALLOW_INJECTION)
 }
 
-fn mark(secret: &mut Secret) {
+fn mark(secret: &mut Secret, manager: &str) {
     let put = |map: &mut Option<BTreeMap<String, String>>, (key, value): (&str, &str)| {
         map.get_or_insert_default().insert(key.to_owned(), value.to_owned());
     };
-    put(&mut secret.metadata.labels, MANAGED_BY);
+    put(&mut secret.metadata.labels, (MANAGED_BY, manager));
     put(&mut secret.metadata.annotations, ALLOW_INJECTION);
     secret.metadata.managed_fields = None;
 }
@@ -178,7 +190,9 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
-    use crate::serving::CA_LIFETIME;
+    use crate::CA_LIFETIME;
+
+    const MANAGER: &str = "cert-manager-webhook";
 
     fn stored(is_own: bool) -> Stored {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
@@ -200,7 +214,7 @@ mod tests {
             data: Some(Data::from([("theirs".to_owned(), ByteString(b"x".to_vec()))])),
             ..Secret::default()
         };
-        let secret = written(Some(secret), ("ns", "webhook-ca"), &stored(true));
+        let secret = written(Some(secret), MANAGER, ("ns", "webhook-ca"), &stored(true));
         assert_eq!(secret.metadata.resource_version.as_deref(), Some("7"));
         let (labels, annotations) = (secret.metadata.labels.unwrap(), secret.metadata.annotations.unwrap());
         assert_eq!((labels["theirs"].as_str(), annotations["theirs"].as_str()), ("x", "x"));
@@ -213,13 +227,13 @@ mod tests {
 
     #[test]
     fn a_new_secret_may_be_read_by_the_cainjector_and_tells_whose_ca_it_holds() {
-        let ours = written(None, ("ns", "webhook-ca"), &stored(true));
+        let ours = written(None, MANAGER, ("ns", "webhook-ca"), &stored(true));
         assert_eq!(
             (ours.metadata.namespace.as_deref(), ours.metadata.name.as_deref()),
             (Some("ns"), Some("webhook-ca"))
         );
         assert!(read(Some(&ours)).is_own);
-        let theirs = written(Some(ours), ("ns", "webhook-ca"), &stored(false));
+        let theirs = written(Some(ours), MANAGER, ("ns", "webhook-ca"), &stored(false));
         assert!(!read(Some(&theirs)).is_own);
         assert_eq!(theirs.metadata.annotations.unwrap().len(), 1);
     }

@@ -5,7 +5,7 @@
 //! A cainjector may write the same fields. One that merges, ours or cert-manager's, keeps what it finds, so there is
 //! nothing to fight about; in configurations that bear its annotation nothing is taken out, since it would be put back.
 //! One that replaces the field takes the next CA out as often as it is added, so after the second time that is left to
-//! `ca.crt`, which every cainjector copies ([`crate::serving::keeping`]). Only the CA that is served under is put back
+//! `ca.crt`, which every cainjector copies ([`crate::keeping`]). Only the CA that is served under is put back
 //! within seconds, however often it goes.
 
 mod bundle;
@@ -35,9 +35,11 @@ pub use self::bundle::Wanted;
 pub use self::trusts::{Changes, Observed, Trusts};
 pub(crate) use self::trusts::{Reading, Seen};
 use crate::metrics::Metrics;
-use crate::pause;
 use crate::renewer::{self, Served};
+use runtime::pause;
 
+/// Owner of the fields that are written, as cert-manager's webhook.
+const FIELD_MANAGER: &str = "cert-manager-webhook";
 /// How often a configuration is looked at without an event: a watch that is forbidden or stuck must not stop us.
 const POLL_INTERVAL: Duration = Duration::from_secs(60);
 /// Time for one look and what it leads to: an API server that takes longer is tried again.
@@ -290,8 +292,7 @@ where
 
     async fn patch(&self, operations: Vec<Value>) -> Result<(), kube::Error> {
         let patch = serde_json::from_value(Value::Array(operations)).map_err(kube::Error::SerdeError)?;
-        let params =
-            PatchParams { field_manager: Some(crate::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         self.api.patch_metadata(&self.name, &params, &Patch::Json::<()>(patch)).await?;
         self.metrics.wrote_configuration(K::KIND);
         tracing::info!(kind = K::KIND, name = self.name, "wrote the own CA to the webhook configuration");

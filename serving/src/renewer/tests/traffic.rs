@@ -172,7 +172,7 @@ impl Serving {
         let replica = Replica::with_kinds(api.client(), clock, name, &KINDS, LIFETIMES);
         let listener = runtime::listen::bind((std::net::Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let address = listener.local_addr().unwrap();
-        let tls = runtime::tls::server_config(Arc::clone(&replica.renewer.certificate), &[]);
+        let tls = runtime::tls::server_config(Arc::clone(&replica.renewer.outlet.certificate), &[]);
         let router = axum::Router::new().route("/", get(async || "ok"));
         let end = Shutdown::default();
         tokio::spawn(runtime::server::serve(listener, Some(tls.into()), router, end, Duration::ZERO));

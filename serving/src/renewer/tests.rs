@@ -5,11 +5,11 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 
 use super::*;
+use crate::CA_LIFETIME;
 use crate::clock::tests::TestClock;
 use crate::configurations::{Configuration, Injector, Reading, Seen};
 use crate::fake::{self, ApiServer};
 use crate::peer;
-use crate::serving::CA_LIFETIME;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -38,6 +38,7 @@ impl Replica {
         let trusts = Trusts::of_kinds(kinds.iter().copied());
         let metrics = Metrics::new(&runtime::metrics::Metrics::new("webhook", "0"));
         let settings = Settings {
+            manager: "cert-manager-webhook",
             secret_namespace: "ns".to_owned(),
             secret_name: "webhook-ca".to_owned(),
             names: names(&["webhook.ns.svc"]),
@@ -45,13 +46,14 @@ impl Replica {
             ca_lifetime: lifetimes.0,
         };
         let (certificate, clock) = (ServingCertificate::new(), clock.clock());
-        let renewer = Renewer::new(settings, client, certificate, sender, trusts.clone(), metrics, clock);
+        let outlet = Outlet { certificate, served: sender, metrics, clock };
+        let renewer = Renewer::new(settings, client, outlet, trusts.clone());
         let renewer = Renewer { replica: replica.to_owned(), ..renewer.unwrap() };
         Self { renewer, served, trusts }
     }
 
     async fn step(&mut self) -> Result<(), RenewError> {
-        let now = (self.renewer.clock)();
+        let now = (self.renewer.outlet.clock)();
         self.renewer.step_in_time(now).await
     }
 
@@ -244,7 +246,7 @@ async fn a_missed_moment_is_made_up_for_within_seconds() {
 async fn an_api_server_that_does_not_answer_holds_nothing_up() {
     let clock = TestClock::new();
     let Replica { renewer, .. } = Replica::new(fake::silent(), &clock, "a");
-    let (failures, shutdown) = (renewer.metrics.certificate_failures.clone(), Shutdown::default());
+    let (failures, shutdown) = (renewer.outlet.metrics.certificate_failures.clone(), Shutdown::default());
     let running = tokio::spawn(renewer.run(shutdown.clone()));
     tokio::time::sleep(STEP_TIME_MAX * 2).await;
     assert_eq!(failures.get(), 1, "no deadline");
@@ -319,6 +321,6 @@ where
     K: Configuration + kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
 {
     let (served, trusts) = (replica.served.clone(), replica.trusts.clone());
-    let metrics = replica.renewer.metrics.clone();
+    let metrics = replica.renewer.outlet.metrics.clone();
     Injector::new("webhook".to_owned(), api.client(), served, trusts, metrics)
 }

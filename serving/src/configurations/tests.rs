@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use super::bundle::{self, Bundles};
 use super::*;
 use crate::fake::{self, Injects};
-use crate::serving::keeping::new_ca;
-use crate::serving::{CA_LIFETIME, Trust};
+use crate::keeping::new_ca;
+use crate::{CA_LIFETIME, Trust};
 
 fn ca() -> Certificate {
     new_ca(CA_LIFETIME, Timestamp::from_second(1_800_000_000).unwrap()).unwrap().certificate().clone()

@@ -1,9 +1,12 @@
 use jiff::SignedDuration;
 use rcgen::{CertificateParams, KeyPair};
+use runtime::tls::ServingCertificate;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::clock::tests::TestClock;
+use crate::metrics::Metrics;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
@@ -21,8 +24,9 @@ impl World {
         let (sender, served) = watch::channel(None);
         let [certificate, key] = ["tls.crt", "tls.key"].map(|name| folder.path().join(name));
         let metrics = Metrics::new(&runtime::metrics::Metrics::new("webhook", "0"));
-        let source =
-            FileSource::new(certificate, key, ServingCertificate::new(), sender, metrics, clock.clock());
+        let certificates = ServingCertificate::new();
+        let outlet = Outlet { certificate: certificates, served: sender, metrics, clock: clock.clock() };
+        let source = FileSource::new(certificate, key, outlet);
         Self { folder, clock, served, source }
     }
 
@@ -47,14 +51,17 @@ impl World {
 
     /// These files are of no use, and that is told with these words.
     async fn refused(&mut self, certificate: &str, key: &str, wanted: &str) {
-        let (before, failures) = (self.served(), self.source.metrics.certificate_failures.get());
+        let (before, failures) = (self.served(), self.source.outlet.metrics.certificate_failures.get());
         self.write(certificate, key);
         self.source.step().await;
         let complaint = self.source.complaint.clone().unwrap_or_default();
         assert!(complaint.contains(wanted), "{complaint:?} does not say {wanted:?}");
         let secret = key.lines().nth(1).unwrap_or("no key");
         assert!(!complaint.contains(secret), "{complaint:?}");
-        assert_eq!((self.served(), self.source.metrics.certificate_failures.get()), (before, failures + 1));
+        assert_eq!(
+            (self.served(), self.source.outlet.metrics.certificate_failures.get()),
+            (before, failures + 1)
+        );
     }
 
     async fn refuses_what_cannot_be_served(&mut self) {
@@ -84,7 +91,7 @@ async fn without_a_good_pair_nothing_is_served() {
     world.source.step().await;
     assert!(world.source.complaint.clone().unwrap().starts_with("cannot read "));
     world.refuses_what_cannot_be_served().await;
-    assert_eq!((world.served(), world.source.certificate.is_set()), (None, false));
+    assert_eq!((world.served(), world.source.outlet.certificate.is_set()), (None, false));
 }
 
 #[tokio::test]
@@ -109,7 +116,7 @@ async fn files_that_change_are_served_after_ten_seconds_and_files_that_do_not_ar
     let pairs = ["one.test", "two.test"].map(|name| world.pair(name));
     world.write(&pairs[0].0, &pairs[0].1);
     let World { source, mut served, folder, .. } = world;
-    let (loaded, shutdown) = (source.metrics.certificates_loaded.clone(), Shutdown::default());
+    let (loaded, shutdown) = (source.outlet.metrics.certificates_loaded.clone(), Shutdown::default());
     let running = tokio::spawn(source.run(shutdown.clone()));
     served.changed().await.unwrap();
     tokio::time::sleep(INTERVAL * 20).await;

@@ -7,7 +7,7 @@ use issuance::certificate::Certificate;
 use tokio::sync::watch;
 
 use super::bundle;
-use crate::serving::Trust;
+use crate::Trust;
 
 /// What was seen of one configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
