@@ -10,6 +10,7 @@ use api::GoDuration;
 use clap::Parser;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
+use serving::args::MetricsArgs;
 
 pub(crate) use withdrawal::WithdrawalArgs;
 
@@ -44,13 +45,13 @@ pub struct Args {
     #[command(flatten)]
     pub election: ElectionArgs,
 
-    /// Where to answer probes and scrapes.
+    /// How to serve metrics.
     #[command(flatten)]
-    pub admin: ListenArgs,
+    pub metrics: MetricsArgs,
 
-    /// What would make metrics go over TLS.
+    /// Where to answer probes.
     #[command(flatten)]
-    pub metrics_tls: MetricsTlsArgs,
+    pub probes: ProbeArgs,
 
     /// How to reach the Kubernetes API.
     #[command(flatten)]
@@ -108,54 +109,13 @@ pub struct TargetArgs {
     pub enable_apiservices_injectable: Option<bool>,
 }
 
-/// Where to answer probes and scrapes.
+/// Where to answer probes.
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Probes and metrics, plain HTTP")]
-pub struct ListenArgs {
-    /// Address of the metrics (/metrics); 0 switches them off [default: :9402]
-    #[arg(long, value_name = "ADDRESS")]
-    pub metrics_listen_address: Option<ListenAddress>,
-
+#[command(next_help_heading = "Probes, plain HTTP")]
+pub struct ProbeArgs {
     /// Address of the probes (/livez, /readyz); 0 switches them off [default: :6080]
     #[arg(long, value_name = "ADDRESS")]
     pub healthz_listen_address: Option<ListenAddress>,
-}
-
-/// Flags of the peer that make metrics go over TLS. They are known, so that it can be said that they ask for what is not
-/// there.
-#[derive(Debug, Clone, clap::Args)]
-pub struct MetricsTlsArgs {
-    #[arg(long, hide = true)]
-    metrics_tls_cert_file: Option<Text<String>>,
-    #[arg(long, hide = true)]
-    metrics_tls_private_key_file: Option<Text<String>>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_ca_secret_namespace: Option<Text<String>>,
-    #[arg(long, hide = true)]
-    metrics_dynamic_serving_ca_secret_name: Option<Text<String>>,
-    #[arg(long, hide = true, value_delimiter = ',')]
-    metrics_dynamic_serving_dns_names: Vec<Text<String>>,
-    #[arg(long, hide = true, value_parser = duration)]
-    metrics_dynamic_serving_leaf_duration: Option<Duration>,
-    #[arg(long, hide = true, value_delimiter = ',')]
-    metrics_tls_cipher_suites: Vec<Text<String>>,
-    #[arg(long, hide = true)]
-    metrics_tls_min_version: Option<Text<String>>,
-}
-
-impl MetricsTlsArgs {
-    /// Whether one of them has a value. How long a certificate lives means nothing without the others.
-    pub fn is_given(&self) -> bool {
-        let single = [
-            &self.metrics_tls_cert_file,
-            &self.metrics_tls_private_key_file,
-            &self.metrics_dynamic_serving_ca_secret_namespace,
-            &self.metrics_dynamic_serving_ca_secret_name,
-            &self.metrics_tls_min_version,
-        ];
-        let lists = self.metrics_dynamic_serving_dns_names.iter().chain(&self.metrics_tls_cipher_suites);
-        single.into_iter().flatten().chain(lists).any(|Text(text)| text.is_some())
-    }
 }
 
 /// Which of several replicas writes.

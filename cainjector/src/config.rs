@@ -12,6 +12,7 @@ use runtime::args::{AdminArgs, KubernetesArgs, ListenAddress, LoggingArgs};
 use runtime::config::{Plain, Text};
 use runtime::gates::{self, Stage, Table};
 use runtime::lease::{LeaseArgs, Times, TimesError};
+use serving::config::{Found, Program, Tls, TlsSettings, Wrong, listed};
 
 use self::file::File;
 use crate::MANAGER;
@@ -34,6 +35,9 @@ const METRICS_ADDRESS: ListenAddress = ListenAddress::every(9402);
 /// Default of `--healthz-listen-address`.
 const HEALTHZ_ADDRESS: ListenAddress = ListenAddress::every(6080);
 
+/// Whose certificates these are.
+const PROGRAM: Program = Program { name: "cainjector", manager: MANAGER };
+
 /// How the cainjector runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -49,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) election: Option<Election>,
     /// Where to answer probes and scrapes.
     pub(crate) admin: AdminArgs,
+    /// How to serve metrics; None: over plain HTTP.
+    pub(crate) metrics_serving: Option<Tls>,
     /// How to log.
     pub(crate) logging: LoggingArgs,
     /// What the operator should know about their flags, once there is a log.
@@ -69,12 +75,9 @@ pub(crate) enum ConfigError {
         "namespace and ignoreNamespaces exclude each other: leave out --namespace or --ignore-namespaces"
     )]
     Namespaces,
-    /// Nothing is there to serve it.
-    #[error(
-        "metricsTLSConfig: metrics are served over plain HTTP only; leave out the flags --metrics-tls-* and \
-         --metrics-dynamic-serving-*, and encrypt by a proxy where that is needed"
-    )]
-    MetricsTls,
+    /// How to serve metrics is not said, or contradicts itself.
+    #[error("{}", listed(.0))]
+    MetricsTls(Vec<Wrong>),
     /// Servers may still use certificates of a CA that would be trusted no more.
     #[error(
         "--ca-retention is shorter than {hours}h, the usual life of a certificate: servers may still use one of the CA \
@@ -119,14 +122,12 @@ impl Config {
     }
 
     fn of(args: Args, mut file: File) -> Result<Self, ConfigError> {
-        let Args {
-            config: _, kubernetes, sources, targets, withdrawal, election, admin, metrics_tls, ..
-        } = args;
-        if metrics_tls.is_given() || file.has_metrics_tls() {
-            return Err(ConfigError::MetricsTls);
-        }
+        let Args { config: _, kubernetes, sources, targets, withdrawal, election, metrics, probes, .. } =
+            args;
+        let (metrics_address, metrics_tls) = metrics.split();
+        let (metrics_serving, mut warnings) = metrics_serving(metrics_tls.or(file.metrics_serving()))?;
         let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
-        let mut warnings = warnings_of(&gates);
+        warnings.extend(warnings_of(&gates));
         let measured = "processor time and memory";
         warnings.extend(args.profiling.warning(Plain::of(file.enable_pprof), measured));
         let targets = targets.or(&file.targets()).kinds();
@@ -138,7 +139,7 @@ impl Config {
         let ours: BTreeSet<String> = Text::all(sources.ignore_namespaces).into_iter().collect();
         let ignored = if ours.is_empty() { file.ignored_namespaces() } else { ours };
         let only = Text::of(sources.namespace).or(file.namespace.0.take());
-        let metrics = admin.metrics_listen_address.or(file.metrics_listen_address.0);
+        let metrics_address = metrics_address.or(file.metrics_listen_address.0);
         Ok(Self {
             settings: Settings {
                 namespaces: namespaces(only, ignored)?,
@@ -150,13 +151,32 @@ impl Config {
             targets,
             election: Election::of(election.or(file.election()))?,
             admin: AdminArgs {
-                metrics_listen_address: metrics.unwrap_or(METRICS_ADDRESS),
-                healthz_listen_address: admin.healthz_listen_address.unwrap_or(HEALTHZ_ADDRESS),
+                metrics_listen_address: metrics_address.unwrap_or(METRICS_ADDRESS),
+                healthz_listen_address: probes.healthz_listen_address.unwrap_or(HEALTHZ_ADDRESS),
             },
+            metrics_serving,
             kubernetes: kubernetes.or(file.kubernetes()),
             logging: args.logging.or(file.logging()),
             warnings,
         })
+    }
+}
+
+/// How metrics are served, and what to say about it. None: over plain HTTP.
+fn metrics_serving(settings: TlsSettings) -> Result<(Option<Tls>, Vec<String>), ConfigError> {
+    let wants_tls = settings.min_version.is_some() || !settings.cipher_suites.is_empty();
+    let mut found = Found::default();
+    let tls = found.tls(PROGRAM, "metricsTLSConfig", "metrics-", settings);
+    if tls.is_none() && wants_tls && found.wrongs.is_empty() {
+        let message = "Required value: say where the certificate of the metrics comes from, by metrics-tls-cert-file and \
+                       metrics-tls-private-key-file or by the metrics-dynamic-serving flags; without one they would go \
+                       over plain HTTP";
+        found.wrong("metricsTLSConfig", "", message);
+    }
+    if found.wrongs.is_empty() {
+        Ok((tls, found.warnings))
+    } else {
+        Err(ConfigError::MetricsTls(found.wrongs))
     }
 }
 

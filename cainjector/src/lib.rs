@@ -42,6 +42,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kube::Client;
+use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
 use runtime::follow::follow;
 use runtime::lease::{self, Leadership};
@@ -49,12 +51,13 @@ use runtime::lock::lock;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
+use serving::source::MetricsServer;
 
 pub use args::Args;
 pub use command::Command;
 
 use crate::apply::Injector;
-use crate::config::Config;
+use crate::config::{Config, Election};
 use crate::metrics::Figures;
 use crate::source::api_server;
 
@@ -68,13 +71,17 @@ const WORKERS: usize = 8;
 /// at most.
 const DRAIN: Duration = Duration::from_secs(35);
 
+/// Time for a scrape in flight when the process ends; it takes milliseconds.
+const SCRAPE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Runs until a signal asks for the end, or a part fails.
 ///
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Config { kubernetes, settings, memory, targets, election, admin, logging, warnings } =
-        Config::load(args)?;
+    let config = Config::load(args)?;
+    let Config { kubernetes, settings, memory, targets, election, admin, metrics_serving, logging, warnings } =
+        config;
     runtime::log::init(&logging);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -84,21 +91,21 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let alive = runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
+    // Over TLS they need the API server, which has to be found first.
+    let is_plain = metrics_serving.is_none();
+    let metrics_listen_address = if is_plain { admin.metrics_listen_address } else { ListenAddress::Off };
+    let plain = AdminArgs { metrics_listen_address, ..admin };
+    let alive = runtime::admin::spawn_all(&mut tasks, &plain, &readiness, &metrics, &shutdown)?;
 
     let (client, ca) = runtime::client::connect_with_ca(&kubernetes, MANAGER).await?;
+    if let Some(tls) = metrics_serving {
+        let (address, router) = (admin.metrics_listen_address, runtime::admin::metrics(metrics.clone()));
+        let server = MetricsServer { address, tls, router, end: shutdown.clone(), grace: SCRAPE_TIME_MAX };
+        server.start(&mut tasks, client.clone(), shutdown.clone())?;
+    }
     // Requested once the last worker has ended: until then there is something left to write.
     let drained = Shutdown::default();
-    let leadership = match election {
-        Some(election) => {
-            let lease = election.lease().context("cannot make a name for this process")?;
-            let leadership = Leadership::candidate();
-            let run = lease::run(client.clone(), lease, leadership.clone(), drained.clone());
-            tasks.spawn("election", run);
-            leadership
-        }
-        None => Leadership::always(),
-    };
+    let leadership = elect(&mut tasks, &client, election, &drained)?;
     metrics::register_leadership(&metrics, leadership.clone());
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
@@ -138,6 +145,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
+}
+
+/// Takes part in the election, if there is one, until `drained` is requested.
+fn elect(
+    tasks: &mut Tasks,
+    client: &Client,
+    election: Option<Election>,
+    drained: &Shutdown,
+) -> anyhow::Result<Leadership> {
+    let Some(election) = election else { return Ok(Leadership::always()) };
+    let lease = election.lease().context("cannot make a name for this process")?;
+    let leadership = Leadership::candidate();
+    tasks.spawn("election", lease::run(client.clone(), lease, leadership.clone(), drained.clone()));
+    Ok(leadership)
 }
 
 #[cfg(test)]

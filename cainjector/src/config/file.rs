@@ -10,6 +10,8 @@ use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
 use runtime::config::{self, Identity, Length, Plain, Text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serving::config::TlsSettings;
+use serving::config::file::TlsFile;
 
 use super::Gates;
 use crate::args::{ElectionArgs, TargetArgs, duration};
@@ -67,39 +69,18 @@ struct TargetsFile {
     api_services: Option<Plain<bool>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct TlsFile {
-    filesystem: Option<FilesystemFile>,
-    dynamic: Option<DynamicFile>,
-    cipher_suites: Option<Vec<Text<String>>>,
-    #[serde(rename = "minTLSVersion")]
-    min_tls_version: Text<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct FilesystemFile {
-    cert_file: Text<String>,
-    key_file: Text<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct DynamicFile {
-    secret_namespace: Text<String>,
-    secret_name: Text<String>,
-    dns_names: Option<Vec<Text<String>>>,
-    #[serde(rename = "leafDuration")]
-    _leaf_duration: IgnoredAny,
-}
-
 impl File {
-    /// Reads the file at `path`; a relative path in it begins at its folder.
+    /// Reads the file at `path`; relative paths in it begin at its folder.
     pub(super) fn read(path: &Path) -> Result<Self, config::ConfigError> {
         let mut file: Self = config::read(path, IDENTITY)?;
-        file.kube_config.0 = file.kube_config.0.map(|named| config::resolve(path, named));
+        for named in file.paths() {
+            *named = config::resolve(path, std::mem::take(named));
+        }
         Ok(file)
+    }
+
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.metrics_tls_config.iter_mut().flat_map(TlsFile::paths).chain(&mut self.kube_config.0)
     }
 
     /// How to reach the API server.
@@ -149,16 +130,9 @@ impl File {
         self.feature_gates.take().unwrap_or_default()
     }
 
-    /// Whether metrics are to be served over TLS.
-    pub(super) fn has_metrics_tls(&self) -> bool {
-        let Some(tls) = &self.metrics_tls_config else { return false };
-        let files = tls.filesystem.iter().flat_map(|files| [&files.cert_file, &files.key_file]);
-        let dynamic =
-            tls.dynamic.iter().flat_map(|dynamic| [&dynamic.secret_namespace, &dynamic.secret_name]);
-        let names = tls.dynamic.iter().flat_map(|dynamic| dynamic.dns_names.iter().flatten());
-        let suites = tls.cipher_suites.iter().flatten();
-        let mut texts = files.chain(dynamic).chain(names).chain(suites).chain([&tls.min_tls_version]);
-        texts.any(|Text(text)| text.is_some())
+    /// How metrics are served.
+    pub(super) fn metrics_serving(&mut self) -> TlsSettings {
+        self.metrics_tls_config.take().unwrap_or_default().into()
     }
 
     /// How to log.

@@ -2,6 +2,8 @@ use std::path::Path;
 
 use clap::Parser as _;
 use runtime::args::LogFormat;
+use runtime::tls::MinVersion;
+use serving::config::Source;
 
 use jiff::SignedDuration;
 
@@ -118,19 +120,47 @@ fn a_cap_needs_a_memory_and_a_denial_does_not() {
 
 #[test]
 fn metrics_over_tls_are_refused_rather_than_served_in_the_clear() {
-    let wanted = "metricsTLSConfig: metrics are served over plain HTTP only";
-    for flag in [
-        "--metrics-tls-cert-file=/a",
-        "--metrics-dynamic-serving-ca-secret-name=a",
-        "--metrics-dynamic-serving-dns-names=a",
-        "--metrics-tls-min-version=VersionTLS13",
-    ] {
-        refused(&[flag], wanted);
-    }
+    let wanted = "metricsTLSConfig.filesystem.keyFile: Required value";
+    refused(&["--metrics-tls-cert-file=/a"], wanted);
+    refused(&["--metrics-tls-cert-file=/a", "--metrics-tls-min-version=VersionTLS13"], wanted);
+    let wanted = "metricsTLSConfig.dynamic.secretNamespace: Required value";
+    refused(&["--metrics-dynamic-serving-ca-secret-name=a"], wanted);
+    refused(&["--metrics-dynamic-serving-dns-names=a"], wanted);
+    let wanted = "metricsTLSConfig: Required value: say where the certificate of the metrics comes from";
+    refused(&["--metrics-tls-min-version=VersionTLS13"], wanted);
+    refused(&["--metrics-tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"], wanted);
+    refused(&["--metrics-tls-cipher-suites=TLS_NONE"], "metricsTLSConfig.cipherSuites: Invalid value");
+    refused(
+        &["--metrics-tls-cert-file=/a", "--metrics-dynamic-serving-dns-names=a"],
+        "metricsTLSConfig: Invalid value: the certificate comes either from files (filesystem) or from a CA of the \
+         cainjector's own (dynamic)",
+    );
     let file = FILE.replace("keyFile: ''", "keyFile: tls.key");
+    let wanted = "metricsTLSConfig.filesystem.certFile: Required value";
     assert!(config(&[], &file).unwrap_err().starts_with(wanted));
+}
+
+#[test]
+fn metrics_go_over_plain_http_where_nothing_says_how_else() {
     let harmless = ["--metrics-tls-cert-file=", "--metrics-dynamic-serving-leaf-duration=1h"];
-    assert!(config(&harmless, "").is_ok());
+    assert!(config(&harmless, "").unwrap().metrics_serving.is_none());
+    assert!(config(&[], FILE).unwrap().metrics_serving.is_none());
+}
+
+#[test]
+fn metrics_are_served_by_files_or_under_a_ca_of_the_cainjectors_own() {
+    let dynamic =
+        "dynamic: {secretNamespace: a, secretName: file, dnsNames: [metrics.a.svc], leafDuration: 24h}";
+    let file = FILE.replace("dynamic: {leafDuration: 168h}", dynamic);
+    let flags = ["--metrics-dynamic-serving-ca-secret-name=flag", "--metrics-tls-min-version=VersionTLS13"];
+    let tls = config(&flags, &file).unwrap().metrics_serving.unwrap();
+    let Source::Dynamic(settings) = tls.source else { panic!("{tls:?}") };
+    assert_eq!((settings.secret_namespace.as_str(), settings.secret_name.as_str()), ("a", "flag"));
+    assert_eq!((settings.manager, settings.names.len()), ("cert-manager-cainjector", 1));
+    assert_eq!((settings.leaf_lifetime.as_hours(), tls.min_version), (24, MinVersion::Tls13));
+    let flags = ["--metrics-tls-cert-file=/tls.crt", "--metrics-tls-private-key-file=/tls.key"];
+    let tls = config(&flags, FILE).unwrap().metrics_serving.unwrap();
+    assert!(matches!(tls.source, Source::Files { .. }), "{tls:?}");
 }
 
 #[test]
