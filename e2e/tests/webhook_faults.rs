@@ -9,9 +9,10 @@ use common::ca;
 use common::load::{self, Load, Report};
 use common::replicas;
 use common::reviewer::{self, Reviewer};
+use common::rival;
 use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
-use e2e::{install, paths, wait};
+use e2e::{install, wait};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -188,35 +189,22 @@ async fn replicas_that_race_at_their_installation_agree_on_one_ca() -> anyhow::R
     let _alone = replicas::HARM.write().await;
     namespace::own("race", |scope| async move {
         // Its guard of requests is about every namespace, so nothing else may be going on.
-        let outcome = race(&scope).await;
-        let uninstalled =
-            scope.cluster.helm(&["uninstall", RIVAL, "--namespace", &scope.namespace, "--wait"]);
-        outcome?;
-        uninstalled.map(drop)
+        let values = [
+            format!("webhook.replicas={RACERS}"),
+            format!(
+                "webhook.namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={}",
+                scope.namespace
+            ),
+            "cainjector.enabled=false,csiDriver.enabled=false,controller.enabled=false".to_owned(),
+        ];
+        rival::with(&scope, &values, race(&scope)).await
     })
     .await
 }
 
-/// The release of a second installation.
-const RIVAL: &str = "rival";
-
-/// A second installation, of the webhook alone, for objects of the test's namespace.
+/// What is right of a second installation, of the webhook alone, for objects of the test's namespace.
 async fn race(scope: &Scope) -> anyhow::Result<()> {
     let namespace = &scope.namespace;
-    let chart = paths::workspace().join("manifests/chart").display().to_string();
-    let values = [
-        format!("fullnameOverride={namespace}"),
-        format!("webhook.replicas={RACERS}"),
-        format!("webhook.namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={namespace}"),
-        "image.pullPolicy=Never,crds.enabled=false,userRoles=false".to_owned(),
-        "cainjector.enabled=false,csiDriver.enabled=false,controller.enabled=false".to_owned(),
-    ];
-    let mut arguments =
-        vec!["install", RIVAL, &chart, "--namespace", namespace, "--wait", "--timeout", "90s"];
-    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
-    let began = Instant::now();
-    scope.cluster.helm(&arguments)?;
-    println!("{RACERS} replicas are ready after {:?}", began.elapsed());
     // Who is Ready can be called, at once.
     let load = Load::start(scope, CLIENTS).await?;
     tokio::time::sleep(CALLED_FOR).await;

@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod pods;
 pub(crate) mod replicas;
 pub(crate) mod reviewer;
+pub(crate) mod rival;
 pub(crate) mod targets;
 
 use k8s_openapi::api::core::v1::Pod;

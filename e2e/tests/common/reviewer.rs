@@ -31,6 +31,7 @@ pub(crate) struct Reviewer {
     cluster: Cluster,
     tls: Arc<ClientConfig>,
     name: String,
+    port: u16,
 }
 
 /// An HTTP answer.
@@ -60,7 +61,12 @@ impl Reviewer {
             roots.add(root.context("the webhook's CA is not PEM")?)?;
         }
         let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { cluster: cluster.clone(), tls: Arc::new(tls), name: name.to_owned() })
+        Ok(Self { cluster: cluster.clone(), tls: Arc::new(tls), name: name.to_owned(), port: PORT })
+    }
+
+    /// The same for another port of the pods.
+    pub(crate) fn at_port(self, port: u16) -> Self {
+        Self { port, ..self }
     }
 
     /// Shakes hands with one replica: it serves under the CA, or this fails.
@@ -68,7 +74,7 @@ impl Reviewer {
         &self,
         replica: &Pod,
     ) -> anyhow::Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
-        let socket = self.cluster.network().connect(address(replica)?)?;
+        let socket = self.cluster.network().connect(self.address(replica)?)?;
         socket.set_read_timeout(Some(IO_TIMEOUT))?;
         socket.set_write_timeout(Some(IO_TIMEOUT))?;
         let connection = ClientConnection::new(Arc::clone(&self.tls), self.name.clone().try_into()?)?;
@@ -84,7 +90,7 @@ impl Reviewer {
         &self,
         replica: &Pod,
     ) -> anyhow::Result<tokio_rustls::client::TlsStream<tokio::net::TcpStream>> {
-        let socket = self.cluster.network().connect_async(address(replica)?).await?;
+        let socket = self.cluster.network().connect_async(self.address(replica)?).await?;
         let connector = tokio_rustls::TlsConnector::from(Arc::clone(&self.tls));
         connector.connect(self.name.clone().try_into()?, socket).await.context("the handshake failed")
     }
@@ -110,6 +116,10 @@ impl Reviewer {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).context("failed to read the answer")?;
         parse(&answer).with_context(|| format!("the answer is {answer:?}"))
+    }
+
+    fn address(&self, replica: &Pod) -> anyhow::Result<SocketAddr> {
+        Ok(SocketAddr::new(address(replica)?.ip(), self.port))
     }
 }
 
