@@ -201,7 +201,8 @@ items:
                 || line.starts_with("# MISSING")
         };
         let names = manifests.lines().filter(is_name);
-        expected.assert_eq(&names.map(|line| format!("{line}\n")).collect::<String>());
+        // The bar keeps an expectation from being shifted to the left.
+        expected.assert_eq(&names.map(|line| format!("|{line}\n")).collect::<String>());
     }
 
     #[test]
@@ -213,15 +214,15 @@ items:
             &[],
             false,
             &expect![[r##"
-                # MISSING: the Secret of Certificate team-a/web, which is not known: print it again when it is.
-                      - "web"
-                      - "v1.example.test"
-                  namespace: "team-a"
-                      - "web"
-                  namespace: "team-a"
-                  namespace: "team-b"
-                      - "ca"
-                  namespace: "team-b"
+                |# MISSING: the Secret of Certificate team-a/web, which is not known: print it again when it is.
+                |      - "web"
+                |      - "v1.example.test"
+                |  namespace: "team-a"
+                |      - "web"
+                |  namespace: "team-a"
+                |  namespace: "team-b"
+                |      - "ca"
+                |  namespace: "team-b"
             "##]],
         );
     }
@@ -238,8 +239,8 @@ items:
             &flags,
             true,
             &expect![[r#"
-                      - "web"
-                      - "v1.example.test"
+                |      - "web"
+                |      - "v1.example.test"
             "#]],
         );
     }
@@ -251,15 +252,15 @@ items:
             &[],
             true,
             &expect![[r#"
-                      - "web"
-                      - "v1.example.test"
-                  namespace: "team-a"
-                      - "web-tls"
-                      - "web"
-                  namespace: "team-a"
-                  namespace: "team-b"
-                      - "ca"
-                  namespace: "team-b"
+                |      - "web"
+                |      - "v1.example.test"
+                |  namespace: "team-a"
+                |      - "web-tls"
+                |      - "web"
+                |  namespace: "team-a"
+                |  namespace: "team-b"
+                |      - "ca"
+                |  namespace: "team-b"
             "#]],
         );
     }
