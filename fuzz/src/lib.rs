@@ -5,6 +5,7 @@
 //! target, so that a crash becomes a case there and stays one.
 
 mod der;
+mod review;
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -19,6 +20,8 @@ use issuance::name::LiteralSubject;
 use issuance::pem::{self, Limit};
 use issuance::request::Request;
 use lint::Linter;
+
+pub use review::review;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
+use admission::review::Denial;
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-use crate::review::Denial;
 
 /// Largest body: an object of 3 MiB, the most that etcd and the API server take, before and after, and the envelope.
 pub const BODY_BYTES_MAX: usize = 7 * 1024 * 1024;

@@ -1,8 +1,8 @@
 //! The admission webhook: judges objects of the cert-manager.io API by the rule table, and stamps CertificateRequests
 //! with who asked.
 //!
-//! A review's way: [`server`] takes it in, [`review`] reads it, [`validate`] and [`mutate`] decide without asking
-//! anybody, [`approval`] asks the API server about the right to approve, [`review`] writes the answer.
+//! A review's way: [`server`] takes it in, [`admission`] reads it, decides without asking anybody and writes the answer;
+//! [`approval`] asks the API server about the right to approve.
 //!
 //! [`linter`] judges files by the same rules, without a cluster.
 //!
@@ -16,14 +16,11 @@ pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod dial;
+pub mod judge;
 pub mod linter;
 pub mod metrics;
-pub mod mutate;
-pub mod review;
 pub mod server;
 mod skew;
-pub mod validate;
-mod weight;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -59,10 +56,10 @@ use crate::args::ConfigurationArgs;
 use crate::cluster::{ClusterMetrics, Index};
 use crate::config::Config;
 use crate::dial::Dialer;
+use crate::judge::Judge;
 use crate::metrics::{ApprovalMetrics, Metrics};
 use crate::server::Service;
 use crate::skew::Skew;
-use crate::validate::Judge;
 
 /// Time for requests in flight after the drain period: what a review may take, and time to send its answer.
 const IN_FLIGHT_TIME_MAX: Duration = server::REVIEW_TIME_MAX.saturating_add(Duration::from_secs(1));

@@ -2,6 +2,7 @@
 
 mod approval;
 
+use admission::review::{Answer, Operation};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,8 +11,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rules::Finding;
 
 pub use approval::{ApprovalMetrics, Lookup, Verdict};
-
-use crate::review::{Answer, Operation};
 
 /// The paths that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,6 +7,7 @@ mod handler;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission::review::Denial;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -17,9 +18,8 @@ use runtime::shutdown::Shutdown;
 
 use crate::approval::Authorizer;
 use crate::body::Budget;
+use crate::judge::Judge;
 use crate::metrics::{Endpoint, Metrics};
-use crate::review::Denial;
-use crate::validate::Judge;
 use handler::{Answered, Context};
 
 /// Time for one review, body and approval check included. The API server gives up after the `timeoutSeconds` of our

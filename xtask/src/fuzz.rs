@@ -16,6 +16,7 @@ use issuance::bundle::Bundle;
 use issuance::key::{Curve, KeyAlgorithm, KeyEncoding, PrivateKey, RsaSize};
 use issuance::keystore::{KeyEntry, Password, jks, pkcs12};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 /// What the compiler adds: counters of edges and records of comparisons, which guide the engine.
 const INSTRUMENTATION: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -46,10 +47,11 @@ pub(crate) enum Target {
     Pkcs12,
     Jks,
     Lint,
+    Review,
 }
 
 impl Target {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Pem,
         Self::PrivateKey,
         Self::Request,
@@ -58,6 +60,7 @@ impl Target {
         Self::Pkcs12,
         Self::Jks,
         Self::Lint,
+        Self::Review,
     ];
 
     fn name(self) -> &'static str {
@@ -70,6 +73,7 @@ impl Target {
             Self::Pkcs12 => "pkcs12",
             Self::Jks => "jks",
             Self::Lint => "lint",
+            Self::Review => "review",
         }
     }
 
@@ -84,6 +88,7 @@ impl Target {
             Self::Pkcs12 => Ok([archives()?, examples()?].concat()),
             Self::Jks => java_stores(),
             Self::Lint => files("lint/tests/manifests"),
+            Self::Review => reviews(),
         }
     }
 }
@@ -259,6 +264,43 @@ fn files(folder: &str) -> anyhow::Result<Vec<Vec<u8>>> {
         .map(|file| fs::read(file.path()).with_context(|| format!("failed to read {:?}", file.path())))
         .collect()
 }
+
+/// A review of the example of each rule, which breaks it.
+fn reviews() -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut reviews = Vec::new();
+    for (folder, group) in EXAMPLES {
+        for text in files(&format!("rules/examples/{folder}"))? {
+            let example: Value = serde_saphyr::from_slice(&text).context("an example is no YAML")?;
+            let kind = example["object"]["kind"].as_str().unwrap_or_default();
+            let review = json!({
+                "apiVersion": "admission.k8s.io/v1",
+                "kind": "AdmissionReview",
+                "request": {
+                    "uid": "u",
+                    "operation": if example["old"].is_null() { "CREATE" } else { "UPDATE" },
+                    "resource": {"group": group, "version": "v1", "resource": format!("{}s", kind.to_lowercase())},
+                    "subResource": example["subresource"].as_str().unwrap_or_default(),
+                    "name": example["object"]["metadata"]["name"],
+                    "namespace": "team-a",
+                    "userInfo": if example["requester"].is_null() { json!({}) } else { example["requester"].clone() },
+                    "object": example["object"],
+                    "oldObject": example["old"],
+                },
+            });
+            reviews.push(review.to_string().into_bytes());
+        }
+    }
+    Ok(reviews)
+}
+
+/// The folders with examples, and the group of the objects in them.
+const EXAMPLES: [(&str, &str); 5] = [
+    ("certificate", "cert-manager.io"),
+    ("certificaterequest", "cert-manager.io"),
+    ("issuer", "cert-manager.io"),
+    ("order", "acme.cert-manager.io"),
+    ("challenge", "acme.cert-manager.io"),
+];
 
 /// The content of the first PEM block; `None` for the inputs whose PEM is what is wrong with them.
 fn der(text: &[u8]) -> Option<Vec<u8>> {

@@ -4,6 +4,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admission::decision::Decision;
+use admission::review::{self, About, Answer, Denial};
+use admission::{mutate, validate};
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
@@ -13,10 +16,9 @@ use rules::Verdict;
 use tokio::time::Instant;
 
 use super::{REVIEW_TIME_MAX, Shared};
-use crate::approval::{self, Decision};
+use crate::approval;
+use crate::body;
 use crate::metrics::{Endpoint, EndpointMetrics};
-use crate::review::{self, About, Answer, Denial};
-use crate::{body, mutate, validate};
 
 /// A review that takes longer than this is told in the log, with what took its time.
 const SLOW_REVIEW_TIME: Duration = Duration::from_secs(1);

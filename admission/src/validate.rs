@@ -1,14 +1,12 @@
 //! From a review to a verdict: which kind, which objects, which rules. It asks nobody but the clock.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use rules::{Case, Cluster, Context, Judged, Kind, Object, Settings, Verdict};
-use runtime::lock::lock;
+use rules::{Case, Context, Judged, Kind, Object, Verdict};
 use serde_json::value::RawValue;
 
-use crate::approval::{self, Decision, Grants};
+use crate::decision::{Decision, decision};
 use crate::review::{About, Denial, Operation, Request};
 use crate::weight;
 
@@ -33,26 +31,6 @@ const SLOW_RULES_TIME: Duration = Duration::from_millis(50);
 /// How many of the slowest are told.
 const SLOWEST_MAX: usize = 3;
 
-/// By what is judged besides the objects.
-#[derive(Debug, Clone, Default)]
-pub struct Judge {
-    /// What the operator set.
-    pub settings: Settings,
-    /// What else is in the cluster. None: nobody looks.
-    pub cluster: Option<Arc<dyn Cluster>>,
-    /// Whether every denial is a 403, as cert-manager's are, where it would be a 422 (B30).
-    pub forbids_only: bool,
-    /// Where a right to approve may have been granted.
-    pub grants: Grants,
-}
-
-impl Judge {
-    /// The same for rules.
-    pub fn context(&self, now: Timestamp) -> Context<'_> {
-        Context { settings: &self.settings, now: Some(now), cluster: self.cluster.as_deref() }
-    }
-}
-
 /// Judges a review. None: it is of no concern to us.
 ///
 /// # Errors
@@ -68,9 +46,7 @@ pub fn validate<'a>(request: &'a Request<'a>, context: Context<'_>) -> Result<Op
     };
     match kind {
         Kind::Certificate => judge::<api::CertificateSpec>(request, kind, context, |_| None),
-        Kind::CertificateRequest => {
-            judge(request, kind, context, |case| approval::decision(case, &request.namespace))
-        }
+        Kind::CertificateRequest => judge(request, kind, context, |case| decision(case, &request.namespace)),
         Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, context, |_| None),
         Kind::Order => judge::<api::OrderSpec>(request, kind, context, |_| None),
         Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, context, |_| None),
@@ -133,7 +109,8 @@ fn weigh(request: &Request<'_>) -> Result<usize, Denial> {
 /// Waits until no other large objects are in memory. It is a matter of milliseconds, and nobody is asked meanwhile.
 fn turn(weight: usize) -> Option<MutexGuard<'static, ()>> {
     static LARGE: Mutex<()> = Mutex::new(());
-    (weight >= TURN_BYTES_MIN).then(|| lock(&LARGE))
+    // A review that panicked has left nothing half done: it guards no data.
+    (weight >= TURN_BYTES_MIN).then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Evaluates the rules once more, with a look at the clock after each.
