@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub live: &'a Live,
     /// Its annotations.
     pub annotations: &'a BTreeMap<String, String>,
+    /// Its labels, in which somebody may look for an annotation in vain.
+    pub labels: &'a BTreeMap<String, String>,
     /// Who manages its fields.
     pub managed: &'a [ManagedFieldsEntry],
     /// What its plan is made of. `None`: it asks for nothing.

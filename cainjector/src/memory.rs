@@ -82,6 +82,14 @@ pub(crate) async fn keep(
     Ok(())
 }
 
+/// What is remembered now, for those who only look.
+///
+/// # Errors
+/// When the ConfigMap cannot be read. There need not be one.
+pub(crate) async fn read(client: Client, name: String) -> Result<Memory, Failure> {
+    Keeper { api: Api::default_namespaced(client), name, stored: None, trouble: None }.read().await
+}
+
 struct Keeper {
     api: Api<ConfigMap>,
     name: String,

@@ -10,13 +10,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::{Api, Client};
-use runtime::args::KubernetesArgs;
 use runtime::trimmed::{Keep, Trimmed};
 use runtime::watch::{Failure, State};
 
 use crate::MANAGER;
+use crate::config::Config;
 use crate::explain::{DryRun, Explanation, Facts, Objects, explain};
 use crate::index::{Effects, Index, Watch};
+use crate::memory;
 use crate::plan::{Plan, plan};
 use crate::reference::{self, Wanted};
 use crate::settings::Settings;
@@ -44,14 +45,19 @@ pub(crate) struct Asking {
 }
 
 impl Survey {
-    /// Nothing is read yet but the CA of the API server.
+    /// Nothing is read yet but the CA of the API server and what the injector remembers, where it does.
     ///
     /// # Errors
-    /// When there is no way to the API server, or its CA cannot be read.
-    pub(crate) async fn new(args: &KubernetesArgs, settings: Settings) -> anyhow::Result<Self> {
-        let (client, ca) = runtime::client::connect_with_ca(args, MANAGER).await?;
+    /// When there is no way to the API server, or one of these cannot be read.
+    pub(crate) async fn new(config: &Config) -> anyhow::Result<Self> {
+        let (client, ca) = runtime::client::connect_with_ca(&config.kubernetes, MANAGER).await?;
         let ca = api_server::current(&ca).context("cannot read the CA of the API server")?;
-        Ok(Self::with(client, ca, settings))
+        let mut survey = Self::with(client.clone(), ca, config.settings.clone());
+        if let Some(name) = &config.memory {
+            let memory = memory::read(client, name.clone()).await;
+            survey.index.recall(memory.with_context(|| format!("cannot read the ConfigMap {name}"))?);
+        }
+        Ok(survey)
     }
 
     fn with(client: Client, ca: Option<Vec<u8>>, settings: Settings) -> Self {
@@ -120,13 +126,14 @@ impl Survey {
         };
         let managed = object.metadata.managed_fields.unwrap_or_default();
         let annotations = object.metadata.annotations.unwrap_or_default();
+        let labels = object.metadata.labels.unwrap_or_default();
         let resource_version = object.metadata.resource_version.unwrap_or_default();
         if let Some(wanted) = reference::wanted(&annotations) {
             let (target, annotations) = (target.clone(), annotations.clone());
             self.read_source(&Asking { target, annotations, wanted, resource_version }).await;
         }
         let Some(live) = self.live(target).await? else { return Ok(None) };
-        Ok(Some(self.told(&live, &annotations, &managed)))
+        Ok(Some(self.told(&live, [&annotations, &labels], &managed)))
     }
 
     /// Explains a target of a list; with `is_trial` its write is sent for trial. `None`: it has gone meanwhile.
@@ -140,7 +147,7 @@ impl Survey {
     ) -> Result<Option<Explanation>, Failure> {
         self.read_source(asking).await;
         let Some(live) = self.live(&asking.target).await? else { return Ok(None) };
-        let mut explanation = self.told(&live, &asking.annotations, &[]);
+        let mut explanation = self.told(&live, [&asking.annotations, &BTreeMap::new()], &[]);
         if is_trial && !live.deleting {
             explanation.dry_run = self.try_out(&live).await;
         }
@@ -150,11 +157,12 @@ impl Survey {
     fn told(
         &self,
         live: &Live,
-        annotations: &BTreeMap<String, String>,
+        [annotations, labels]: [&BTreeMap<String, String>; 2],
         managed: &[ManagedFieldsEntry],
     ) -> Explanation {
         let inputs = self.index.inputs(&live.target, Instant::now());
-        let facts = Facts { live, annotations, managed, inputs: inputs.as_ref(), objects: &self.objects };
+        let facts =
+            Facts { live, annotations, labels, managed, inputs: inputs.as_ref(), objects: &self.objects };
         explain(&facts, Timestamp::now())
     }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use runtime::output::Output;
 
 use super::SurveyArgs;
+use super::survey::unreadable;
 use crate::survey::Survey;
 use crate::target::Target;
 
@@ -36,20 +37,18 @@ impl ExplainArgs {
     /// Explains the target.
     ///
     /// # Errors
-    /// When there is no way to the API server, or nothing can be printed.
+    /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.survey.config()?;
-        let mut survey = Survey::new(&config.kubernetes, config.settings).await?;
-        let explanation = match survey.explain(&self.target).await {
+        let mut survey = match Survey::new(&config).await {
+            Ok(survey) => survey,
+            Err(error) => return Ok(unreadable(error)),
+        };
+        let target = &self.target;
+        let explanation = match survey.explain(target).await {
             Ok(Some(explanation)) => explanation,
-            Ok(None) => {
-                eprintln!("{} does not exist", self.target);
-                return Ok(runtime::exit::answer(None));
-            }
-            Err(failure) => {
-                eprintln!("{} cannot be read: {failure}", self.target);
-                return Ok(runtime::exit::answer(None));
-            }
+            Ok(None) => return Ok(unreadable(format_args!("{target} does not exist"))),
+            Err(failure) => return Ok(unreadable(format_args!("{target} cannot be read: {failure}"))),
         };
         let is_served = config.targets.contains(&self.target.kind);
         if !is_served {

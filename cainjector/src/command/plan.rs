@@ -6,6 +6,7 @@ use runtime::output::Output;
 use serde::Serialize;
 
 use super::SurveyArgs;
+use super::survey::unreadable;
 use crate::explain::{Explanation, Verdict};
 use crate::survey::Survey;
 
@@ -49,10 +50,13 @@ impl PlanArgs {
     /// Makes a plan for every target.
     ///
     /// # Errors
-    /// When there is no way to the API server, or nothing can be printed.
+    /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.survey.config()?;
-        let mut survey = Survey::new(&config.kubernetes, config.settings).await?;
+        let mut survey = match Survey::new(&config).await {
+            Ok(survey) => survey,
+            Err(error) => return Ok(unreadable(error)),
+        };
         let mut outlook = Outlook::default();
         for kind in config.targets {
             let asking = survey.asking(kind).await.unwrap_or_else(|failure| {

@@ -11,6 +11,7 @@ use runtime::watch::{ObjectName, State};
 use serde_json::Value;
 
 use super::SurveyArgs;
+use super::survey::unreadable;
 use crate::config::Config;
 use crate::explain::Objects;
 use crate::rbac::{Account, Needs};
@@ -22,10 +23,10 @@ use crate::survey::Survey;
 use crate::target::{Target, TargetKind};
 use crate::watch::Metadata;
 
-/// Print the Roles that the injector needs for what is annotated, in place of reading every Secret
+/// Print the Roles that are needed for what is annotated
 ///
-/// Each Secret and Certificate is named, and so is each target. Apply them, and take the rules for Secrets and Certificates
-/// out of what was installed; print them again when annotations change. Exits with 0 when all is known, 2 when something
+/// They name each Secret and Certificate, in place of rules to read all of them (value cainjector.namedSources of the chart
+/// leaves those out), and each target that is written. Print them again when annotations change. Exits with 0 when all is known, 2 when something
 /// cannot be read: a comment says what is missing.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = RbacArgs::NAME, max_term_width = 100, args_override_self = true)]
@@ -60,11 +61,14 @@ impl RbacArgs {
     /// Prints the Roles.
     ///
     /// # Errors
-    /// When there is no way to the API server, or nothing can be printed.
+    /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.survey.config()?;
         let found = if self.files.is_empty() {
-            in_cluster(config).await?
+            match Survey::new(&config).await {
+                Ok(survey) => in_cluster(survey, config).await,
+                Err(error) => return Ok(unreadable(error)),
+            }
         } else {
             in_files(&FileArgs { files: self.files, recursive: self.recursive }, &config)
         };
@@ -73,9 +77,8 @@ impl RbacArgs {
     }
 }
 
-async fn in_cluster(config: Config) -> anyhow::Result<Found> {
+async fn in_cluster(mut survey: Survey, config: Config) -> Found {
     let mut found = Found { needs: Needs::of(&config.targets), is_whole: true };
-    let mut survey = Survey::new(&config.kubernetes, config.settings.clone()).await?;
     for kind in config.targets {
         let asking = survey.asking(kind).await.unwrap_or_else(|failure| {
             found.unread(kind.plural(), &failure.message);
@@ -86,7 +89,7 @@ async fn in_cluster(config: Config) -> anyhow::Result<Found> {
             found.add(&asking.target, &asking.wanted, &config.settings, survey.objects());
         }
     }
-    Ok(found)
+    found
 }
 
 fn in_files(files: &FileArgs, config: &Config) -> Found {

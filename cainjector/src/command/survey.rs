@@ -1,12 +1,13 @@
 //! What the commands that look at a cluster have in common.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use runtime::args::KubernetesArgs;
 use runtime::config::Text;
 
-use crate::args::{Args, SourceArgs, TargetArgs};
+use crate::args::{Args, SourceArgs, TargetArgs, WithdrawalArgs};
 use crate::config::{Config, Gates};
 
 /// The flags of the injector that change a plan.
@@ -28,9 +29,19 @@ pub struct SurveyArgs {
     #[command(flatten)]
     pub targets: TargetArgs,
 
+    /// What is taken out of bundles before it expires.
+    #[command(flatten)]
+    pub withdrawal: WithdrawalArgs,
+
     /// How to reach the Kubernetes API.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
+}
+
+/// Says why the cluster cannot be looked at, and gives the exit status for that.
+pub(super) fn unreadable(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("signet-cainjector: {error:#}");
+    runtime::exit::answer(None)
 }
 
 impl SurveyArgs {
@@ -39,8 +50,9 @@ impl SurveyArgs {
     /// # Errors
     /// When it would not start.
     pub(super) fn config(&self) -> anyhow::Result<Config> {
-        let Self { config, feature_gates, sources, targets, kubernetes } = self.clone();
+        let Self { config, feature_gates, sources, targets, withdrawal, kubernetes } = self.clone();
         let others = Args::try_parse_from(["signet-cainjector"])?;
-        Ok(Config::load(Args { config, feature_gates, sources, targets, kubernetes, ..others })?)
+        let args = Args { config, feature_gates, sources, targets, withdrawal, kubernetes, ..others };
+        Ok(Config::load(args)?)
     }
 }

@@ -1,12 +1,17 @@
 //! What to do about a target.
 
 use api::keys::annotation;
+use lint::Linter;
 use runtime::watch::ObjectName;
+use serde_json::{Map, Value, json};
 
 use super::{Explanation, Facts, FieldFacts, Verdict};
 use crate::MANAGER;
 use crate::plan::Reason;
 use crate::reference::{SourceRef, Wanted};
+
+/// Longest value that may ask for something; others, such as whole manifests, are passed over.
+const VALUE_BYTES_MAX: usize = 1024;
 
 /// What to do, most pressing first.
 pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String> {
@@ -25,6 +30,7 @@ pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String
         | Verdict::Deferred { .. }
         | Verdict::Deleting => {}
     }
+    advice.extend(misplaced(facts));
     advice.extend(explanation.fields.iter().flat_map(rivals));
     advice
 }
@@ -80,6 +86,24 @@ fn cure(facts: &Facts<'_>, explanation: &Explanation, reason: Reason) -> Option<
         | Reason::BundleTooLarge
         | Reason::RejectedByAPIServer => None,
     }
+}
+
+/// Annotations and labels that were meant to ask for a CA and do not: what a linter says about the object's metadata.
+fn misplaced(facts: &Facts<'_>) -> Vec<String> {
+    let short = |(key, value): (&String, &String)| {
+        (value.len() <= VALUE_BYTES_MAX).then(|| (key.clone(), Value::from(value.as_str())))
+    };
+    let [annotations, labels] = [facts.annotations, facts.labels]
+        .map(|texts| -> Map<String, Value> { texts.iter().filter_map(short).collect() });
+    let resource = facts.live.target.kind.resource();
+    let manifest = json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {"annotations": annotations, "labels": labels},
+    });
+    let report = Linter::of_injection().lint(&manifest.to_string());
+    let told = report.findings.into_iter().filter(|finding| finding.finding.rule.id == "L11");
+    told.map(|finding| finding.finding.to_string()).collect()
 }
 
 /// Who else writes a field of ours.

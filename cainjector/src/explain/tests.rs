@@ -57,14 +57,17 @@ fn objects(allowed: bool, certificate_name: Option<&str>, ca: &str) -> Objects {
     }
 }
 
+fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
 fn explained(
     live: &Live,
-    annotations: &[(&str, &str)],
+    [annotations, labels]: [&[(&str, &str)]; 2],
     managed: &[ManagedFieldsEntry],
     objects: &Objects,
 ) -> Explanation {
-    let annotations: BTreeMap<_, _> =
-        annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let [annotations, labels] = [texts(annotations), texts(labels)];
     let mut index = Index::new(Settings::default());
     if let Some(wanted) = reference::wanted(&annotations) {
         let moment = Instant::now();
@@ -77,7 +80,8 @@ fn explained(
         }
     }
     let inputs = index.inputs(&live.target, Instant::now());
-    let facts = Facts { live, annotations: &annotations, managed, inputs: inputs.as_ref(), objects };
+    let facts =
+        Facts { live, annotations: &annotations, labels: &labels, managed, inputs: inputs.as_ref(), objects };
     explain(&facts, now())
 }
 
@@ -95,7 +99,7 @@ fn shown(explanation: &Explanation) -> String {
 }
 
 fn check(live: &Live, annotations: &[(&str, &str)], objects: &Objects, expected: &Expect) {
-    expected.assert_eq(&shown(&explained(live, annotations, &[], objects)));
+    expected.assert_eq(&shown(&explained(live, [annotations, &[]], &[], objects)));
 }
 
 #[test]
@@ -323,24 +327,21 @@ fn a_removal_that_waits_is_told() {
 
 #[test]
 fn a_target_that_asks_for_nothing_is_told_how_to_ask() {
-    let other = pem(&[&root("other", 1000)]);
-    check(
-        &api_service(&other, false),
-        &[],
-        &Objects::default(),
-        &expect![[r#"
-        APIService example: asks for nothing, and keeps what it has
+    let live = api_service(&pem(&[&root("other", 1000)]), false);
+    let labels = [("cert-manager.io/inject-ca-from", "web"), ("app", "web")];
+    expect![[r#"
+            APIService example: asks for nothing, and keeps what it has
 
-        Asked for: nothing
+            Asked for: nothing
 
-        spec.caBundle
-          holds 1 certificate
-            CN=other: expires 2027-02-26T00:00:00Z (in 41 days), not of the source
-              SHA-256 …
+            spec.caBundle
+              holds 1 certificate
+                CN=other: expires 2027-02-26T00:00:00Z (in 41 days), not of the source
+                  SHA-256 …
 
-        To do: to have a CA injected, annotate it: cert-manager.io/inject-ca-from-secret or cert-manager.io/inject-ca-from: NAMESPACE/NAME
-    "#]],
-    );
+            To do: to have a CA injected, annotate it: cert-manager.io/inject-ca-from-secret or cert-manager.io/inject-ca-from: NAMESPACE/NAME
+            To do: metadata.labels.cert-manager.io/inject-ca-from: Forbidden: nobody reads this label; write cert-manager.io/inject-ca-from behind metadata.annotations
+        "#]].assert_eq(&shown(&explained(&live, [&[], &labels], &[], &Objects::default())));
 }
 
 #[test]
@@ -395,7 +396,7 @@ fn a_target_that_has_its_ca_is_told_with_who_manages_it() {
     ];
     let live = webhook(&pem(&[old, ca]));
     let found = objects(true, Some("web"), &pem(&[ca]));
-    let explanation = explained(&live, &[FROM_CERTIFICATE], &managed, &found);
+    let explanation = explained(&live, [&[FROM_CERTIFICATE], &[]], &managed, &found);
     assert!(explanation.is_in_sync());
     expect![[r#"
         ValidatingWebhookConfiguration example: in sync: it has what it asks for
