@@ -132,13 +132,13 @@ async fn with_printed_roles(
     scope.create(&trust_secret("unnamed", &other.certificate)).await?;
     let account = format!("system:serviceaccount:{}:{CAINJECTOR}", install::RELEASE);
     let secrets = Api::<Secret>::namespaced(scope.cluster.client_as(&account).await?, &scope.namespace);
-    wait::until("the rights to be narrow", RIGHTS_WITHIN, || async {
+    wait::until("the rights to be as printed", RIGHTS_WITHIN, || async {
         let refused = refusal(secrets.get("unnamed").await)?;
         ensure!(refused.code == 403, "the API server answers {refused:?}");
+        secrets.get(SECRET).await.context("the named Secret cannot be read")?;
         anyhow::Ok(())
     })
     .await?;
-    secrets.get(SECRET).await.context("the named Secret cannot be read any more")?;
 
     // A new process has no watch from before.
     let selector = "app.kubernetes.io/component=cainjector";
