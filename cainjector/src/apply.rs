@@ -171,6 +171,11 @@ impl Injector {
         self.unwritten.notified().await;
     }
 
+    /// How many watches of sources are open.
+    pub(crate) fn source_connections(&self) -> usize {
+        self.watched.connections()
+    }
+
     /// Changes the index and does what follows from it.
     fn update(&self, change: impl FnOnce(&mut Index, Instant) -> Effects) {
         let mut index = lock(&self.index);

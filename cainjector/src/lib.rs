@@ -114,6 +114,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (working, synced) = (Arc::clone(&injector), injector.synced());
     metrics::register_synced(&metrics, injector.synced());
     alive.check("workers", move || working.turns());
+    metrics::register_connections(&metrics, Arc::downgrade(&injector));
     for kind in targets {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));

@@ -1,7 +1,7 @@
 //! The cainjector's own metrics.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::metrics::Metrics;
 
+use crate::apply::Injector;
 use crate::synced::Ledger;
 use crate::target::Target;
 
@@ -219,6 +220,26 @@ impl Collector for LastInSync {
 /// Adds the figure that tells which replica leads.
 pub(crate) fn register_leadership(metrics: &Metrics, leadership: Leadership) {
     metrics.register(|registry| registry.register_collector(Box::new(Leader(leadership))));
+}
+
+/// Adds the figure that tells how many connections the watches of sources take.
+pub(crate) fn register_connections(metrics: &Metrics, injector: Weak<Injector>) {
+    metrics.register(|registry| registry.register_collector(Box::new(Connections(injector))));
+}
+
+/// Asked at each scrape: one watch takes the place of many without any event.
+#[derive(Debug)]
+struct Connections(Weak<Injector>);
+
+impl Collector for Connections {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let count = self.0.upgrade().map_or(0, |injector| injector.source_connections());
+        let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+        let help = "Watches of Secrets and Certificates that are open: one for each source, or for a crowded namespace";
+        let name = "signet_cainjector_source_connections";
+        let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+        gauge.encode(metric)
+    }
 }
 
 /// Asked at each scrape: leadership ends by the time that goes by, without any event.

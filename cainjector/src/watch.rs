@@ -77,14 +77,16 @@ impl Watched {
     /// Nothing is watched yet. The injector is told of each change.
     pub(crate) fn new(client: &Client, injector: &Weak<Injector>) -> Self {
         let told = injector.clone();
-        let secrets = NamedObjects::of(secret::watched(client.clone()), SourceSecret::keep);
+        let (named, crowd) = (secret::watched(client.clone()), secret::crowd(client.clone()));
+        let secrets = NamedObjects::of_crowds(named, crowd, SourceSecret::keep);
         let secrets = secrets.on_change(move |name, state| {
             if let Some(injector) = told.upgrade() {
                 injector.secret_changed(name, state);
             }
         });
         let told = injector.clone();
-        let certificates = NamedObjects::of(certificate::watched(client.clone()), SourceCertificate::keep);
+        let (named, crowd) = (certificate::watched(client.clone()), certificate::crowd(client.clone()));
+        let certificates = NamedObjects::of_crowds(named, crowd, SourceCertificate::keep);
         let certificates = certificates.on_change(move |name, state| {
             if let Some(injector) = told.upgrade() {
                 injector.certificate_changed(name, state);
@@ -122,6 +124,11 @@ impl Watched {
     /// How many objects are watched.
     pub(crate) fn count(&self) -> usize {
         self.secrets.count() + self.certificates.count()
+    }
+
+    /// How many watches that takes.
+    pub(crate) fn connections(&self) -> usize {
+        self.secrets.connections() + self.certificates.connections()
     }
 }
 

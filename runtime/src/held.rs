@@ -52,6 +52,11 @@ impl<T: Send + Sync + 'static> Held<T> {
         self.receivers().len()
     }
 
+    /// How many watches that takes; fewer where one stands in for many ([`NamedObjects::of_crowds`]).
+    pub fn connections(&self) -> usize {
+        self.objects.connections()
+    }
+
     fn receivers(&self) -> MutexGuard<'_, HashMap<ObjectName, watch::Receiver<State<T>>>> {
         lock(&self.receivers)
     }

@@ -4,6 +4,8 @@
 //! and RBAC can grant it `list` and `watch` on those names alone, because the field selector on `metadata.name` is
 //! authorised per name. A watch that nobody has used for a while ends by itself.
 
+pub mod crowd;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Debug;
@@ -27,8 +29,8 @@ use crate::backoff::Backoff;
 /// How long a watch outlives its last use: a renewal or a burst of mounts finds it still warm.
 pub const IDLE: Duration = Duration::from_secs(600);
 
-/// Most watches of one kind at a time. Each holds a connection stream on the API server; a process that needs more
-/// objects than this at once is misconfigured or under attack.
+/// Most watches of one kind at a time. Each holds a connection to the API server; a process that needs more than this at
+/// once is misconfigured or under attack.
 pub const WATCHES_MAX: usize = 1000;
 
 /// The name of one object; without a namespace it is a cluster-scoped one.
@@ -230,7 +232,7 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
             entry.used = Instant::now();
             return Ok(entry.state.subscribe());
         }
-        if entries.len() >= WATCHES_MAX && !forget_one(&mut entries) {
+        if self.inner.connections(&entries) >= WATCHES_MAX && !forget_one(&mut entries) {
             return Err(TooManyWatches { name: name.clone() });
         }
         let (state, receiver) = watch::channel(State::Pending);
@@ -252,11 +254,17 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
         self.inner.entries().is_empty()
     }
 
+    /// Watches that are open now: fewer than objects where one stands in for many ([`Self::of_crowds`]).
+    pub fn connections(&self) -> usize {
+        self.inner.connections(&self.inner.entries())
+    }
+
     fn new(open: impl Fn(&ObjectName) -> Answers<T> + Send + Sync + 'static) -> Self {
         Self {
             inner: Arc::new(Inner {
                 open: Box::new(open),
                 changed: std::sync::OnceLock::new(),
+                counted: std::sync::OnceLock::new(),
                 entries: Mutex::default(),
             }),
         }
@@ -277,6 +285,8 @@ type Changed<T> = Box<dyn Fn(&ObjectName, &State<T>) + Send + Sync>;
 struct Inner<T> {
     open: Open<T>,
     changed: std::sync::OnceLock<Changed<T>>,
+    /// Says how many watches are open, where that is not one for each entry.
+    counted: std::sync::OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
     entries: Mutex<HashMap<ObjectName, Entry<T>>>,
 }
 
@@ -289,6 +299,10 @@ struct Entry<T> {
 impl<T> Inner<T> {
     fn entries(&self) -> MutexGuard<'_, HashMap<ObjectName, Entry<T>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connections(&self, entries: &HashMap<ObjectName, Entry<T>>) -> usize {
+        self.counted.get().map_or_else(|| entries.len(), |counted| counted())
     }
 
     /// Forgets the entry if it is unused, which also ends the task that runs this.

@@ -6,6 +6,7 @@ use issuance::bundle::Bundle;
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use runtime::trimmed::{Keep, Trimmed};
+use runtime::watch::crowd::Versioned;
 use runtime::watch::{ObjectName, State};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
@@ -55,6 +56,12 @@ pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<Certificat
         let namespace = name.namespace.as_deref().unwrap_or_default();
         Api::namespaced_with(client.clone(), namespace, &resource)
     }
+}
+
+/// Where all Certificates of a namespace are to be watched, by their versions.
+pub fn crowd(client: Client) -> impl Fn(&str) -> Api<Versioned> {
+    let resource = ApiResource::erase::<api::Certificate>(&());
+    move |namespace| Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
 impl SourceCertificate {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use runtime::trimmed::{Keep, Trimmed};
+use runtime::watch::crowd::Versioned;
 use runtime::watch::{ObjectName, State};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
@@ -63,6 +64,12 @@ pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<SecretCont
         let namespace = name.namespace.as_deref().unwrap_or_default();
         Api::namespaced_with(client.clone(), namespace, &resource)
     }
+}
+
+/// Where all Secrets of a namespace are to be watched, by their versions.
+pub fn crowd(client: Client) -> impl Fn(&str) -> Api<Versioned> {
+    let resource = ApiResource::erase::<Secret>(&());
+    move |namespace| Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
 impl SourceSecret {
