@@ -14,6 +14,7 @@ use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
 use runtime::trimmed::Trimmed;
+use runtime::watch::crowd::Versioned;
 use runtime::watch::{Failure, ObjectName, State};
 use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
@@ -132,7 +133,7 @@ impl Injector {
     }
 
     /// The known targets of this kind that a list did not show.
-    pub(crate) fn missing(&self, kind: TargetKind, listed: &HashSet<String>) -> Vec<Target> {
+    pub(crate) fn missing(&self, kind: TargetKind, listed: &HashSet<ObjectName>) -> Vec<Target> {
         lock(&self.index).missing(kind, listed)
     }
 
@@ -263,9 +264,13 @@ impl Injector {
             TargetKind::CustomResourceDefinition => self.definition_reads.acquire().await.ok(),
             _ => None,
         };
-        let api: Api<Trimmed<LiveContent>> = Api::all_with(self.client(), &target.kind.resource());
-        let object = api.get_opt(&target.name).await?;
+        let object = target.api::<Trimmed<LiveContent>>(self.client()).get_opt(&target.name.name).await?;
         Ok(object.map(|object| Live::new(target.kind, object)))
+    }
+
+    /// Where a target is written; what is answered is its metadata, so that the whole of it need not be sent back.
+    fn versions(&self, target: &Target) -> Api<Versioned> {
+        target.api(self.client())
     }
 
     /// Does what is planned for the target. `None`: it has to be read again.
@@ -376,8 +381,7 @@ impl Injector {
             return Outcome::Failed;
         }
         let params = PatchParams::apply(MANAGER).force();
-        // The answer is the metadata alone: a CustomResourceDefinition need not be sent back.
-        match self.targets(target.kind).patch(&target.name, &params, &Patch::Apply(body)).await {
+        match self.versions(target).patch(&target.name.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
                 let waited = lock(&self.index).waited(target, Instant::now());
@@ -413,7 +417,7 @@ impl Injector {
             return Err(Outcome::Failed);
         }
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match self.targets(target.kind).patch(&target.name, &params, &patch).await {
+        match self.versions(target).patch(&target.name.name, &params, &patch).await {
             Ok(_) => {
                 tracing::info!(%target, "the bundles are managed by server-side apply from now on");
                 Ok(())

@@ -100,7 +100,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_target_that_is_lost_again_and_again_is_left_for_longer_until_it_stays() {
         let contests = Contests::default();
-        let target = |name: &str| Target { kind: TargetKind::ApiService, name: name.to_owned() };
+        let target = |name: &str| Target::cluster(TargetKind::ApiService, name);
         let (web, other) = (target("web"), target("other"));
         let never = Loss { is_new: false, is_contested: false, pause: None };
         assert_eq!(contests.lost(&web, true, Instant::now()), never, "nobody wrote it");

@@ -56,6 +56,9 @@ pub struct Objects {
 pub struct Explanation {
     /// Kind of the target.
     pub kind: &'static str,
+    /// Its namespace, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Its name.
     pub name: String,
     /// What becomes of it.
@@ -180,7 +183,8 @@ impl Verdict {
 impl Explanation {
     /// The target, as in messages.
     pub fn target(&self) -> String {
-        format!("{} {}", self.kind, self.name)
+        let name = ObjectName { namespace: self.namespace.clone(), name: self.name.clone() };
+        format!("{} {name}", self.kind)
     }
 
     /// Whether the target has what it asks for, and the API server, where it was asked, minds nothing.
@@ -205,7 +209,8 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let passed_over = passed_over.filter(|each| Some(*each) != decides && annotations.contains_key(*each));
     let mut explanation = Explanation {
         kind: live.target.kind.kind(),
-        name: live.target.name.clone(),
+        namespace: live.target.name.namespace.clone(),
+        name: live.target.name.name.clone(),
         verdict: verdict(live, plan.as_ref()),
         asks,
         passed_over: passed_over.collect(),

@@ -242,7 +242,7 @@ impl Index {
     }
 
     /// The targets of this kind that are not in `seen`: a list has shown that they are gone, or ask for nothing.
-    pub fn missing(&self, kind: TargetKind, seen: &HashSet<String>) -> Vec<Target> {
+    pub fn missing(&self, kind: TargetKind, seen: &HashSet<ObjectName>) -> Vec<Target> {
         let targets = self.targets.keys();
         targets.filter(|target| target.kind == kind && !seen.contains(&target.name)).cloned().collect()
     }

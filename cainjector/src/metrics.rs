@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::metrics::Metrics;
+use runtime::watch::ObjectName;
 
 use crate::apply::Injector;
 use crate::synced::Ledger;
@@ -63,6 +64,7 @@ struct OverwriteLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabels {
     kind: &'static str,
+    namespace: Option<String>,
     name: String,
 }
 
@@ -257,7 +259,8 @@ impl Collector for Leader {
 }
 
 fn labels(target: &Target) -> TargetLabels {
-    TargetLabels { kind: target.kind.kind(), name: target.name.clone() }
+    let ObjectName { namespace, name } = target.name.clone();
+    TargetLabels { kind: target.kind.kind(), namespace, name }
 }
 
 #[cfg(test)]
@@ -288,7 +291,7 @@ mod tests {
         figures.set_bundle(&target("web"), 3, Some(crate::testing::now()));
         figures.set_contested(&target("web"), true);
         figures.observe_latency(&target("web"), Duration::from_millis(7));
-        let labels = "{kind=\"APIService\",name=\"web\"}";
+        let labels = "{kind=\"APIService\",namespace=\"\",name=\"web\"}";
         let text = metrics.encode().unwrap();
         for line in [
             "in_sync{} 1",
@@ -316,14 +319,14 @@ mod tests {
         let text = metrics.encode().unwrap();
         let line = text.lines().find_map(|line| {
             line.strip_prefix(
-                "signet_cainjector_last_in_sync_timestamp_seconds{kind=\"APIService\",name=\"web\"} ",
+                "signet_cainjector_last_in_sync_timestamp_seconds{kind=\"APIService\",namespace=\"\",name=\"web\"} ",
             )
         });
         assert!(line.unwrap().parse::<i64>().unwrap() >= before, "{text}");
     }
 
     fn target(name: &str) -> Target {
-        Target { kind: crate::target::TargetKind::ApiService, name: name.to_owned() }
+        Target::cluster(crate::target::TargetKind::ApiService, name)
     }
 
     #[test]

@@ -124,7 +124,7 @@ mod tests {
         let webhook =
             |name: &str, bundle: &str| Webhook { name: name.to_owned(), bundle: bundle.as_bytes().to_vec() };
         Live {
-            target: Target { kind: TargetKind::ValidatingWebhookConfiguration, name: "example".to_owned() },
+            target: Target::cluster(TargetKind::ValidatingWebhookConfiguration, "example"),
             uid: "u".to_owned(),
             resource_version: "7".to_owned(),
             deleting: false,

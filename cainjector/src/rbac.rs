@@ -60,7 +60,7 @@ impl Needs {
     /// Adds what is needed for a target that asks for something.
     pub fn add_target(&mut self, target: &Target) {
         if let Some(names) = self.targets.get_mut(&target.kind) {
-            names.insert(target.name.clone());
+            names.insert(target.name.name.clone());
         }
     }
 
@@ -272,7 +272,7 @@ mod tests {
             (TargetKind::CustomResourceDefinition, "webs.example.test"),
             (TargetKind::CustomResourceDefinition, "apps.example.test"),
         ] {
-            needs.add_target(&Target { kind, name: name.to_owned() });
+            needs.add_target(&Target::cluster(kind, name));
         }
         needs.add_source(&SourceRef::Secret(object("team-a", "1e3")), None);
         needs.add_source(&SourceRef::Secret(object("team-a", "ca")), None);

@@ -224,7 +224,8 @@ fn reference(live: &Live) -> ObjectReference {
     ObjectReference {
         api_version: Some(resource.api_version),
         kind: Some(resource.kind),
-        name: Some(live.target.name.clone()),
+        namespace: live.target.name.namespace.clone(),
+        name: Some(live.target.name.name.clone()),
         uid: Some(live.uid.clone()),
         ..ObjectReference::default()
     }

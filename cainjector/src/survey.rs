@@ -118,10 +118,9 @@ impl Survey {
     /// # Errors
     /// When it cannot be read.
     pub(crate) async fn explain(&mut self, target: &Target) -> Result<Option<Explanation>, Failure> {
-        let resource = target.kind.resource();
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let api: Api<DynamicObject> = target.api(self.client.clone());
         let failed = |error| Failure::from(&error);
-        let Some(object) = api.get_metadata_opt(&target.name).await.map_err(failed)? else {
+        let Some(object) = api.get_metadata_opt(&target.name.name).await.map_err(failed)? else {
             return Ok(None);
         };
         let managed = object.metadata.managed_fields.unwrap_or_default();
@@ -167,16 +166,16 @@ impl Survey {
     }
 
     async fn live(&self, target: &Target) -> Result<Option<Live>, Failure> {
-        let api: Api<Trimmed<LiveContent>> = Api::all_with(self.client.clone(), &target.kind.resource());
-        let object = api.get_opt(&target.name).await.map_err(|error| Failure::from(&error))?;
+        let api: Api<Trimmed<LiveContent>> = target.api(self.client.clone());
+        let object = api.get_opt(&target.name.name).await.map_err(|error| Failure::from(&error))?;
         Ok(object.map(|object| Live::new(target.kind, object)))
     }
 
     /// Sends what the injector would send, as a dry run. `None`: it would send nothing.
     async fn try_out(&self, live: &Live) -> Option<DryRun> {
         let inputs = self.index.inputs(&live.target, Instant::now())?;
-        let api: Api<Metadata> = Api::all_with(self.client.clone(), &live.target.kind.resource());
-        let name = &live.target.name;
+        let api: Api<Metadata> = live.target.api(self.client.clone());
+        let name = &live.target.name.name;
         let outcome = match plan(live, &inputs, Timestamp::now()).plan {
             Plan::Apply { body } | Plan::Release { body } => {
                 let params = PatchParams::apply(MANAGER).force().dry_run();
@@ -196,9 +195,9 @@ impl Survey {
 }
 
 fn asking(kind: TargetKind, object: Metadata) -> Option<Asking> {
+    let target = Target::of(kind, &object.metadata);
     let annotations = object.metadata.annotations.unwrap_or_default();
     let wanted = reference::wanted(&annotations)?;
-    let target = Target { kind, name: object.metadata.name.unwrap_or_default() };
     let resource_version = object.metadata.resource_version.unwrap_or_default();
     Some(Asking { target, annotations, wanted, resource_version })
 }
@@ -291,7 +290,7 @@ mod tests {
     async fn a_target_is_explained_from_what_is_there_now() {
         let (client, asked) = server("");
         let mut survey = Survey::with(client, None, Settings::default());
-        let target = Target { kind: TargetKind::ApiService, name: "one".to_owned() };
+        let target = Target::cluster(TargetKind::ApiService, "one");
         let told = survey.explain(&target).await.unwrap().unwrap();
         assert!(told.text(testing::now()).to_string().contains("ca.crt is empty"), "{told:?}");
         assert!(lock(&asked).iter().all(|asked| asked.starts_with("GET")), "{asked:?}");

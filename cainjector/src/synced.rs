@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn target(name: &str) -> Target {
-        Target { kind: TargetKind::ApiService, name: name.to_owned() }
+        Target::cluster(TargetKind::ApiService, name)
     }
 
     fn time(secs: u64) -> Timestamp {
@@ -246,7 +246,7 @@ mod tests {
         world.looked("web", Verdict::InSync, 1);
         let told = |world: &World, secs| {
             let at = world.ledger.in_sync_at(time(secs));
-            at.map(|(target, at)| (target.name.clone(), at)).collect::<Vec<_>>()
+            at.map(|(target, at)| (target.name.name.clone(), at)).collect::<Vec<_>>()
         };
         assert_eq!(told(&world, 50), [("web".to_owned(), time(50))]);
         world.due("web", 60);

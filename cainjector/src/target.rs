@@ -11,7 +11,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use kube::core::ApiResource;
+use kube::core::{ApiResource, DynamicResourceScope, ObjectMeta};
+use kube::{Api, Client, Resource};
+use runtime::watch::ObjectName;
 
 pub use live::{Conversion, Fields, Live, LiveContent, Webhook};
 pub use named::NameError;
@@ -76,13 +78,38 @@ impl TargetKind {
     }
 }
 
-/// One object that may get a bundle. All kinds are cluster-scoped.
+/// One object that may get a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
     /// Kind.
     pub kind: TargetKind,
-    /// Name.
-    pub name: String,
+    /// Name, and namespace where the kind has one.
+    pub name: ObjectName,
+}
+
+impl Target {
+    /// The object with this metadata.
+    pub fn of(kind: TargetKind, metadata: &ObjectMeta) -> Self {
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone().unwrap_or_default());
+        Self { kind, name: ObjectName { namespace, name } }
+    }
+
+    /// A target without a namespace.
+    pub fn cluster(kind: TargetKind, name: impl Into<String>) -> Self {
+        Self { kind, name: ObjectName::cluster(name) }
+    }
+
+    /// Where objects such as this are.
+    pub fn api<K>(&self, client: Client) -> Api<K>
+    where
+        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>,
+    {
+        let resource = self.kind.resource();
+        match &self.name.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        }
+    }
 }
 
 impl fmt::Display for Target {

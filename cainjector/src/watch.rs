@@ -43,11 +43,9 @@ impl Injector {
         match change {
             Change::Seen(object) => self.seen(kind, object.metadata),
             Change::Gone(object) => {
-                let name = object.metadata.name.unwrap_or_default();
-                self.gone(&Target { kind, name });
+                self.gone(&Target::of(kind, &object.metadata));
             }
             Change::Listed(names) => {
-                let names = names.into_iter().map(|name| name.name).collect();
                 for target in self.missing(kind, &names) {
                     self.gone(&target);
                 }
@@ -56,7 +54,7 @@ impl Injector {
     }
 
     fn seen(&self, kind: TargetKind, metadata: ObjectMeta) {
-        let target = Target { kind, name: metadata.name.unwrap_or_default() };
+        let target = Target::of(kind, &metadata);
         match reference::wanted(&metadata.annotations.unwrap_or_default()) {
             Some(wanted) => {
                 self.wants(target, wanted, &metadata.resource_version.unwrap_or_default());

@@ -37,7 +37,7 @@ impl SlowServer {
 }
 
 fn target() -> Target {
-    Target { kind: TargetKind::ApiService, name: "web".to_owned() }
+    Target::cluster(TargetKind::ApiService, "web")
 }
 
 fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
@@ -201,7 +201,7 @@ async fn a_bundle_that_somebody_keeps_overwriting_is_repaired_with_pauses_and_co
     assert_eq!(*lock(&writes), 5, "another event is no reason to write sooner");
     let text = metrics.encode().unwrap();
     for line in [
-        r#"signet_cainjector_contested{kind="APIService",name="web"} 1"#,
+        r#"signet_cainjector_contested{kind="APIService",namespace="",name="web"} 1"#,
         r#"signet_cainjector_overwrites_total{kind="APIService",manager="stubborn"} 5"#,
         r#"signet_cainjector_reconciles_total{kind="APIService",result="FieldContested"} 2"#,
         r#"signet_cainjector_injection_latency_seconds_count{kind="APIService"} 1"#,

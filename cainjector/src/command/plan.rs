@@ -120,6 +120,7 @@ mod tests {
     fn told(verdict: Verdict, dry_run: Option<DryRun>) -> Explanation {
         Explanation {
             kind: "APIService",
+            namespace: None,
             name: "v1.example.test".to_owned(),
             verdict,
             asks: None,

@@ -149,7 +149,7 @@ fn target_of(manifest: Value) -> Option<(Target, Wanted)> {
     let kind = TargetKind::ALL.iter().find(is_kind).copied()?;
     let ObjectMeta { name, annotations, .. } = serde_json::from_value::<Metadata>(manifest).ok()?.metadata;
     let wanted = reference::wanted(&annotations.unwrap_or_default())?;
-    Some((Target { kind, name: name? }, wanted))
+    Some((Target::cluster(kind, name?), wanted))
 }
 
 /// The Certificate that a manifest is, if it is one.

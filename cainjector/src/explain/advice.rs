@@ -38,7 +38,9 @@ pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String
 /// What takes the reason away. `None`: the text of the refusal says it.
 fn cure(facts: &Facts<'_>, explanation: &Explanation, reason: Reason) -> Option<String> {
     let wanted = &facts.inputs?.wanted;
-    let target = format!("{}/{}", explanation.kind.to_lowercase(), explanation.name);
+    let namespace = explanation.namespace.iter().map(|namespace| format!("-n {namespace} "));
+    let target =
+        format!("{}{}/{}", namespace.collect::<String>(), explanation.kind.to_lowercase(), explanation.name);
     let annotate = wanted
         .annotation()
         .map(|annotation| format!("kubectl annotate --overwrite {target} {annotation}=NAMESPACE/NAME"));

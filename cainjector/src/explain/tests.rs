@@ -16,7 +16,7 @@ const FROM_CERTIFICATE: (&str, &str) = ("cert-manager.io/inject-ca-from", "team-
 
 fn live(kind: TargetKind, fields: Fields) -> Live {
     Live {
-        target: Target { kind, name: "example".to_owned() },
+        target: Target::cluster(kind, "example"),
         uid: "u".to_owned(),
         resource_version: "7".to_owned(),
         deleting: false,

@@ -16,7 +16,7 @@ const FROM_SECRET: &str = "cert-manager.io/inject-ca-from-secret";
 const FROM_CERTIFICATE: &str = "cert-manager.io/inject-ca-from";
 
 fn target(name: &str) -> Target {
-    Target { kind: TargetKind::ApiService, name: name.to_owned() }
+    Target::cluster(TargetKind::ApiService, name)
 }
 
 fn object(name: &str) -> ObjectName {
@@ -392,7 +392,7 @@ fn targets_that_a_list_does_not_show_are_missing() {
     for name in ["one", "two"] {
         index.target_seen(target(name), asks(FROM_SECRET, "team-a/ca"), "1", now);
     }
-    let seen = HashSet::from(["two".to_owned()]);
+    let seen = HashSet::from([ObjectName::cluster("two")]);
     assert_eq!(index.missing(TargetKind::ApiService, &seen), [target("one")]);
     assert!(index.missing(TargetKind::MutatingWebhookConfiguration, &seen).is_empty());
 }

@@ -21,7 +21,7 @@ fn live(fields: Fields) -> Live {
         Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
     };
     Live {
-        target: Target { kind, name: "example".to_owned() },
+        target: Target::cluster(kind, "example"),
         uid: "u".to_owned(),
         resource_version: "7".to_owned(),
         deleting: false,

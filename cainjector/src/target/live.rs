@@ -151,7 +151,7 @@ impl Live {
             TargetKind::CustomResourceDefinition => definition(spec.conversion),
         };
         Self {
-            target: Target { kind, name: metadata.name.unwrap_or_default() },
+            target: Target::of(kind, &metadata),
             uid: metadata.uid.unwrap_or_default(),
             resource_version: metadata.resource_version.unwrap_or_default(),
             deleting: metadata.deletion_timestamp.is_some(),
@@ -185,12 +185,12 @@ impl Live {
 
     /// The server-side apply that gives up all that is ours: bundles that nobody else owns vanish.
     pub fn release_body(&self) -> Value {
-        let resource = self.target.kind.resource();
-        json!({
-            "apiVersion": resource.api_version,
-            "kind": resource.kind,
-            "metadata": { "name": self.target.name, "resourceVersion": self.resource_version },
-        })
+        let (resource, name) = (self.target.kind.resource(), &self.target.name);
+        let mut metadata = json!({ "name": name.name, "resourceVersion": self.resource_version });
+        if let Some(namespace) = &name.namespace {
+            metadata["namespace"] = json!(namespace);
+        }
+        json!({ "apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata })
     }
 }
 

@@ -37,7 +37,7 @@ impl FromStr for Target {
         };
         let found = TargetKind::ALL.iter().find(is_meant).copied();
         let kind = found.ok_or_else(|| NameError::Kind(kind.to_owned()))?;
-        Ok(Self { kind, name: name.to_owned() })
+        Ok(Self::cluster(kind, name))
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
             ("validatingwebhookconfigurations/a", TargetKind::ValidatingWebhookConfiguration),
             ("MutatingWebhookConfiguration/a", TargetKind::MutatingWebhookConfiguration),
         ] {
-            assert_eq!(text.parse(), Ok(Target { kind, name: "a".to_owned() }), "{text}");
+            assert_eq!(text.parse(), Ok(Target::cluster(kind, "a")), "{text}");
         }
     }
 }

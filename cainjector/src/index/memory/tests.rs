@@ -114,7 +114,7 @@ impl World {
 
 fn service() -> Live {
     Live {
-        target: Target { kind: TargetKind::ApiService, name: "web".to_owned() },
+        target: Target::cluster(TargetKind::ApiService, "web"),
         uid: "u".to_owned(),
         resource_version: "7".to_owned(),
         deleting: false,
@@ -180,7 +180,7 @@ fn what_was_written_down_counts_for_the_next_leader() {
 fn a_ca_that_was_replaced_before_anybody_looked_is_remembered_once() {
     let mut world = World::new(Some(24), None, &[]);
     world.holds(&["first"]).check("apply first");
-    let slow = Target { name: "slow".to_owned(), ..world.live.target.clone() };
+    let slow = Target::cluster(TargetKind::ApiService, "slow");
     world.index.target_seen(slow, Wanted::Source(source()), "1", Instant::now());
     world.after(1).holds(&["second"]).holds(&["third"]).check("apply first,second,third");
     // The other target still lacks it, which is no reason to count anew.
@@ -229,7 +229,7 @@ fn on_a_definition_what_is_denied_goes_at_once_and_what_is_not_retained_a_day_la
 #[test]
 fn what_is_known_of_a_source_that_nobody_names_is_nothing() {
     let mut world = World::new(Some(24), None, &[]);
-    let stranger = Target { name: "stranger".to_owned(), ..world.live.target.clone() };
+    let stranger = Target::cluster(TargetKind::ApiService, "stranger");
     assert!(!world.index.remember(&stranger, world.now()));
     assert!(!world.index.remember(&world.live.target.clone(), world.now()), "nothing is known yet");
     world.holds(&["first"]);
