@@ -132,6 +132,9 @@ pub mod label {
     /// Namespace: `true` takes its objects out of the webhook's rules, save those on identity and
     /// approval.
     pub const DISABLE_VALIDATION: &str = "cert-manager.io/disable-validation";
+    /// Injection target of a kind that the cainjector looks at only where it is told to: `true` asks for a look. Signet's
+    /// own.
+    pub const INJECT: &str = "cainjector.cert-manager.io/inject";
     /// Secret: `true` marks the private key of an issuance under way.
     pub const NEXT_PRIVATE_KEY: &str = "cert-manager.io/next-private-key";
     /// Secret: `true` lets the controller keep its data in memory.

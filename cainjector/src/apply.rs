@@ -111,6 +111,11 @@ impl Injector {
         queue.work_while(&leadership, shutdown, RECONCILE_TIMEOUT, look).await
     }
 
+    /// Whether the object is never a target, whatever it asks for.
+    pub(crate) fn excludes(&self, target: &Target) -> bool {
+        lock(&self.index).excludes(target)
+    }
+
     /// A target was seen that asks for a bundle, at this version of it.
     pub(crate) fn wants(&self, target: Target, wanted: Wanted, resource_version: &str) {
         self.update(|index, now| index.target_seen(target, wanted, resource_version, now));

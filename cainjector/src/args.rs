@@ -107,6 +107,17 @@ pub struct TargetArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = boolean)]
     pub enable_apiservices_injectable: Option<bool>,
+
+    /// Inject into ConfigMaps with the label cainjector.cert-manager.io/inject: "true", at key ca.crt; needs an
+    /// admission policy, which the chart brings along [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub inject_configmaps: Option<bool>,
+
+    /// Inject into ClusterTrustBundles with that label; needs such a policy too [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean)]
+    pub inject_clustertrustbundles: Option<bool>,
 }
 
 /// Where to answer probes.

@@ -146,6 +146,7 @@ impl Config {
                 certificates: certificates.unwrap_or(true),
                 merging: gates.value(MERGING).unwrap_or(true),
                 withdrawal,
+                own: None,
             },
             memory,
             targets,
@@ -219,6 +220,9 @@ impl TargetArgs {
             enable_apiservices_injectable: self
                 .enable_apiservices_injectable
                 .or(file.enable_apiservices_injectable),
+            // The file is the peer's, which knows no such kinds.
+            inject_configmaps: self.inject_configmaps,
+            inject_clustertrustbundles: self.inject_clustertrustbundles,
         }
     }
 
@@ -234,8 +238,10 @@ impl TargetArgs {
                 }
                 TargetKind::CustomResourceDefinition => self.enable_customresourcedefinitions_injectable,
                 TargetKind::ApiService => self.enable_apiservices_injectable,
+                TargetKind::ConfigMap => self.inject_configmaps,
+                TargetKind::ClusterTrustBundle => self.inject_clustertrustbundles,
             };
-            switch.unwrap_or(true)
+            switch.unwrap_or(!kind.is_wider())
         };
         TargetKind::ALL.iter().copied().filter(is_on).collect()
     }

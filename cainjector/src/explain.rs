@@ -288,8 +288,11 @@ fn read(bundle: &[u8]) -> (Vec<Certificate>, Option<String>) {
 
 /// The certificates of a bundle in an apply, which we made ourselves.
 fn written(bundle: &Value) -> Vec<Certificate> {
-    let bundle = ByteString::deserialize(bundle).unwrap_or_default();
-    read(&bundle.0).0
+    match bundle.as_str().filter(|text| text.starts_with('-')) {
+        Some(text) => read(text.as_bytes()).0,
+        // Of most kinds it is base64.
+        None => read(&ByteString::deserialize(bundle).unwrap_or_default().0).0,
+    }
 }
 
 fn owners(managed: &[ManagedFieldsEntry], path: &FieldPath) -> Vec<OwnerFacts> {

@@ -154,6 +154,11 @@ impl Index {
         }
     }
 
+    /// Whether the object is never a target, whatever it asks for.
+    pub fn excludes(&self, target: &Target) -> bool {
+        self.settings.excludes(target)
+    }
+
     /// What a target asks for.
     pub fn wanted(&self, target: &Target) -> Option<&Wanted> {
         self.targets.get(target).map(|entry| &entry.wanted)

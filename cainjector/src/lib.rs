@@ -19,6 +19,7 @@ pub mod command;
 mod config;
 mod contests;
 pub mod explain;
+pub mod guard;
 pub mod index;
 mod memory;
 mod metrics;
@@ -45,7 +46,7 @@ use anyhow::Context as _;
 use kube::Client;
 use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
-use runtime::follow::follow;
+use runtime::follow::follow_selected;
 use runtime::lease::{self, Leadership};
 use runtime::lock::lock;
 use runtime::readiness::Readiness;
@@ -59,6 +60,7 @@ pub use command::Command;
 use crate::apply::Injector;
 use crate::config::{Config, Election};
 use crate::metrics::Figures;
+use crate::settings::Settings;
 use crate::source::api_server;
 
 /// Field manager and user agent, as the peer's, so that ownership of the bundles carries over.
@@ -103,6 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let server = MetricsServer { address, tls, router, end: shutdown.clone(), grace: SCRAPE_TIME_MAX };
         server.start(&mut tasks, client.clone(), shutdown.clone())?;
     }
+    let own = guard::own(&client, &targets, memory.as_deref()).await?;
+    let settings = Settings { own, ..settings };
     // Requested once the last worker has ended: until then there is something left to write.
     let drained = Shutdown::default();
     let leadership = elect(&mut tasks, &client, election, &drained)?;
@@ -119,7 +123,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let ready = readiness.component(kind.plural());
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
         let changed = move |change| injector.changed(kind, change);
-        tasks.spawn(kind.plural(), follow(api, kind.plural(), ready, shutdown.clone(), changed));
+        let (selector, plural, shutdown) = (kind.selector(), kind.plural(), shutdown.clone());
+        tasks.spawn(plural, follow_selected(api, selector, plural, ready, shutdown, changed));
     }
     if let Some(name) = memory {
         let (lists, injector) = (readiness.clone(), Arc::clone(&injector));

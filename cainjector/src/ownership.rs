@@ -79,6 +79,8 @@ fn bundle_fields(fields: &Fields) -> Value {
             let client_config = json!({ "f:caBundle": {} });
             json!({ "f:spec": { "f:conversion": { "f:webhook": { "f:clientConfig": client_config } } } })
         }
+        Fields::ConfigMap { .. } => json!({ "f:data": { "f:ca.crt": {} } }),
+        Fields::TrustBundle { .. } => json!({ "f:spec": { "f:trustBundle": {} } }),
     }
 }
 

@@ -268,7 +268,14 @@ fn applicable(fields: &Fields) -> Result<(), Refusal> {
         Fields::Definition { conversion: Conversion::Unaddressed, .. } => {
             "there is no spec.conversion.webhook.clientConfig that says which webhook to call"
         }
-        Fields::ApiService { .. } | Fields::Webhooks(_) | Fields::Definition { .. } => return Ok(()),
+        Fields::ConfigMap { immutable: true, .. } => {
+            "immutable is true, so its data cannot be changed: delete it, and create it without that"
+        }
+        Fields::ApiService { .. }
+        | Fields::Webhooks(_)
+        | Fields::Definition { .. }
+        | Fields::ConfigMap { .. }
+        | Fields::TrustBundle { .. } => return Ok(()),
     };
     Err(Refusal::new(Reason::NotApplicable, text))
 }

@@ -7,10 +7,11 @@
 //! The comparisons know of no field but the bundle's own, so they hold for fields of later Kubernetes versions too.
 //! `dyn` keeps the API server's type checker from refusing to walk over the members of a typed object.
 
-use api::keys::annotation;
+use api::keys::{annotation, label};
 use serde_json::{Value, json};
 
 use crate::reference::ANNOTATIONS;
+use crate::target::{ROOT_CA, TargetKind};
 
 /// What the account does not write of `metadata`, and yet changes with a write of it.
 const METADATA_OF_WRITES: &[&str] = &["managedFields", "resourceVersion", "generation"];
@@ -27,8 +28,10 @@ const PRIVATE_KEY: &[&str] = &["UFJJVkFURSBL", "SVZBVEUgS0VZ", "UklWQVRFIEtF"];
 pub struct Policy {
     /// Plural of the kind, and name of the policy.
     pub plural: &'static str,
-    /// Its API group, version v1.
+    /// Its API group.
     pub group: &'static str,
+    /// The version of it.
+    pub version: &'static str,
     place: Place,
 }
 
@@ -39,43 +42,67 @@ enum Place {
     Webhooks,
     /// Below `spec`, through these members, at `caBundle`.
     Spec(&'static [&'static str]),
+    /// At this member of `data`, as text.
+    Data(&'static str),
+    /// At this member of `spec`, as text.
+    Text(&'static str),
 }
 
 /// One policy for each kind that gets bundles.
-pub const POLICIES: [Policy; 4] = [
+pub const POLICIES: [Policy; 6] = [
     Policy {
         plural: "validatingwebhookconfigurations",
         group: "admissionregistration.k8s.io",
+        version: "v1",
         place: Place::Webhooks,
     },
     Policy {
         plural: "mutatingwebhookconfigurations",
         group: "admissionregistration.k8s.io",
+        version: "v1",
         place: Place::Webhooks,
     },
-    Policy { plural: "apiservices", group: "apiregistration.k8s.io", place: Place::Spec(&[]) },
+    Policy { plural: "apiservices", group: "apiregistration.k8s.io", version: "v1", place: Place::Spec(&[]) },
     Policy {
         plural: "customresourcedefinitions",
         group: "apiextensions.k8s.io",
+        version: "v1",
         place: Place::Spec(&["conversion", "webhook", "clientConfig"]),
+    },
+    Policy { plural: "configmaps", group: "", version: "v1", place: Place::Data("ca.crt") },
+    Policy {
+        plural: "clustertrustbundles",
+        group: "certificates.k8s.io",
+        version: "v1beta1",
+        place: Place::Text("trustBundle"),
     },
 ];
 
 impl Policy {
+    /// The policy of a kind.
+    pub fn of(kind: TargetKind) -> Option<Self> {
+        POLICIES.into_iter().find(|policy| policy.plural == kind.plural())
+    }
+
     /// The `spec` of a ValidatingAdmissionPolicy (`admissionregistration.k8s.io/v1`) for whoever it is bound to. It
     /// fails closed: what it cannot judge is not written.
     pub fn spec(&self) -> Value {
         let (mut variables, mut validations) = self.common();
         match self.place {
             Place::Webhooks => webhooks(&mut variables, &mut validations),
-            Place::Spec(members) => spec(members, &mut variables, &mut validations),
+            Place::Spec(members) => {
+                let members = members.iter().copied().chain(["caBundle"]).collect::<Vec<_>>();
+                below("spec", &members, Encoding::Base64, &mut variables, &mut validations);
+            }
+            Place::Data(key) => below("data", &[key], Encoding::Text, &mut variables, &mut validations),
+            Place::Text(member) => below("spec", &[member], Encoding::Text, &mut variables, &mut validations),
         }
         let named = |(name, expression): (String, String)| json!({"name": name, "expression": expression});
         json!({
             "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": [self.group],
-                "apiVersions": ["v1"],
+                "apiVersions": [self.version],
                 "operations": ["CREATE", "UPDATE", "DELETE"],
                 "resources": [self.plural, format!("{}/*", self.plural)],
             }]},
@@ -88,10 +115,11 @@ impl Policy {
     fn common(&self) -> (Vec<(String, String)>, Vec<Validation>) {
         let content = match self.place {
             Place::Webhooks => "webhooks",
-            Place::Spec(_) => "spec",
+            Place::Spec(_) | Place::Text(_) => "spec",
+            Place::Data(_) => "data",
         };
         let release = annotation::RELEASE_BUNDLE;
-        let variables = vec![
+        let mut variables = vec![
             variable("metadata", "dyn(object.metadata)"),
             variable("oldMetadata", "dyn(oldObject.metadata)"),
             variable("annotations", "variables.oldMetadata.?annotations.orValue({})"),
@@ -99,7 +127,7 @@ impl Policy {
         ];
         let asks = format!("{}.exists(name, name in variables.annotations)", list(ANNOTATIONS));
 
-        let validations = vec![
+        let mut validations = vec![
             // The first that is broken is told, and of another operation the others could not be evaluated.
             Validation {
                 // The API server leaves the member out where there is no subresource.
@@ -119,6 +147,18 @@ impl Policy {
                 format!("the cainjector writes nothing outside of {content}"),
             ),
         ];
+        if matches!(self.place, Place::Data(_) | Place::Text(_)) {
+            variables.push(variable("labels", "variables.oldMetadata.?labels.orValue({})"));
+            let label = label::INJECT;
+            validations.push(update(
+                format!("variables.labels[?'{label}'].orValue('') == 'true'"),
+                format!("metadata.labels: this object has no label {label}: \"true\""),
+            ));
+        }
+        if let Place::Data(_) = self.place {
+            let kept = format!("variables.oldMetadata.name != '{ROOT_CA}'");
+            validations.push(update(kept, "metadata.name: this object is the controller manager's"));
+        }
         (variables, validations)
     }
 }
@@ -190,46 +230,78 @@ fn webhooks(variables: &mut Vec<(String, String)>, validations: &mut Vec<Validat
         ),
     ]);
     let bundle = |entry: &str| format!("string({entry}.clientConfig.?caBundle.orValue(''))");
-    validations
-        .extend(bundle_rules("webhooks[].clientConfig", |rule| each(rule(&bundle("entry"), &bundle(old)))));
+    let judged = |rule: &Rule<'_>| each(rule(&bundle("entry"), &bundle(old)));
+    validations.extend(bundle_rules("webhooks[].clientConfig.caBundle", Encoding::Base64, judged));
 }
 
-/// Each map on the way to the bundle is compared, but for its member that is the next on the way.
-fn spec(members: &[&str], variables: &mut Vec<(String, String)>, validations: &mut Vec<Validation>) {
-    let (mut new, mut old) = ("object.spec".to_owned(), "oldObject.spec".to_owned());
-    let mut path = "spec".to_owned();
-    let steps = members.iter().copied().chain(["caBundle"]);
-    for (depth, next) in steps.enumerate() {
+/// How a bundle is written.
+#[derive(Debug, Clone, Copy)]
+enum Encoding {
+    Base64,
+    Text,
+}
+
+/// The member of a level, if it is there.
+fn member(level: &str, name: &str) -> String {
+    match name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        true => format!("{level}.?{name}"),
+        false => format!("{level}[?'{name}']"),
+    }
+}
+
+/// Each map on the way to the bundle, from member `root` of the object through `steps`, is compared, but for its member
+/// that is the next on the way.
+fn below(
+    root: &str,
+    steps: &[&str],
+    encoding: Encoding,
+    variables: &mut Vec<(String, String)>,
+    validations: &mut Vec<Validation>,
+) {
+    let content = |object: &str| match root {
+        // Every object of these kinds has one.
+        "spec" => format!("{object}.spec"),
+        _ => format!("{object}.?{root}.orValue({{}})"),
+    };
+    let (mut new, mut old) = (content("object"), content("oldObject"));
+    let mut path = root.to_owned();
+    for (depth, next) in steps.iter().copied().enumerate() {
         let (name, old_name) = (format!("level{depth}"), format!("oldLevel{depth}"));
         variables
             .extend([variable(&name, format!("dyn({new})")), variable(&old_name, format!("dyn({old})"))]);
         let (level, old_level) = (format!("variables.{name}"), format!("variables.{old_name}"));
         let told = format!("{path}: the cainjector writes nothing here but its bundle");
         validations.push(update(same(&level, &old_level, &[next]), told));
-        if next == "caBundle" {
-            let bundle = |level: &str| format!("string({level}.?caBundle.orValue(''))");
-            validations.extend(bundle_rules(&path, |rule| rule(&bundle(&level), &bundle(&old_level))));
-        }
-        (new, old) = (format!("{level}.?{next}.orValue({{}})"), format!("{old_level}.?{next}.orValue({{}})"));
         path = format!("{path}.{next}");
+        if depth + 1 == steps.len() {
+            let bundle = |level: &str| format!("string({}.orValue(''))", member(level, next));
+            let judged = |rule: &Rule<'_>| rule(&bundle(&level), &bundle(&old_level));
+            validations.extend(bundle_rules(&path, encoding, judged));
+        }
+        let deeper = |level: &str| format!("{}.orValue({{}})", member(level, next));
+        (new, old) = (deeper(&level), deeper(&old_level));
     }
 }
 
+/// What must hold of a new bundle and the old one, given their expressions.
+type Rule<'a> = dyn Fn(&str, &str) -> String + 'a;
+
 /// What the bundle at `path` may become; `judged` gives a rule the expressions of the new bundle and of the old one. One
 /// that stays is not looked at, since somebody else may have written it.
-fn bundle_rules(path: &str, judged: impl Fn(&dyn Fn(&str, &str) -> String) -> String) -> [Validation; 2] {
-    let key = list(PRIVATE_KEY);
+fn bundle_rules(path: &str, encoding: Encoding, judged: impl Fn(&Rule<'_>) -> String) -> [Validation; 2] {
+    let (key, begin) = match encoding {
+        Encoding::Base64 => (list(PRIVATE_KEY), BEGIN_CERTIFICATE),
+        Encoding::Text => (list(&["PRIVATE KEY"]), "-----BEGIN CERTIFICATE-----"),
+    };
     let is_free = judged(&|new, old| format!("{new} == {old} || !{key}.exists(part, {new}.contains(part))"));
     let is_right = judged(&|new, old| {
-        format!(
-            "{new} == {old} || ({new} == '' ? variables.releases : {new}.startsWith('{BEGIN_CERTIFICATE}'))"
-        )
+        format!("{new} == {old} || ({new} == '' ? variables.releases : {new}.startsWith('{begin}'))")
     });
     [
-        update(is_free, format!("{path}.caBundle: a private key; the cainjector writes certificates alone")),
+        update(is_free, format!("{path}: a private key; the cainjector writes certificates alone")),
         update(
             is_right,
-            format!("{path}.caBundle: the cainjector writes certificates in PEM, and takes none out unasked"),
+            format!("{path}: the cainjector writes certificates in PEM, and takes none out unasked"),
         ),
     ]
 }
@@ -239,7 +311,6 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
-    use crate::target::TargetKind;
 
     fn base64(text: &str) -> String {
         let encoded = serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap();
@@ -250,11 +321,9 @@ mod tests {
     fn every_kind_that_gets_bundles_has_a_policy() {
         for kind in TargetKind::ALL {
             let resource = kind.resource();
-            let mut policies = POLICIES.iter();
-            let found =
-                policies.any(|policy| policy.plural == kind.plural() && policy.group == resource.group);
-            assert!(found, "{} has none", kind.kind());
-            assert_eq!(resource.version, "v1");
+            let policy = Policy::of(*kind).unwrap();
+            let found = [policy.group, policy.version, policy.plural];
+            assert_eq!(found, [&*resource.group, &*resource.version, kind.plural()]);
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use api::injection::reference;
+use kube::core::ApiResource;
 use runtime::watch::ObjectName;
 use serde_json::json;
 
@@ -40,15 +41,16 @@ impl FromStr for Account {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     targets: BTreeMap<TargetKind, BTreeSet<String>>,
-    namespaces: BTreeMap<String, Sources>,
+    namespaces: BTreeMap<String, Named>,
     unknown: BTreeSet<ObjectName>,
 }
 
-/// The sources in one namespace.
+/// The objects in one namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Sources {
+struct Named {
     secrets: BTreeSet<String>,
     certificates: BTreeSet<String>,
+    targets: BTreeMap<TargetKind, BTreeSet<String>>,
 }
 
 impl Needs {
@@ -59,9 +61,12 @@ impl Needs {
 
     /// Adds what is needed for a target that asks for something.
     pub fn add_target(&mut self, target: &Target) {
-        if let Some(names) = self.targets.get_mut(&target.kind) {
-            names.insert(target.name.name.clone());
-        }
+        let Target { kind, name } = target;
+        let Some(names) = self.targets.get_mut(kind) else { return };
+        match name.namespace {
+            None => names.insert(name.name.clone()),
+            Some(_) => self.namespace(name).targets.entry(*kind).or_default().insert(name.name.clone()),
+        };
     }
 
     /// Adds what is needed for a source; `secret` is the one that a Certificate is issued into, if that is known.
@@ -85,7 +90,7 @@ impl Needs {
         self.namespace(name).secrets.insert(name.name.clone());
     }
 
-    fn namespace(&mut self, name: &ObjectName) -> &mut Sources {
+    fn namespace(&mut self, name: &ObjectName) -> &mut Named {
         self.namespaces.entry(name.namespace.clone().unwrap_or_default()).or_default()
     }
 
@@ -122,7 +127,13 @@ impl fmt::Display for Manifests<'_> {
                 "# MISSING: the Secret of Certificate {name}, which is not known: print it again when it is."
             )?;
         }
-        let resources: Vec<_> = targets.iter().map(|(kind, names)| (kind.resource(), names)).collect();
+        if targets.contains_key(&TargetKind::ClusterTrustBundle) {
+            writeln!(
+                f,
+                "# MISSING: attest on the signers whose ClusterTrustBundles are targets; grant it by hand."
+            )?;
+        }
+        let resources = kinds(targets);
         let mut rules: Vec<Rule<'_>> = Vec::new();
         for (resource, names) in &resources {
             rules.push((&resource.group, &resource.plural, None, "get, list, watch"));
@@ -131,18 +142,31 @@ impl fmt::Display for Manifests<'_> {
                 rules.push((&resource.group, &resource.plural, Some(names), "patch"));
             }
         }
+        if targets.keys().any(|kind| kind.is_wider()) {
+            for resource in ["validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
+                rules.push(("admissionregistration.k8s.io", resource, None, "list"));
+            }
+        }
         rules.push(("", "events", None, "create, patch"));
         self.role(f, "ClusterRole", None, &rules)?;
-        for (namespace, Sources { secrets, certificates }) in namespaces {
+        for (namespace, Named { secrets, certificates, targets }) in namespaces {
             let all = [("", "secrets", secrets), (api::GROUP, "certificates", certificates)];
             let named = all.into_iter().filter(|(_, _, names)| !names.is_empty());
-            let rules: Vec<Rule<'_>> = named
+            let mut rules: Vec<Rule<'_>> = named
                 .map(|(group, resource, names)| (group, resource, Some(names), "get, list, watch"))
                 .collect();
+            let resources = kinds(targets);
+            let patched = resources.iter();
+            rules.extend(patched.map(|(kind, names)| (&*kind.group, &*kind.plural, Some(*names), "patch")));
             self.role(f, "Role", Some(namespace), &rules)?;
         }
         Ok(())
     }
+}
+
+/// What the API calls these kinds, and the names of each.
+fn kinds(targets: &BTreeMap<TargetKind, BTreeSet<String>>) -> Vec<(ApiResource, &BTreeSet<String>)> {
+    targets.iter().map(|(kind, names)| (kind.resource(), names)).collect()
 }
 
 impl Manifests<'_> {
@@ -221,7 +245,9 @@ mod tests {
         needs.add_source(&SourceRef::Certificate(web), Some(tls));
         let account = "a/b".parse().unwrap();
         let printed = needs.manifests(&account).to_string();
-        for resource in granted.iter().flat_map(|resources| resources.split(", ")) {
+        // Which signers, and which declared kinds, is not known here.
+        let known = granted.iter().filter(|resources| **resources != "signers" && !resources.contains("{{"));
+        for resource in known.flat_map(|resources| resources.split(", ")) {
             assert!(printed.contains(&format!("resources: [{resource}]")), "{resource}");
         }
         assert!(granted.contains(&"events"), "{granted:?}");
@@ -264,9 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn a_target_in_a_namespace_is_patched_there_alone() {
+        let mut needs = Needs::of(&[TargetKind::ConfigMap]);
+        let name = ObjectName::namespaced("team-a", "trust");
+        needs.add_target(&Target { kind: TargetKind::ConfigMap, name });
+        let account = "us/injector".parse().unwrap();
+        let printed = needs.manifests(&account).to_string();
+        let (cluster, namespaced) = printed.split_once("kind: ClusterRoleBinding").unwrap();
+        for resource in ["configmaps", "validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
+            assert!(cluster.contains(&format!("resources: [{resource}]")), "{cluster}");
+        }
+        let rule = "resources: [configmaps]\n    resourceNames:\n      - \"trust\"\n    verbs: [patch]";
+        assert!(!cluster.contains(rule) && namespaced.contains(rule), "{namespaced}");
+    }
+
+    #[test]
     fn each_source_and_target_is_named() {
         let object = |namespace, name| ObjectName::namespaced(namespace, name);
-        let mut needs = Needs::of(TargetKind::ALL);
+        let standard = TargetKind::ALL.iter().copied().filter(|kind| !kind.is_wider());
+        let mut needs = Needs::of(&standard.collect::<Vec<_>>());
         for (kind, name) in [
             (TargetKind::ValidatingWebhookConfiguration, "web"),
             (TargetKind::CustomResourceDefinition, "webs.example.test"),

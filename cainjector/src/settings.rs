@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use issuance::fingerprint::Fingerprint;
+use runtime::watch::ObjectName;
 
 use crate::plan::{Reason, Refusal};
 use crate::reference::SourceRef;
 use crate::rotation::Retention;
+use crate::target::{ROOT_CA, Target, TargetKind};
 
 /// Which sources are taken, and what becomes of the bundles that are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct Settings {
     pub merging: bool,
     /// What is taken out of bundles before it expires.
     pub withdrawal: Arc<Withdrawal>,
+    /// The ConfigMap that this process keeps for itself, which is no target.
+    pub own: Option<ObjectName>,
 }
 
 /// What is taken out of bundles before it expires. By default nothing is.
@@ -43,11 +47,24 @@ impl Withdrawal {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { namespaces: Namespaces::All, certificates: true, merging: true, withdrawal: Arc::default() }
+        Self {
+            namespaces: Namespaces::All,
+            certificates: true,
+            merging: true,
+            withdrawal: Arc::default(),
+            own: None,
+        }
     }
 }
 
 impl Settings {
+    /// Whether the object is never a target, whatever it asks for.
+    pub fn excludes(&self, target: &Target) -> bool {
+        let is_own = |own: &ObjectName| *own == target.name;
+        target.kind == TargetKind::ConfigMap
+            && (target.name.name == ROOT_CA || self.own.as_ref().is_some_and(is_own))
+    }
+
     /// Why the operator does not want this source to be taken.
     pub fn refuses(&self, source: &SourceRef) -> Option<Refusal> {
         if let Some(flag) = self.namespaces.excluded_by(source) {
@@ -90,9 +107,22 @@ impl Namespaces {
 
 #[cfg(test)]
 mod tests {
-    use runtime::watch::ObjectName;
-
     use super::*;
+
+    #[test]
+    fn the_clusters_own_and_ours_are_no_targets() {
+        let settings = Settings { own: Some(ObjectName::namespaced("us", "memory")), ..Settings::default() };
+        for (kind, namespace, name, excluded) in [
+            (TargetKind::ConfigMap, "team-a", "kube-root-ca.crt", true),
+            (TargetKind::ConfigMap, "us", "memory", true),
+            (TargetKind::ConfigMap, "team-a", "memory", false),
+            (TargetKind::ConfigMap, "team-a", "ca", false),
+            (TargetKind::ApiService, "us", "memory", false),
+        ] {
+            let target = Target { kind, name: ObjectName::namespaced(namespace, name) };
+            assert_eq!(settings.excludes(&target), excluded, "{target}");
+        }
+    }
 
     #[test]
     fn the_flag_that_excludes_a_namespace_is_named() {

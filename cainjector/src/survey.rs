@@ -77,12 +77,14 @@ impl Survey {
     /// When the API server gives no list of them.
     pub(crate) async fn asking(&self, kind: TargetKind) -> Result<Vec<Asking>, Failure> {
         let api: Api<Metadata> = Api::all_with(self.client.clone(), &kind.resource());
-        let mut params = ListParams::default().limit(PAGE_SIZE);
+        let mut params =
+            ListParams { label_selector: kind.selector(), ..ListParams::default() }.limit(PAGE_SIZE);
         let mut found = Vec::new();
         loop {
             let page = api.list(&params).await.map_err(|error| Failure::from(&error))?;
             let next = page.metadata.continue_.filter(|token| !token.is_empty());
-            found.extend(page.items.into_iter().filter_map(|object| asking(kind, object)));
+            let asking = page.items.into_iter().filter_map(|object| asking(kind, object));
+            found.extend(asking.filter(|asking| !self.index.excludes(&asking.target)));
             let Some(token) = next else { return Ok(found) };
             params = params.continue_token(&token);
         }

@@ -6,9 +6,12 @@ mod path;
 
 use std::fmt;
 
+use api::keys::label;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
+use k8s_openapi::api::certificates::v1beta1::ClusterTrustBundle;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::core::{ApiResource, DynamicResourceScope, ObjectMeta};
@@ -30,7 +33,15 @@ pub enum TargetKind {
     ApiService,
     /// `apiextensions.k8s.io/v1`: one bundle, if a webhook converts between its versions.
     CustomResourceDefinition,
+    /// `v1`, labelled and not the cluster's own: one bundle, at key `ca.crt`.
+    ConfigMap,
+    /// `certificates.k8s.io/v1beta1`, labelled: one bundle. Kubernetes 1.33 to 1.39 serve this version if they are told to;
+    /// 1.37 is the first to have another one.
+    ClusterTrustBundle,
 }
+
+/// The ConfigMap with the API server's CA that the controller manager publishes in each namespace. It is never a target.
+pub const ROOT_CA: &str = "kube-root-ca.crt";
 
 impl TargetKind {
     /// Every kind.
@@ -39,7 +50,24 @@ impl TargetKind {
         Self::MutatingWebhookConfiguration,
         Self::ApiService,
         Self::CustomResourceDefinition,
+        Self::ConfigMap,
+        Self::ClusterTrustBundle,
     ];
+
+    /// Whether its objects live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        matches!(self, Self::ConfigMap)
+    }
+
+    /// The label selector of its objects that are looked at. `None`: all of them.
+    pub fn selector(self) -> Option<String> {
+        self.is_wider().then(|| format!("{}=true", label::INJECT))
+    }
+
+    /// Whether its objects get bundles only if the operator says so, and only those that are labelled.
+    pub fn is_wider(self) -> bool {
+        matches!(self, Self::ConfigMap | Self::ClusterTrustBundle)
+    }
 
     /// Group, version and plural of the kind.
     pub fn resource(self) -> ApiResource {
@@ -48,6 +76,8 @@ impl TargetKind {
             Self::MutatingWebhookConfiguration => ApiResource::erase::<MutatingWebhookConfiguration>(&()),
             Self::ApiService => ApiResource::erase::<APIService>(&()),
             Self::CustomResourceDefinition => ApiResource::erase::<CustomResourceDefinition>(&()),
+            Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
+            Self::ClusterTrustBundle => ApiResource::erase::<ClusterTrustBundle>(&()),
         }
     }
 
@@ -58,6 +88,8 @@ impl TargetKind {
             Self::MutatingWebhookConfiguration => "MutatingWebhookConfiguration",
             Self::ApiService => "APIService",
             Self::CustomResourceDefinition => "CustomResourceDefinition",
+            Self::ConfigMap => "ConfigMap",
+            Self::ClusterTrustBundle => "ClusterTrustBundle",
         }
     }
 
@@ -68,6 +100,8 @@ impl TargetKind {
             Self::MutatingWebhookConfiguration => "mutatingwebhookconfigurations",
             Self::ApiService => "apiservices",
             Self::CustomResourceDefinition => "customresourcedefinitions",
+            Self::ConfigMap => "configmaps",
+            Self::ClusterTrustBundle => "clustertrustbundles",
         }
     }
 

@@ -53,8 +53,11 @@ pub(crate) fn pem(certificates: &[&Certificate]) -> String {
 /// The plan in one line: `apply a,b | a,b`, with the common names in each bundle, `in sync`, or `Reason: message`.
 pub(crate) fn shown(planned: &Planned) -> String {
     let names = |bundle: &Value| {
-        let bundle: ByteString = serde_json::from_value(bundle.clone()).unwrap();
-        let bundle = Bundle::parse(&bundle.0).unwrap();
+        let bundle = match bundle.as_str().filter(|text| text.starts_with("-----BEGIN")) {
+            Some(text) => text.as_bytes().to_vec(),
+            None => serde_json::from_value::<ByteString>(bundle.clone()).unwrap().0,
+        };
+        let bundle = Bundle::parse(&bundle).unwrap();
         let names = bundle.certificates().iter();
         let names: Vec<_> = names.filter_map(Certificate::common_name).collect();
         names.join(",")
@@ -72,6 +75,8 @@ pub(crate) fn shown(planned: &Planned) -> String {
                 Some(entries) => {
                     entries.iter().map(|entry| names(&entry["clientConfig"]["caBundle"])).collect()
                 }
+                None if body["data"].is_object() => vec![names(&body["data"]["ca.crt"])],
+                None if body["spec"]["trustBundle"].is_string() => vec![names(&body["spec"]["trustBundle"])],
                 None => {
                     let conversion = &body["spec"]["conversion"]["webhook"]["clientConfig"];
                     let config = if conversion.is_null() { &body["spec"] } else { conversion };

@@ -55,6 +55,9 @@ impl Injector {
 
     fn seen(&self, kind: TargetKind, metadata: ObjectMeta) {
         let target = Target::of(kind, &metadata);
+        if self.excludes(&target) {
+            return;
+        }
         match reference::wanted(&metadata.annotations.unwrap_or_default()) {
             Some(wanted) => {
                 self.wants(target, wanted, &metadata.resource_version.unwrap_or_default());

@@ -79,6 +79,9 @@ pub(crate) fn api_server(layout: &Layout, address: SocketAddr, with_nodes: bool)
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
             "--allow-privileged=true",
+            // Off by default in Kubernetes 1.33 to 1.36; the cainjector writes them.
+            "--feature-gates=ClusterTrustBundle=true",
+            "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true",
             // One authority signs clients and the front proxy: only this name may speak for others.
             "--requestheader-allowed-names=front-proxy",
             "--requestheader-username-headers=X-Remote-User",

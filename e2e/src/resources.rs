@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::namespace::Scope;
 
 /// Kinds that tests create and that live in no namespace.
-const CLUSTER_SCOPED: [&str; 9] = [
+const CLUSTER_SCOPED: [&str; 10] = [
     "APIService",
     "ClusterIssuer",
     "ClusterRole",
     "ClusterRoleBinding",
+    "ClusterTrustBundle",
     "CustomResourceDefinition",
     "MutatingWebhookConfiguration",
     "ValidatingAdmissionPolicy",

@@ -123,7 +123,9 @@ async fn with_printed_roles(
     target: &Target,
     ca: &Authority,
 ) -> anyhow::Result<(Target, Authority)> {
-    let roles = says(&scope.cluster, &["rbac"], "", 0).await?;
+    // As the chart of the tests adds them.
+    let flags = ["rbac", "--inject-configmaps", "--inject-clustertrustbundles"];
+    let roles = says(&scope.cluster, &flags, "", 0).await?;
     let arguments = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
     let (status, _, error) = kubectl(&scope.cluster, &arguments, &roles).await?;
     ensure!(status == 0, "kubectl does not take the Roles: {error}");

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use api::keys::annotation;
+use api::keys::{annotation, label};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::targets::{MANAGER, announcement, entry, group};
@@ -35,6 +35,8 @@ async fn forged_writes_of_the_cainjectors_account_are_refused() -> anyhow::Resul
             hooks(&scope, "MutatingWebhookConfiguration", 2),
             api_service(&scope),
             definition(&scope),
+            config_map(&scope),
+            trust_bundle(&scope)?,
         ];
         for target in targets {
             let live = scope.create(&target.object).await?;
@@ -69,6 +71,28 @@ async fn a_bundle_of_an_object_that_asks_for_none_is_refused() -> anyhow::Result
 }
 
 #[tokio::test]
+async fn what_is_not_labelled_or_is_the_clusters_own_is_refused() -> anyhow::Result<()> {
+    with(|scope, account| async move {
+        let ca = Authority::new("Unlabelled CA")?;
+        for mut target in [config_map(&scope), trust_bundle(&scope)?] {
+            target.object["metadata"]["labels"] = json!({label::INJECT: "false"});
+            scope.create(&target.object).await?;
+            target.granted(&account).await?;
+            target.refused(target.apply(&account, &ca.certificate).await, "has no label")?;
+        }
+        let mut own = config_map(&scope);
+        own.object["metadata"]["name"] = json!("kube-root-ca.crt");
+        let metadata = &own.object["metadata"];
+        let asking =
+            json!({"metadata": {"labels": metadata["labels"], "annotations": metadata["annotations"]}});
+        let ours = own.objects(&scope.client);
+        ours.patch(&own.name(), &PatchParams::default(), &Patch::Merge(asking)).await?;
+        own.refused(own.apply(&account, &ca.certificate).await, "the controller manager's")
+    })
+    .await
+}
+
+#[tokio::test]
 async fn what_the_cainjector_does_and_what_others_do_passes() -> anyhow::Result<()> {
     with(|scope, account| async move {
         let ca = Authority::new("Right CA")?;
@@ -77,6 +101,8 @@ async fn what_the_cainjector_does_and_what_others_do_passes() -> anyhow::Result<
             hooks(&scope, "MutatingWebhookConfiguration", 1),
             api_service(&scope),
             definition(&scope),
+            config_map(&scope),
+            trust_bundle(&scope)?,
         ];
         for target in targets {
             target.types_fit(&scope).await?;
@@ -112,9 +138,10 @@ where
             .create(&json!({
                 "apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole", "metadata": {"name": name},
                 "rules": [{
-                    "apiGroups": ["admissionregistration.k8s.io", "apiregistration.k8s.io", "apiextensions.k8s.io"],
+                    "apiGroups": ["admissionregistration.k8s.io", "apiregistration.k8s.io", "apiextensions.k8s.io",
+                        "certificates.k8s.io", ""],
                     "resources": ["validatingwebhookconfigurations", "mutatingwebhookconfigurations", "apiservices",
-                        "customresourcedefinitions"],
+                        "customresourcedefinitions", "clustertrustbundles", "configmaps"],
                     "verbs": ["*"],
                 }],
             }))
@@ -154,7 +181,8 @@ impl Target {
     }
 
     fn objects(&self, client: &Client) -> Api<DynamicObject> {
-        resources::api(client, "", self.text("apiVersion"), self.text("kind"))
+        let namespace = self.object["metadata"]["namespace"].as_str().unwrap_or_default();
+        resources::api(client, namespace, self.text("apiVersion"), self.text("kind"))
     }
 
     /// Waits until the account could do anything, were it not for the policy.
@@ -191,6 +219,11 @@ impl Target {
 
     /// A change of the bundle alone, as a merge patch or a server-side apply.
     fn with_bundle(&self, live: Option<&Value>, pem: &str) -> Value {
+        match self.plural {
+            "configmaps" => return json!({"data": {"ca.crt": pem}}),
+            "clustertrustbundles" => return json!({"spec": {"trustBundle": pem}}),
+            _ => {}
+        }
         let bundle = json!({"caBundle": STANDARD.encode(pem)});
         if let Some(webhooks) = self.object["webhooks"].as_array() {
             let mut entries = match live {
@@ -225,10 +258,12 @@ impl Target {
             (json!({"metadata": {"labels": {"a": "b"}}}), "metadata: "),
             (json!({"metadata": {"annotations": {"a": "b"}}}), "metadata: "),
             (json!({"metadata": {"finalizers": ["signet.example/stay"]}}), "metadata: "),
-            (self.with_bundle(webhooks, &careless), "a private key"),
         ];
-        if self.plural != "customresourcedefinitions" {
-            // There the API server refuses it by itself.
+        // Some of that the API server refuses by itself.
+        if self.plural != "clustertrustbundles" {
+            all.push((self.with_bundle(webhooks, &careless), "a private key"));
+        }
+        if !["customresourcedefinitions", "clustertrustbundles"].contains(&self.plural) {
             all.push((self.with_bundle(webhooks, "no PEM"), "certificates in PEM"));
         }
         let with_entry = |change: &dyn Fn(&mut Value)| {
@@ -246,6 +281,14 @@ impl Target {
                 (json!({"spec": {"conversion": {"webhook": {"clientConfig": {"service": {"name": "mine"}}}}}}),
                     "spec.conversion.webhook.clientConfig: "),
             ],
+            "configmaps" => vec![
+                (json!({"data": {"script": "exit 0"}}), "data: "),
+                (json!({"data": {"note": null}}), "data: "),
+                (json!({"data": {"ca.crt": null}}), "takes none out unasked"),
+                (json!({"binaryData": {"more": "AA=="}}), "nothing outside of data"),
+                (json!({"immutable": true}), "nothing outside of data"),
+            ],
+            "clustertrustbundles" => Vec::new(),
             _ => vec![
                 (with_entry(&|entry| entry["failurePolicy"] = json!("Fail")), "clientConfig.caBundle alone"),
                 (with_entry(&|entry| entry["clientConfig"]["url"] = json!("https://mine.example")), "caBundle alone"),
@@ -293,6 +336,24 @@ fn definition(scope: &Scope) -> Target {
     let name = format!("forgeries.{group}");
     let object = object(scope, "apiextensions.k8s.io/v1", "CustomResourceDefinition", &name, spec);
     Target { plural: "customresourcedefinitions", object, below: &["conversion", "webhook", "clientConfig"] }
+}
+
+/// A ConfigMap that asks for a bundle, and has something else besides.
+fn config_map(scope: &Scope) -> Target {
+    let data = json!({"data": {"ca.crt": "to be replaced", "note": "to stay"}});
+    let mut object = object(scope, "v1", "ConfigMap", "trust", data);
+    object["metadata"]["namespace"] = json!(scope.namespace);
+    object["metadata"]["labels"] = json!({label::INJECT: "true"});
+    Target { plural: "configmaps", object, below: &[] }
+}
+
+/// Roots that pods could mount.
+fn trust_bundle(scope: &Scope) -> anyhow::Result<Target> {
+    let spec = json!({"spec": {"trustBundle": Authority::new("First CA")?.certificate}});
+    let name = format!("{}-trust", scope.namespace);
+    let mut object = object(scope, "certificates.k8s.io/v1beta1", "ClusterTrustBundle", &name, spec);
+    object["metadata"]["labels"] = json!({label::INJECT: "true"});
+    Ok(Target { plural: "clustertrustbundles", object, below: &[] })
 }
 
 fn object(scope: &Scope, api_version: &str, kind: &str, name: &str, mut content: Value) -> Value {

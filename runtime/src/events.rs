@@ -233,7 +233,10 @@ fn object(event: Event, reporter: &str, time: &Time) -> CoreEvent {
     // Unique, as client-go makes it: the object's name and the time.
     let suffix = format!(".{:x}", time.0.as_nanosecond());
     let room = NAME_LENGTH_MAX.saturating_sub(suffix.len());
-    let name: String = about.name.iter().flat_map(|name| name.chars()).take(room).collect();
+    // Some kinds allow more in a name than an event may have in its own.
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' || c == '-';
+    let plain = |c: char| if allowed(c) { c } else { '-' };
+    let name: String = about.name.iter().flat_map(|name| name.chars()).take(room).map(plain).collect();
     CoreEvent {
         metadata: ObjectMeta {
             name: Some(format!("{}{suffix}", name.trim_end_matches(['.', '-']))),
@@ -372,7 +375,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_is_of_core_and_about_its_object() {
         let server = Server::default();
-        let mut of_cluster = event(&"x".repeat(250));
+        let mut of_cluster = event(&format!("signet.example:{}", "x".repeat(250)));
         (of_cluster.about.namespace, of_cluster.level) = (None, Level::Normal);
         of_cluster.message = "é".repeat(1_000);
         told(&server, [event("ca"), of_cluster]).await;
@@ -388,7 +391,9 @@ mod tests {
         assert_eq!(first["source"]["component"], "tester");
         assert_eq!((&first["reason"], &first["message"]), (&json!("NoCAData"), &json!("there is none")));
         let second = &sent[1].2;
-        assert_eq!(second["metadata"]["name"].as_str().unwrap().len(), NAME_LENGTH_MAX);
+        let name = second["metadata"]["name"].as_str().unwrap();
+        assert_eq!(name.len(), NAME_LENGTH_MAX);
+        assert!(name.starts_with("signet.example-x"), "{name}");
         assert_eq!(second["metadata"]["namespace"], "default");
         assert_eq!(second["message"].as_str().unwrap().len(), MESSAGE_BYTES_MAX);
     }

@@ -46,7 +46,27 @@ pub async fn follow<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let events = watcher(api, watcher::Config::default().page_size(PAGE_SIZE));
+    follow_selected(api, None, what, ready, shutdown, changed).await
+}
+
+/// The same for the objects that `labels` select, in the form of a label selector; one that is not selected any more
+/// counts as gone. `None`: all.
+///
+/// # Errors
+/// As [`follow`].
+pub async fn follow_selected<K>(
+    api: Api<K>,
+    labels: Option<String>,
+    what: &'static str,
+    ready: Pending,
+    shutdown: Shutdown,
+    changed: impl Fn(Change<K>) + Send,
+) -> anyhow::Result<()>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let config = watcher::Config { label_selector: labels, ..watcher::Config::default() };
+    let events = watcher(api, config.page_size(PAGE_SIZE));
     let mut events = pin!(StreamBackoff::new(events, Backoff::default()));
     let mut ready = Some(ready);
     let mut listed = HashSet::new();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use api::keys::label;
 use kube::core::ObjectMeta;
 use lint::TEXT_BYTES_MAX;
 use runtime::files::FileArgs;
@@ -147,9 +148,17 @@ fn target_of(manifest: Value) -> Option<(Target, Wanted)> {
         manifest["kind"] == resource.kind.as_str() && manifest["apiVersion"] == resource.api_version.as_str()
     };
     let kind = TargetKind::ALL.iter().find(is_kind).copied()?;
-    let ObjectMeta { name, annotations, .. } = serde_json::from_value::<Metadata>(manifest).ok()?.metadata;
-    let wanted = reference::wanted(&annotations.unwrap_or_default())?;
-    Some((Target::cluster(kind, name?), wanted))
+    let label = manifest.pointer("/metadata/labels").and_then(|labels| labels.get(label::INJECT));
+    if kind.is_wider() && label.is_none_or(|value| value != "true") {
+        return None;
+    }
+    let mut metadata = serde_json::from_value::<Metadata>(manifest).ok()?.metadata;
+    if kind.is_namespaced() {
+        metadata.namespace.get_or_insert_with(|| "default".to_owned());
+    }
+    let wanted = reference::wanted(&metadata.annotations.clone().unwrap_or_default())?;
+    metadata.name.as_ref()?;
+    Some((Target::of(kind, &metadata), wanted))
 }
 
 /// The Certificate that a manifest is, if it is one.
@@ -244,6 +253,36 @@ items:
             &expect![[r#"
                 |      - "web"
                 |      - "v1.example.test"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_target_of_a_wider_kind_is_labelled_and_asked_for() {
+        let target = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: trust
+  labels: {cainjector.cert-manager.io/inject: "true"}
+  annotations: {cert-manager.io/inject-apiserver-ca: "true"}
+"#;
+        let flag = ["--inject-configmaps"];
+        check(target, &[], true, &expect![""]);
+        check(
+            &target.replace("\"true\"}\n  annotations", "\"no\"}\n  annotations"),
+            &flag,
+            true,
+            &expect![""],
+        );
+        check(
+            target,
+            &flag,
+            true,
+            &expect![[r#"
+                |  namespace: "default"
+                |      - "trust"
+                |  namespace: "default"
             "#]],
         );
     }

@@ -117,6 +117,7 @@ impl File {
             enable_mutatingwebhookconfigurations_injectable: Plain::of(file.mutating_webhook_configurations),
             enable_customresourcedefinitions_injectable: Plain::of(file.custom_resource_definitions),
             enable_apiservices_injectable: Plain::of(file.api_services),
+            ..TargetArgs::default()
         }
     }
 

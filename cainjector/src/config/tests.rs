@@ -250,7 +250,8 @@ fn without_flags_the_defaults_are_the_peers() {
     for flags in [&[][..], &flags] {
         let config = config(flags, "").unwrap();
         assert_eq!(config.settings, Settings::default());
-        assert_eq!(config.targets, TargetKind::ALL);
+        let standard = TargetKind::ALL.iter().filter(|kind| !kind.is_wider());
+        assert_eq!(config.targets, standard.copied().collect::<Vec<_>>());
         let times = Times::new(secs(60), secs(40), secs(15)).unwrap();
         let election = Election { namespace: "kube-system".to_owned(), times };
         assert_eq!(config.election.as_ref(), Some(&election));
@@ -259,6 +260,15 @@ fn without_flags_the_defaults_are_the_peers() {
         assert_eq!(config.admin.metrics_listen_address.to_string(), "[::]:9402");
         assert!(config.warnings.is_empty());
     }
+}
+
+#[test]
+fn wider_kinds_are_injected_into_if_a_flag_says_so() {
+    let flags = ["--inject-configmaps", "--inject-clustertrustbundles=true", "--inject-configmaps=false"];
+    let targets = config(&flags, FILE).unwrap().targets;
+    assert_eq!(targets.last(), Some(&TargetKind::ClusterTrustBundle));
+    assert!(!targets.contains(&TargetKind::ConfigMap));
+    assert_eq!(config(&flags[..1], "").unwrap().targets.last(), Some(&TargetKind::ConfigMap));
 }
 
 #[test]

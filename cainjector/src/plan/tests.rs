@@ -19,6 +19,8 @@ fn live(fields: Fields) -> Live {
         Fields::Webhooks(_) => TargetKind::ValidatingWebhookConfiguration,
         Fields::ApiService { .. } => TargetKind::ApiService,
         Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
+        Fields::ConfigMap { .. } => TargetKind::ConfigMap,
+        Fields::TrustBundle { .. } => TargetKind::ClusterTrustBundle,
     };
     Live {
         target: Target::cluster(kind, "example"),
@@ -300,4 +302,21 @@ fn a_definition_loses_a_certificate_at_once_unless_it_has_expired() {
     let ca_alone = pem(&[&ca]);
     check(&with(&own), &replacing(&[], &ca_alone), "apply ca");
     check(&with(&root("expired", -1)), &replacing(&[], &ca_alone), "deferred for 23 h");
+}
+
+#[test]
+fn a_bundle_of_text_is_merged_like_the_others() {
+    let (own, ca) = (pem(&[&root("own", 5)]), pem(&[&root("ca", 5)]));
+    let inputs = inputs(&[], &ca);
+    let bundle = || own.clone().into_bytes();
+    let immutable = live(Fields::ConfigMap { bundle: bundle(), immutable: true });
+    check(
+        &immutable,
+        &inputs,
+        "NotApplicable: immutable is true, so its data cannot be changed: delete it, and create it without that",
+    );
+    check(&live(Fields::ConfigMap { bundle: bundle(), immutable: false }), &inputs, "apply own,ca");
+    check(&live(Fields::ConfigMap { bundle: Vec::new(), immutable: false }), &inputs, "apply ca");
+    check(&live(Fields::TrustBundle { bundle: bundle() }), &inputs, "apply own,ca");
+    check(&live(Fields::TrustBundle { bundle: ca.into_bytes() }), &inputs, "in sync");
 }

@@ -47,6 +47,18 @@ pub enum Fields {
         /// Who converts.
         conversion: Conversion,
     },
+    /// `data["ca.crt"]` of a ConfigMap.
+    ConfigMap {
+        /// The bundle as it is.
+        bundle: Vec<u8>,
+        /// Whether `immutable` is set: such a one cannot be changed any more.
+        immutable: bool,
+    },
+    /// `spec.trustBundle` of a ClusterTrustBundle.
+    TrustBundle {
+        /// The bundle as it is.
+        bundle: Vec<u8>,
+    },
 }
 
 /// One entry of a webhook configuration.
@@ -74,6 +86,14 @@ pub enum Conversion {
 pub struct LiveContent {
     webhooks: Vec<WebhookData>,
     spec: SpecData,
+    data: ConfigData,
+    immutable: bool,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct ConfigData {
+    #[serde(rename = "ca.crt")]
+    ca: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -89,7 +109,7 @@ struct ClientConfigData {
     ca_bundle: Option<ByteString>,
 }
 
-/// Of an API service: the first three; of a CustomResourceDefinition: the last.
+/// Of an API service: the first three; of a CustomResourceDefinition: the next one; of a ClusterTrustBundle: the last.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SpecData {
@@ -98,6 +118,7 @@ struct SpecData {
     insecure: bool,
     service: Option<IgnoredAny>,
     conversion: Option<ConversionData>,
+    trust_bundle: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -116,12 +137,14 @@ struct ConversionWebhookData {
 
 impl Keep for LiveContent {
     const OWNERS: bool = true;
-    const OWNED_FIELDS: &'static [&'static str] = &["f:caBundle"];
+    const OWNED_FIELDS: &'static [&'static str] = &["f:caBundle", "f:ca.crt", "f:trustBundle"];
 
     fn member<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<(), A::Error> {
         match name {
             "webhooks" => self.webhooks = map.next_value::<Option<_>>()?.unwrap_or_default(),
             "spec" => self.spec = map.next_value::<Option<_>>()?.unwrap_or_default(),
+            "data" => self.data = map.next_value::<Option<_>>()?.unwrap_or_default(),
+            "immutable" => self.immutable = map.next_value::<Option<_>>()?.unwrap_or_default(),
             _ => {
                 map.next_value::<IgnoredAny>()?;
             }
@@ -134,7 +157,7 @@ impl Live {
     /// The object as a target of this kind.
     pub fn new(kind: TargetKind, object: Trimmed<LiveContent>) -> Self {
         let Trimmed { metadata, owners, content } = object;
-        let LiveContent { webhooks, spec } = content;
+        let LiveContent { webhooks, spec, data, immutable } = content;
         let fields = match kind {
             TargetKind::ValidatingWebhookConfiguration | TargetKind::MutatingWebhookConfiguration => {
                 let webhook = |data: WebhookData| Webhook {
@@ -149,6 +172,12 @@ impl Live {
                 remote: spec.service.is_some(),
             },
             TargetKind::CustomResourceDefinition => definition(spec.conversion),
+            TargetKind::ConfigMap => {
+                Fields::ConfigMap { bundle: data.ca.unwrap_or_default().into_bytes(), immutable }
+            }
+            TargetKind::ClusterTrustBundle => {
+                Fields::TrustBundle { bundle: spec.trust_bundle.unwrap_or_default().into_bytes() }
+            }
         };
         Self {
             target: Target::of(kind, &metadata),
@@ -179,6 +208,8 @@ impl Live {
                 let client_config = json!({ "caBundle": bundles.first().map(encode) });
                 body["spec"] = json!({ "conversion": { "webhook": { "clientConfig": client_config } } });
             }
+            Fields::ConfigMap { .. } => body["data"] = json!({ "ca.crt": bundles.first() }),
+            Fields::TrustBundle { .. } => body["spec"] = json!({ "trustBundle": bundles.first() }),
         }
         body
     }
@@ -199,7 +230,10 @@ impl Fields {
     pub fn bundles(&self) -> Vec<&[u8]> {
         match self {
             Self::Webhooks(webhooks) => webhooks.iter().map(|webhook| webhook.bundle.as_slice()).collect(),
-            Self::ApiService { bundle, .. } | Self::Definition { bundle, .. } => vec![bundle],
+            Self::ApiService { bundle, .. }
+            | Self::Definition { bundle, .. }
+            | Self::ConfigMap { bundle, .. }
+            | Self::TrustBundle { bundle } => vec![bundle],
         }
     }
 
@@ -215,6 +249,8 @@ impl Fields {
             Self::Definition { .. } => {
                 vec![FieldPath::members(["spec", "conversion", "webhook", "clientConfig", "caBundle"])]
             }
+            Self::ConfigMap { .. } => vec![FieldPath::members(["data", "ca.crt"])],
+            Self::TrustBundle { .. } => vec![FieldPath::members(["spec", "trustBundle"])],
         }
     }
 }
@@ -359,6 +395,61 @@ mod tests {
                     }
                   }
                 }
+              }
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn a_config_map_gets_its_key_alone() {
+        let object = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "immutable": true,
+            "metadata": { "name": "trust", "namespace": "team-a", "uid": "u", "resourceVersion": "9" },
+            "data": { "ca.crt": "old", "note": "kept" },
+        });
+        let live = Live::new(TargetKind::ConfigMap, serde_json::from_value(object.clone()).unwrap());
+        assert_eq!(live.fields, Fields::ConfigMap { bundle: b"old".to_vec(), immutable: true });
+        check(
+            TargetKind::ConfigMap,
+            &object,
+            &["bundle"],
+            &expect![[r#"
+            {
+              "apiVersion": "v1",
+              "data": {
+                "ca.crt": "bundle"
+              },
+              "kind": "ConfigMap",
+              "metadata": {
+                "name": "trust",
+                "namespace": "team-a",
+                "resourceVersion": "9"
+              }
+            }"#]],
+        );
+    }
+
+    #[test]
+    fn a_cluster_trust_bundle_gets_its_roots_alone() {
+        let object = json!({
+            "apiVersion": "certificates.k8s.io/v1beta1", "kind": "ClusterTrustBundle",
+            "metadata": { "name": "signet.example:root:v1", "uid": "u", "resourceVersion": "9" },
+            "spec": { "signerName": "signet.example/root", "trustBundle": "old" },
+        });
+        check(
+            TargetKind::ClusterTrustBundle,
+            &object,
+            &["bundle"],
+            &expect![[r#"
+            {
+              "apiVersion": "certificates.k8s.io/v1beta1",
+              "kind": "ClusterTrustBundle",
+              "metadata": {
+                "name": "signet.example:root:v1",
+                "resourceVersion": "9"
+              },
+              "spec": {
+                "trustBundle": "bundle"
               }
             }"#]],
         );

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
+use runtime::watch::ObjectName;
+
 use super::{Target, TargetKind};
 
 /// A text names no target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// There is no kind, or no name.
-    #[error("write KIND/NAME, such as crd/widgets.example.com")]
+    #[error("write KIND/NAME, such as crd/widgets.example.com, or configmap/NAMESPACE/NAME")]
     Form,
     /// The kind gets no bundles.
     #[error("{0:?} is no kind that gets bundles; write one of {kinds}", kinds = kinds())]
@@ -37,7 +39,13 @@ impl FromStr for Target {
         };
         let found = TargetKind::ALL.iter().find(is_meant).copied();
         let kind = found.ok_or_else(|| NameError::Kind(kind.to_owned()))?;
-        Ok(Self::cluster(kind, name))
+        match name.split_once('/') {
+            None if !kind.is_namespaced() => Ok(Self::cluster(kind, name)),
+            Some((namespace, name)) if kind.is_namespaced() && !namespace.is_empty() && !name.is_empty() => {
+                Ok(Self { kind, name: ObjectName::namespaced(namespace, name) })
+            }
+            _ => Err(NameError::Form),
+        }
     }
 }
 
@@ -46,9 +54,11 @@ impl TargetKind {
     fn short_names(self) -> &'static [&'static str] {
         match self {
             Self::CustomResourceDefinition => &["crd", "crds"],
-            Self::ValidatingWebhookConfiguration | Self::MutatingWebhookConfiguration | Self::ApiService => {
-                &[]
-            }
+            Self::ConfigMap => &["cm"],
+            Self::ValidatingWebhookConfiguration
+            | Self::MutatingWebhookConfiguration
+            | Self::ApiService
+            | Self::ClusterTrustBundle => &[],
         }
     }
 }
@@ -57,21 +67,27 @@ impl TargetKind {
 mod tests {
     use super::*;
 
+    const FORM: &str = "write KIND/NAME, such as crd/widgets.example.com, or configmap/NAMESPACE/NAME";
+
     #[test]
     fn what_names_no_target_is_refused() {
         for (text, expected) in [
-            ("", "write KIND/NAME, such as crd/widgets.example.com"),
-            ("crd", "write KIND/NAME, such as crd/widgets.example.com"),
-            ("crd/", "write KIND/NAME, such as crd/widgets.example.com"),
+            ("", FORM),
+            ("crd", FORM),
+            ("crd/", FORM),
+            ("crd/a/b", FORM),
+            ("configmap/a", FORM),
+            ("configmap//a", FORM),
+            ("configmap/a/", FORM),
             (
                 "secret/a",
                 "\"secret\" is no kind that gets bundles; write one of validatingwebhookconfiguration, \
-                 mutatingwebhookconfiguration, apiservice, customresourcedefinition",
+                 mutatingwebhookconfiguration, apiservice, customresourcedefinition, configmap, clustertrustbundle",
             ),
             (
                 "crd.apps/a",
                 "\"crd.apps\" is no kind that gets bundles; write one of validatingwebhookconfiguration, \
-                 mutatingwebhookconfiguration, apiservice, customresourcedefinition",
+                 mutatingwebhookconfiguration, apiservice, customresourcedefinition, configmap, clustertrustbundle",
             ),
         ] {
             assert_eq!(text.parse::<Target>().unwrap_err().to_string(), expected, "{text}");
@@ -90,6 +106,10 @@ mod tests {
             ("MutatingWebhookConfiguration/a", TargetKind::MutatingWebhookConfiguration),
         ] {
             assert_eq!(text.parse(), Ok(Target::cluster(kind, "a")), "{text}");
+        }
+        let map = Target { kind: TargetKind::ConfigMap, name: ObjectName::namespaced("team-a", "trust") };
+        for text in ["configmap/team-a/trust", "cm/team-a/trust"] {
+            assert_eq!(text.parse().as_ref(), Ok(&map), "{text}");
         }
     }
 }

@@ -72,7 +72,7 @@ impl World {
         let text = self.pem(names).into_bytes();
         match &mut self.live.fields {
             Fields::ApiService { bundle, .. } | Fields::Definition { bundle, .. } => *bundle = text,
-            Fields::Webhooks(_) => panic!("another kind"),
+            other => panic!("another kind: {other:?}"),
         }
         self
     }
@@ -95,7 +95,7 @@ impl World {
             let written: ByteString = serde_json::from_value(place["caBundle"].clone()).unwrap();
             match &mut self.live.fields {
                 Fields::ApiService { bundle, .. } | Fields::Definition { bundle, .. } => *bundle = written.0,
-                Fields::Webhooks(_) => panic!("another kind"),
+                other => panic!("another kind: {other:?}"),
             }
         }
         let has_all = !matches!(planned.plan, Plan::Refused(_));

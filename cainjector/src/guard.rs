@@ -1,0 +1,363 @@
+//! Whether the API server holds this account to its task. RBAC cannot: who may patch a ConfigMap may put anything into it.
+//! So no bundle goes into a kind that the operator has added, unless its [`Policy`] is there and denies.
+
+use std::time::Duration;
+
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{ListParams, PostParams};
+use kube::core::{ApiResource, DynamicObject};
+use kube::{Api, Client, Resource};
+use runtime::watch::ObjectName;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::policy::Policy;
+use crate::target::TargetKind;
+
+/// How long to wait for the policies: Helm applies them, and those of a new version, after the pods.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How the user names of service accounts begin, before namespace and name.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// Who this process is to the API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its user name.
+    pub user: String,
+}
+
+/// Why a kind that the operator has added gets no bundles.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// The API server does not say who we are.
+    #[error("cannot find out which account this process has")]
+    Account(#[source] kube::Error),
+    /// What is there cannot be seen.
+    #[error("cannot list the {plural}, and so not see whether they hold this account to its task")]
+    List {
+        /// What was listed.
+        plural: String,
+        /// Why that failed; a 403 is for want of the right to list them.
+        source: kube::Error,
+    },
+    /// What is there is not what is needed.
+    #[error(
+        "nothing holds {user} to its task in {plural}: no ValidatingAdmissionPolicy is what this version of the \
+         cainjector needs, with a binding that denies; leave out --inject-{plural}, or apply this first:\n{manifest}"
+    )]
+    Unheld {
+        /// The account.
+        user: String,
+        /// The kind.
+        plural: &'static str,
+        /// The policy and its binding, JSON.
+        manifest: String,
+    },
+}
+
+/// Sees to it that the policies of the added kinds among `kinds` are there; then, or if there are no such kinds, bundles may
+/// go into all of them. The account, if it had to be known.
+///
+/// # Errors
+/// When a policy is not there within [`PATIENCE`], is another one or does not deny; or when that cannot be found out.
+pub async fn check(client: &Client, kinds: &[TargetKind]) -> Result<Option<Account>, GuardError> {
+    let wider: Vec<TargetKind> = kinds.iter().copied().filter(|kind| kind.is_wider()).collect();
+    if wider.is_empty() {
+        return Ok(None);
+    }
+    let account = Account::of(client).await?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match held(client, &account, &wider).await {
+            Err(GuardError::Unheld { .. }) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(error),
+            Ok(()) => return Ok(Some(account)),
+        }
+    }
+}
+
+/// Checks as [`check`] does; the ConfigMap that this process keeps for itself: the one called `memory`, or what its account may
+/// keep.
+///
+/// # Errors
+/// As [`check`].
+pub async fn own(
+    client: &Client,
+    kinds: &[TargetKind],
+    memory: Option<&str>,
+) -> Result<Option<ObjectName>, GuardError> {
+    let account = check(client, kinds).await?;
+    let named = memory.map(|name| ObjectName::namespaced(client.default_namespace(), name));
+    Ok(named.or_else(|| account.and_then(|account| account.own())))
+}
+
+async fn held(client: &Client, account: &Account, kinds: &[TargetKind]) -> Result<(), GuardError> {
+    let policies = list::<ValidatingAdmissionPolicy>(client).await?;
+    let bindings = list::<ValidatingAdmissionPolicyBinding>(client).await?;
+    for policy in kinds.iter().copied().filter_map(Policy::of) {
+        if !is_held(&account.spec(policy), &policies, &bindings) {
+            let (user, plural) = (account.user.clone(), policy.plural);
+            return Err(GuardError::Unheld { user, plural, manifest: account.manifest(policy) });
+        }
+    }
+    Ok(())
+}
+
+impl Account {
+    async fn of(client: &Client) -> Result<Self, GuardError> {
+        let reviews = Api::<SelfSubjectReview>::all(client.clone());
+        let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
+        let status = review.map_err(GuardError::Account)?.status;
+        let user = status.and_then(|status| status.user_info).and_then(|info| info.username);
+        Ok(Self { user: user.unwrap_or_default() })
+    }
+
+    /// Namespace and name, if it is a service account.
+    fn service_account(&self) -> Option<(&str, &str)> {
+        self.user.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')
+    }
+
+    /// The ConfigMap that a service account may keep for itself: nothing is injected there, and no policy judges it.
+    pub fn own(&self) -> Option<ObjectName> {
+        let (namespace, name) = self.service_account()?;
+        Some(ObjectName::namespaced(namespace, format!("{name}-memory")))
+    }
+
+    /// The `spec` of a policy that judges this account.
+    pub fn spec(&self, policy: Policy) -> Value {
+        let user = self.user.replace('\\', r"\\").replace('\'', r"\'");
+        let mut conditions = vec![json!({
+            "name": "is-by-the-cainjector",
+            "expression": format!("request.userInfo.username == '{user}'"),
+        })];
+        if let Some(own) = self.own().filter(|_| policy.plural == TargetKind::ConfigMap.plural()) {
+            let namespace = own.namespace.unwrap_or_default();
+            conditions.push(json!({
+                "name": "is-not-its-memory",
+                "expression": format!("request.namespace != '{namespace}' || request.name != '{}'", own.name),
+            }));
+        }
+        let mut spec = policy.spec();
+        spec["matchConditions"] = Value::Array(conditions);
+        spec
+    }
+
+    /// The policy and its binding, under the names that our chart gives them.
+    fn manifest(&self, policy: Policy) -> String {
+        let account = self.service_account().map_or("cainjector", |(_, name)| name);
+        let name = format!("{account}-{}", policy.plural);
+        let object = |resource: &ApiResource, spec: Value| {
+            json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "metadata": {"name": name},
+                "spec": spec,
+            })
+        };
+        let binding = json!({"policyName": name, "validationActions": ["Deny"]});
+        let manifest = json!({"apiVersion": "v1", "kind": "List", "items": [
+            object(&ApiResource::erase::<ValidatingAdmissionPolicy>(&()), self.spec(policy)),
+            object(&ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()), binding),
+        ]});
+        format!("{manifest:#}")
+    }
+}
+
+async fn list<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Vec<DynamicObject>, GuardError> {
+    let resource = ApiResource::erase::<K>(&());
+    let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+    match api.list(&ListParams::default()).await {
+        Ok(list) => Ok(list.items),
+        Err(source) => Err(GuardError::List { plural: resource.plural, source }),
+    }
+}
+
+/// Whether one of the policies is this one, and one of the bindings makes it deny everywhere.
+fn is_held(wanted: &Value, policies: &[DynamicObject], bindings: &[DynamicObject]) -> bool {
+    let same = policies.iter().filter(|policy| without_defaults(&policy.data["spec"]) == *wanted);
+    let mut names = same.filter_map(|policy| policy.metadata.name.as_deref());
+    names.any(|name| bindings.iter().any(|binding| denies(&binding.data["spec"], name)))
+}
+
+fn denies(binding: &Value, policy: &str) -> bool {
+    let actions = binding["validationActions"].as_array();
+    binding["policyName"] == policy
+        && actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+        && binding["matchResources"].is_null()
+        && binding["paramRef"].is_null()
+}
+
+/// The spec of a policy without what the API server adds to it.
+fn without_defaults(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let Some(constraints) = spec.get_mut("matchConstraints").and_then(Value::as_object_mut) else {
+        return spec;
+    };
+    for (member, default) in [
+        ("matchPolicy", json!("Equivalent")),
+        ("namespaceSelector", json!({})),
+        ("objectSelector", json!({})),
+    ] {
+        if constraints.get(member) == Some(&default) {
+            constraints.remove(member);
+        }
+    }
+    let rules = constraints.get_mut("resourceRules").and_then(Value::as_array_mut);
+    for rule in rules.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if rule.get("scope").is_some_and(|scope| scope == "*") {
+            rule.remove("scope");
+        }
+    }
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account() -> Account {
+        Account { user: "system:serviceaccount:us:injector".to_owned() }
+    }
+
+    fn object(name: &str, spec: &Value) -> DynamicObject {
+        serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+    }
+
+    /// The policy as the API server gives it back.
+    fn stored() -> Value {
+        let mut spec = account().spec(Policy::of(TargetKind::ConfigMap).unwrap());
+        let constraints = &mut spec["matchConstraints"];
+        constraints["matchPolicy"] = json!("Equivalent");
+        constraints["namespaceSelector"] = json!({});
+        constraints["objectSelector"] = json!({});
+        constraints["resourceRules"][0]["scope"] = json!("*");
+        spec
+    }
+
+    fn check(policy: &Value, binding: &Value, expected: bool) {
+        let wanted = account().spec(Policy::of(TargetKind::ConfigMap).unwrap());
+        let held = is_held(&wanted, &[object("p", policy)], &[object("b", binding)]);
+        assert_eq!(held, expected, "{policy} {binding}");
+    }
+
+    /// An API server with the policy of ConfigMaps and its binding, or with neither.
+    fn server(has_policies: bool) -> Client {
+        let answer = move |request: http::Request<kube::client::Body>| {
+            let path = request.uri().path().to_owned();
+            let list = |name: &str, spec: &Value| match has_policies {
+                true => json!({"metadata": {}, "items": [{"metadata": {"name": name}, "spec": spec}]}),
+                false => json!({"metadata": {}, "items": []}),
+            };
+            let binding = json!({"policyName": "p", "validationActions": ["Deny"]});
+            let body = match path.rsplit('/').next() {
+                Some("selfsubjectreviews") => {
+                    json!({"metadata": {}, "status": {"userInfo": {"username": account().user}}})
+                }
+                Some("validatingadmissionpolicies") => list("p", &stored()),
+                _ => list("b", &binding),
+            };
+            let body = kube::client::Body::from(body.to_string().into_bytes());
+            async move { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_its_policy_a_kind_is_refused_after_a_while_with_what_to_apply() {
+        let kinds = [TargetKind::ApiService, TargetKind::ConfigMap];
+        let refused = super::check(&server(false), &kinds).await.unwrap_err().to_string();
+        assert!(
+            refused.starts_with("nothing holds system:serviceaccount:us:injector to its task in configmaps")
+        );
+        assert!(refused.contains(r#""name": "injector-configmaps""#), "{refused}");
+        assert_eq!(super::check(&server(false), &kinds[..1]).await.unwrap(), None);
+        assert_eq!(super::check(&server(true), &kinds).await.unwrap(), Some(account()));
+    }
+
+    #[test]
+    fn a_policy_that_lets_more_pass_does_not_count() {
+        let binding = json!({"policyName": "p", "validationActions": ["Deny"]});
+        for (pointer, value) in [
+            ("/failurePolicy", json!("Ignore")),
+            ("/matchConstraints/namespaceSelector", json!({"matchLabels": {"a": "b"}})),
+            ("/matchConstraints/matchPolicy", json!("Exact")),
+            ("/matchConstraints/resourceRules/0/scope", json!("Cluster")),
+            ("/matchConditions/0/expression", json!("false")),
+            ("/validations/1/expression", json!("true")),
+            ("/validations", json!([])),
+        ] {
+            let mut policy = stored();
+            *policy.pointer_mut(pointer).unwrap() = value;
+            check(&policy, &binding, false);
+        }
+        check(&Value::Null, &binding, false);
+    }
+
+    #[test]
+    fn a_binding_that_does_not_deny_everywhere_does_not_count() {
+        for binding in [
+            json!({"policyName": "other", "validationActions": ["Deny"]}),
+            json!({"policyName": "p", "validationActions": ["Warn", "Audit"]}),
+            json!({"policyName": "p", "validationActions": ["Deny"], "paramRef": {"name": "a"}}),
+            json!({"policyName": "p", "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}),
+        ] {
+            check(&stored(), &binding, false);
+        }
+    }
+
+    #[test]
+    fn the_policy_that_the_chart_brings_counts_as_it_is_stored() {
+        check(&stored(), &json!({"policyName": "p", "validationActions": ["Audit", "Deny"]}), true);
+    }
+
+    #[test]
+    fn the_chart_gives_the_policy_the_same_conditions() {
+        let template = include_str!("../../manifests/chart/templates/cainjector-policies.yaml");
+        let spec = account().spec(Policy::of(TargetKind::ConfigMap).unwrap());
+        for condition in spec["matchConditions"].as_array().unwrap() {
+            let expression = condition["expression"].as_str().unwrap();
+            let expression = expression
+                .replace(
+                    "serviceaccount:us:injector",
+                    "serviceaccount:{{ $root.Release.Namespace }}:{{ $account }}",
+                )
+                .replace("'us'", "'{{ $root.Release.Namespace }}'")
+                .replace("'injector-memory'", "'{{ $account }}-memory'");
+            for line in [
+                format!("- name: {}", condition["name"].as_str().unwrap()),
+                format!("expression: {expression}"),
+            ] {
+                assert!(template.contains(&line), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_user_that_is_no_service_account_keeps_nothing_for_itself() {
+        let user = Account { user: "o'user".to_owned() };
+        assert_eq!(user.own(), None);
+        let conditions = &user.spec(Policy::of(TargetKind::ConfigMap).unwrap())["matchConditions"];
+        assert_eq!(
+            *conditions,
+            json!([{"name": "is-by-the-cainjector", "expression": r"request.userInfo.username == 'o\'user'"}])
+        );
+    }
+
+    #[test]
+    fn what_is_to_be_applied_is_what_counts() {
+        let policy = Policy::of(TargetKind::ClusterTrustBundle).unwrap();
+        let manifest: Value = serde_json::from_str(&account().manifest(policy)).unwrap();
+        let name = manifest["items"][0]["metadata"]["name"].as_str().unwrap();
+        assert_eq!(name, "injector-clustertrustbundles");
+        let objects = [0, 1].map(|item| object(name, &manifest["items"][item]["spec"]));
+        assert!(is_held(&account().spec(policy), &objects[..1], &objects[1..]));
+    }
+}
