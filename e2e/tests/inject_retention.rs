@@ -30,12 +30,11 @@ const MEMORY: &str = "cert-manager-cainjector-memory";
 #[tokio::test]
 async fn a_ca_leaves_after_the_retention_although_the_cainjector_was_restarted() -> anyhow::Result<()> {
     namespace::own("retention", |scope| async move {
-        let seconds = format!("{}s", RETENTION.as_secs());
-        with_values(
-            &scope,
-            &[&format!("cainjector.caRetention={seconds}"), "cainjector.caRetentionBelowMinimum=true"],
-        )?;
-        let outcome = retire(&scope).await;
+        let retention = format!("cainjector.caRetention={}s", RETENTION.as_secs());
+        let outcome = match with_values(&scope, &[&retention, "cainjector.caRetentionBelowMinimum=true"]) {
+            Ok(()) => retire(&scope).await,
+            Err(error) => Err(error),
+        };
         with_values(&scope, &["cainjector.caRetention=", "cainjector.caRetentionBelowMinimum=false"])?;
         outcome
     })
