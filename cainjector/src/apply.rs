@@ -13,7 +13,6 @@ use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
-use runtime::trimmed::Trimmed;
 use runtime::watch::crowd::Versioned;
 use runtime::watch::{Failure, ObjectName, State};
 use serde_json::Value;
@@ -31,7 +30,7 @@ use crate::rotation::Memory;
 use crate::settings::Settings;
 use crate::source::{SourceCertificate, SourceSecret};
 use crate::synced::Ledger;
-use crate::target::{Live, LiveContent, Target, TargetKind};
+use crate::target::{Live, Target, TargetKind};
 use crate::watch::Watched;
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
@@ -269,8 +268,7 @@ impl Injector {
             TargetKind::CustomResourceDefinition => self.definition_reads.acquire().await.ok(),
             _ => None,
         };
-        let object = target.api::<Trimmed<LiveContent>>(self.client()).get_opt(&target.name.name).await?;
-        Ok(object.map(|object| Live::new(target.kind, object)))
+        target.read(self.client()).await
     }
 
     /// Where a target is written; what is answered is its metadata, so that the whole of it need not be sent back.

@@ -15,6 +15,7 @@ use serving::args::MetricsArgs;
 pub(crate) use withdrawal::WithdrawalArgs;
 
 use crate::config::Gates;
+use crate::target::CustomTarget;
 
 /// Copies CA bundles from Secrets and Certificates into webhook configurations, API services and
 /// CustomResourceDefinitions
@@ -118,6 +119,11 @@ pub struct TargetArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = boolean)]
     pub inject_clustertrustbundles: Option<bool>,
+
+    /// Inject into custom resources with that label, at this field, such as example.com/v1/meshes:spec.tls.caBundle; needs
+    /// such a policy too, which is printed where it is missing; several
+    #[arg(long, value_name = "GROUP/VERSION/RESOURCE:PATH[:base64|pem]")]
+    pub inject_target: Vec<CustomTarget>,
 }
 
 /// Where to answer probes.

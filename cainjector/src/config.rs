@@ -87,6 +87,9 @@ pub(crate) enum ConfigError {
         /// The shortest that needs no confirmation.
         hours: i64,
     },
+    /// One field would be given up for the other.
+    #[error("--inject-target: {0} are declared twice; an object has one field for a bundle")]
+    DeclaredTwice(String),
     /// Nothing would be done.
     #[error("enableInjectableConfig: every kind of target is switched off; leave one on")]
     NoTargets,
@@ -130,7 +133,7 @@ impl Config {
         warnings.extend(warnings_of(&gates));
         let measured = "processor time and memory";
         warnings.extend(args.profiling.warning(Plain::of(file.enable_pprof), measured));
-        let targets = targets.or(&file.targets()).kinds();
+        let targets = targets.or(&file.targets()).kinds()?;
         if targets.is_empty() {
             return Err(ConfigError::NoTargets);
         }
@@ -223,11 +226,12 @@ impl TargetArgs {
             // The file is the peer's, which knows no such kinds.
             inject_configmaps: self.inject_configmaps,
             inject_clustertrustbundles: self.inject_clustertrustbundles,
+            inject_target: self.inject_target.clone(),
         }
     }
 
-    /// The kinds that are not switched off.
-    fn kinds(&self) -> Vec<TargetKind> {
+    /// The kinds that are not switched off, and those that are declared.
+    fn kinds(&self) -> Result<Vec<TargetKind>, ConfigError> {
         let is_on = |kind: &TargetKind| {
             let switch = match kind {
                 TargetKind::ValidatingWebhookConfiguration => {
@@ -240,10 +244,19 @@ impl TargetArgs {
                 TargetKind::ApiService => self.enable_apiservices_injectable,
                 TargetKind::ConfigMap => self.inject_configmaps,
                 TargetKind::ClusterTrustBundle => self.inject_clustertrustbundles,
+                TargetKind::Custom(_) => None,
             };
             switch.unwrap_or(!kind.is_wider())
         };
-        TargetKind::ALL.iter().copied().filter(is_on).collect()
+        let mut kinds: Vec<TargetKind> = TargetKind::ALL.iter().copied().filter(is_on).collect();
+        for (number, declared) in self.inject_target.iter().enumerate() {
+            if self.inject_target.iter().take(number).any(|earlier| earlier.meets(declared)) {
+                return Err(ConfigError::DeclaredTwice(declared.name.clone()));
+            }
+            // Kinds last as long as the process, which declares a few of them once.
+            kinds.push(TargetKind::Custom(Box::leak(Box::new(declared.clone()))));
+        }
+        Ok(kinds)
     }
 }
 

@@ -50,13 +50,15 @@ pub enum GuardError {
     /// What is there is not what is needed.
     #[error(
         "nothing holds {user} to its task in {plural}: no ValidatingAdmissionPolicy is what this version of the \
-         cainjector needs, with a binding that denies; leave out --inject-{plural}, or apply this first:\n{manifest}"
+         cainjector needs, with a binding that denies; leave out {flag}, or apply this first:\n{manifest}"
     )]
     Unheld {
         /// The account.
         user: String,
         /// The kind.
         plural: &'static str,
+        /// The flag that adds it.
+        flag: String,
         /// The policy and its binding, JSON.
         manifest: String,
     },
@@ -103,8 +105,8 @@ async fn held(client: &Client, account: &Account, kinds: &[TargetKind]) -> Resul
     let bindings = list::<ValidatingAdmissionPolicyBinding>(client).await?;
     for policy in kinds.iter().copied().filter_map(Policy::of) {
         if !is_held(&account.spec(policy), &policies, &bindings) {
-            let (user, plural) = (account.user.clone(), policy.plural);
-            return Err(GuardError::Unheld { user, plural, manifest: account.manifest(policy) });
+            let (user, plural, flag) = (account.user.clone(), policy.plural, policy.flag());
+            return Err(GuardError::Unheld { user, plural, flag, manifest: account.manifest(policy) });
         }
     }
     Ok(())
@@ -137,7 +139,7 @@ impl Account {
             "name": "is-by-the-cainjector",
             "expression": format!("request.userInfo.username == '{user}'"),
         })];
-        if let Some(own) = self.own().filter(|_| policy.plural == TargetKind::ConfigMap.plural()) {
+        if let Some(own) = self.own().filter(|_| policy.name() == TargetKind::ConfigMap.plural()) {
             let namespace = own.namespace.unwrap_or_default();
             conditions.push(json!({
                 "name": "is-not-its-memory",
@@ -152,7 +154,7 @@ impl Account {
     /// The policy and its binding, under the names that our chart gives them.
     fn manifest(&self, policy: Policy) -> String {
         let account = self.service_account().map_or("cainjector", |(_, name)| name);
-        let name = format!("{account}-{}", policy.plural);
+        let name = format!("{account}-{}", policy.name());
         let object = |resource: &ApiResource, spec: Value| {
             json!({
                 "apiVersion": resource.api_version,

@@ -81,6 +81,7 @@ fn bundle_fields(fields: &Fields) -> Value {
         }
         Fields::ConfigMap { .. } => json!({ "f:data": { "f:ca.crt": {} } }),
         Fields::TrustBundle { .. } => json!({ "f:spec": { "f:trustBundle": {} } }),
+        Fields::Custom(field) => Value::Object(field.target.nested("f:", json!({}))),
     }
 }
 

@@ -276,6 +276,10 @@ fn applicable(fields: &Fields) -> Result<(), Refusal> {
         | Fields::Definition { .. }
         | Fields::ConfigMap { .. }
         | Fields::TrustBundle { .. } => return Ok(()),
+        Fields::Custom(field) => {
+            let fault = field.told().map(|text| Refusal::new(Reason::NotApplicable, text));
+            return fault.map_or(Ok(()), Err);
+        }
     };
     Err(Refusal::new(Reason::NotApplicable, text))
 }

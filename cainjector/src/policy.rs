@@ -11,6 +11,7 @@ use api::keys::{annotation, label};
 use serde_json::{Value, json};
 
 use crate::reference::ANNOTATIONS;
+use crate::target::custom::{CustomTarget, Encoding};
 use crate::target::{ROOT_CA, TargetKind};
 
 /// What the account does not write of `metadata`, and yet changes with a write of it.
@@ -22,6 +23,9 @@ const BEGIN_CERTIFICATE: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t";
 /// `PRIVATE KEY` in base64 at each of the three places where it can begin, as far as it does not depend on what is
 /// around it: `PRIVATE K`, `IVATE KEY` and `RIVATE KE`. CEL has no way to decode base64.
 const PRIVATE_KEY: &[&str] = &["UFJJVkFURSBL", "SVZBVEUgS0VZ", "UklWQVRFIEtF"];
+
+/// The members that the fields of built-in kinds are behind.
+const STEPS: &[&str] = &["conversion", "webhook", "clientConfig", "caBundle", "trustBundle"];
 
 /// The policy of one kind.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +50,8 @@ enum Place {
     Data(&'static str),
     /// At this member of `spec`, as text.
     Text(&'static str),
+    /// In the declared field.
+    Custom(&'static CustomTarget),
 }
 
 /// One policy for each kind that gets bundles.
@@ -81,7 +87,27 @@ pub const POLICIES: [Policy; 6] = [
 impl Policy {
     /// The policy of a kind.
     pub fn of(kind: TargetKind) -> Option<Self> {
+        if let TargetKind::Custom(custom) = kind {
+            let CustomTarget { group, version, plural, .. } = custom;
+            return Some(Self { plural, group, version, place: Place::Custom(custom) });
+        }
         POLICIES.into_iter().find(|policy| policy.plural == kind.plural())
+    }
+
+    /// What tells it from the others: the plural, and of a declared kind its group too.
+    pub fn name(&self) -> &'static str {
+        match self.place {
+            Place::Custom(custom) => &custom.name,
+            _ => self.plural,
+        }
+    }
+
+    /// The flag that adds the kind to the targets.
+    pub fn flag(&self) -> String {
+        match self.place {
+            Place::Custom(custom) => format!("--inject-target={custom}"),
+            _ => format!("--inject-{}", self.plural),
+        }
     }
 
     /// The `spec` of a ValidatingAdmissionPolicy (`admissionregistration.k8s.io/v1`) for whoever it is bound to. It
@@ -91,11 +117,15 @@ impl Policy {
         match self.place {
             Place::Webhooks => webhooks(&mut variables, &mut validations),
             Place::Spec(members) => {
-                let members = members.iter().copied().chain(["caBundle"]).collect::<Vec<_>>();
-                below("spec", &members, Encoding::Base64, &mut variables, &mut validations);
+                let path = ["spec"].iter().chain(members).chain(&["caBundle"]).copied().collect::<Vec<_>>();
+                below(&path, Encoding::Base64, &mut variables, &mut validations);
             }
-            Place::Data(key) => below("data", &[key], Encoding::Text, &mut variables, &mut validations),
-            Place::Text(member) => below("spec", &[member], Encoding::Text, &mut variables, &mut validations),
+            Place::Data(key) => below(&["data", key], Encoding::Text, &mut variables, &mut validations),
+            Place::Text(member) => below(&["spec", member], Encoding::Text, &mut variables, &mut validations),
+            Place::Custom(custom) => {
+                let path: Vec<&str> = custom.path.iter().map(String::as_str).collect();
+                below(&path, custom.encoding, &mut variables, &mut validations);
+            }
         }
         let named = |(name, expression): (String, String)| json!({"name": name, "expression": expression});
         json!({
@@ -117,6 +147,8 @@ impl Policy {
             Place::Webhooks => "webhooks",
             Place::Spec(_) | Place::Text(_) => "spec",
             Place::Data(_) => "data",
+            // There are two members at least.
+            Place::Custom(custom) => custom.path.first().map_or("spec", String::as_str),
         };
         let release = annotation::RELEASE_BUNDLE;
         let mut variables = vec![
@@ -147,7 +179,7 @@ impl Policy {
                 format!("the cainjector writes nothing outside of {content}"),
             ),
         ];
-        if matches!(self.place, Place::Data(_) | Place::Text(_)) {
+        if matches!(self.place, Place::Data(_) | Place::Text(_) | Place::Custom(_)) {
             variables.push(variable("labels", "variables.oldMetadata.?labels.orValue({})"));
             let label = label::INJECT;
             validations.push(update(
@@ -234,37 +266,32 @@ fn webhooks(variables: &mut Vec<(String, String)>, validations: &mut Vec<Validat
     validations.extend(bundle_rules("webhooks[].clientConfig.caBundle", Encoding::Base64, judged));
 }
 
-/// How a bundle is written.
-#[derive(Debug, Clone, Copy)]
-enum Encoding {
-    Base64,
-    Text,
-}
-
 /// The member of a level, if it is there.
 fn member(level: &str, name: &str) -> String {
-    match name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+    // Others may be words of the language.
+    match STEPS.contains(&name) {
         true => format!("{level}.?{name}"),
         false => format!("{level}[?'{name}']"),
     }
 }
 
-/// Each map on the way to the bundle, from member `root` of the object through `steps`, is compared, but for its member
-/// that is the next on the way.
+/// Each map on the way to the bundle is compared, from the first member of the object in `path` to the last but one, except
+/// for its member that is the next on the way.
 fn below(
-    root: &str,
-    steps: &[&str],
+    path: &[&str],
     encoding: Encoding,
     variables: &mut Vec<(String, String)>,
     validations: &mut Vec<Validation>,
 ) {
-    let content = |object: &str| match root {
-        // Every object of these kinds has one.
+    let Some((root, steps)) = path.split_first() else { return };
+    let content = |object: &str| match *root {
+        // Nearly every kind has one; an object without it is not written.
         "spec" => format!("{object}.spec"),
-        _ => format!("{object}.?{root}.orValue({{}})"),
+        "data" => format!("{object}.?data.orValue({{}})"),
+        other => format!("dyn({object})[?'{other}'].orValue({{}})"),
     };
     let (mut new, mut old) = (content("object"), content("oldObject"));
-    let mut path = root.to_owned();
+    let mut path = (*root).to_owned();
     for (depth, next) in steps.iter().copied().enumerate() {
         let (name, old_name) = (format!("level{depth}"), format!("oldLevel{depth}"));
         variables
@@ -356,6 +383,34 @@ mod tests {
             for other in others {
                 assert!(other.starts_with("request.operation != 'UPDATE' || ("), "{other}");
             }
+        }
+    }
+
+    #[test]
+    fn a_declared_field_is_all_that_may_change() {
+        let declared: CustomTarget = "example.test/v2/meshes:spec.in.ca-bundle:pem".parse().unwrap();
+        let policy = Policy::of(TargetKind::Custom(Box::leak(Box::new(declared)))).unwrap();
+        let spec = policy.spec();
+        let rule = &spec["matchConstraints"]["resourceRules"][0];
+        assert_eq!(
+            *rule,
+            json!({"apiGroups": ["example.test"], "apiVersions": ["v2"],
+                "operations": ["CREATE", "UPDATE", "DELETE"], "resources": ["meshes", "meshes/*"]})
+        );
+        let variables = spec["variables"].as_array().unwrap().iter();
+        let variables: Vec<_> = variables.map(|variable| variable["expression"].as_str().unwrap()).collect();
+        assert!(variables.contains(&"dyn(object.spec)"), "{variables:#?}");
+        assert!(variables.contains(&"dyn(variables.level0[?'in'].orValue({}))"), "{variables:#?}");
+        let validations = spec["validations"].as_array().unwrap().iter();
+        let told: Vec<_> = validations.map(|each| each["message"].as_str().unwrap()).collect();
+        for expected in [
+            "metadata.labels: this object has no label cainjector.cert-manager.io/inject: \"true\"",
+            "the cainjector writes nothing outside of spec",
+            "spec: the cainjector writes nothing here but its bundle",
+            "spec.in: the cainjector writes nothing here but its bundle",
+            "spec.in.ca-bundle: a private key; the cainjector writes certificates alone",
+        ] {
+            assert!(told.contains(&expected), "{told:#?}");
         }
     }
 

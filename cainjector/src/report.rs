@@ -220,7 +220,7 @@ impl Report {
 }
 
 fn reference(live: &Live) -> ObjectReference {
-    let resource = live.target.kind.resource();
+    let resource = live.resource();
     ObjectReference {
         api_version: Some(resource.api_version),
         kind: Some(resource.kind),

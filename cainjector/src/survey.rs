@@ -22,7 +22,7 @@ use crate::plan::{Plan, plan};
 use crate::reference::{self, Wanted};
 use crate::settings::Settings;
 use crate::source::{SourceCertificate, SourceSecret, api_server, certificate, secret};
-use crate::target::{Live, LiveContent, Target, TargetKind};
+use crate::target::{Live, Target, TargetKind};
 use crate::watch::Metadata;
 
 /// Objects of one answer to a list.
@@ -168,9 +168,7 @@ impl Survey {
     }
 
     async fn live(&self, target: &Target) -> Result<Option<Live>, Failure> {
-        let api: Api<Trimmed<LiveContent>> = target.api(self.client.clone());
-        let object = api.get_opt(&target.name.name).await.map_err(|error| Failure::from(&error))?;
-        Ok(object.map(|object| Live::new(target.kind, object)))
+        target.read(self.client.clone()).await.map_err(|error| Failure::from(&error))
     }
 
     /// Sends what the injector would send, as a dry run. `None`: it would send nothing.

@@ -1,5 +1,6 @@
 //! Targets: the objects that get a bundle, what is read of them and what is written to them.
 
+pub mod custom;
 mod live;
 mod named;
 mod path;
@@ -16,8 +17,11 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use kube::core::{ApiResource, DynamicResourceScope, ObjectMeta};
 use kube::{Api, Client, Resource};
+use runtime::trimmed::Trimmed;
 use runtime::watch::ObjectName;
 
+use custom::Whole;
+pub use custom::{CustomField, CustomTarget};
 pub use live::{Conversion, Fields, Live, LiveContent, Webhook};
 pub use named::NameError;
 pub use path::FieldPath;
@@ -38,13 +42,15 @@ pub enum TargetKind {
     /// `certificates.k8s.io/v1beta1`, labelled: one bundle. Kubernetes 1.33 to 1.39 serve this version if they are told to;
     /// 1.37 is the first to have another one.
     ClusterTrustBundle,
+    /// Custom resources that the operator has declared, labelled: one bundle, in the declared field.
+    Custom(&'static CustomTarget),
 }
 
 /// The ConfigMap with the API server's CA that the controller manager publishes in each namespace. It is never a target.
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 
 impl TargetKind {
-    /// Every kind.
+    /// Every kind but those that the operator declares.
     pub const ALL: &'static [Self] = &[
         Self::ValidatingWebhookConfiguration,
         Self::MutatingWebhookConfiguration,
@@ -66,7 +72,7 @@ impl TargetKind {
 
     /// Whether its objects get bundles only if the operator says so, and only those that are labelled.
     pub fn is_wider(self) -> bool {
-        matches!(self, Self::ConfigMap | Self::ClusterTrustBundle)
+        matches!(self, Self::ConfigMap | Self::ClusterTrustBundle | Self::Custom(_))
     }
 
     /// Group, version and plural of the kind.
@@ -78,10 +84,11 @@ impl TargetKind {
             Self::CustomResourceDefinition => ApiResource::erase::<CustomResourceDefinition>(&()),
             Self::ConfigMap => ApiResource::erase::<ConfigMap>(&()),
             Self::ClusterTrustBundle => ApiResource::erase::<ClusterTrustBundle>(&()),
+            Self::Custom(custom) => custom.resource(),
         }
     }
 
-    /// Name of the kind, as in manifests.
+    /// Name of the kind, as in manifests; of a custom resource that of the resource, with its group.
     pub fn kind(self) -> &'static str {
         match self {
             Self::ValidatingWebhookConfiguration => "ValidatingWebhookConfiguration",
@@ -90,6 +97,7 @@ impl TargetKind {
             Self::CustomResourceDefinition => "CustomResourceDefinition",
             Self::ConfigMap => "ConfigMap",
             Self::ClusterTrustBundle => "ClusterTrustBundle",
+            Self::Custom(custom) => &custom.name,
         }
     }
 
@@ -102,6 +110,7 @@ impl TargetKind {
             Self::CustomResourceDefinition => "customresourcedefinitions",
             Self::ConfigMap => "configmaps",
             Self::ClusterTrustBundle => "clustertrustbundles",
+            Self::Custom(custom) => &custom.plural,
         }
     }
 
@@ -131,6 +140,24 @@ impl Target {
     /// A target without a namespace.
     pub fn cluster(kind: TargetKind, name: impl Into<String>) -> Self {
         Self { kind, name: ObjectName::cluster(name) }
+    }
+
+    /// The object as it is now, if it is there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not of the shape that its kind says.
+    pub async fn read(&self, client: Client) -> kube::Result<Option<Live>> {
+        let name = &self.name.name;
+        Ok(match self.kind {
+            TargetKind::Custom(custom) => {
+                let object = self.api::<Trimmed<Whole>>(client).get_opt(name).await?;
+                object.map(|object| Live::custom(custom, object))
+            }
+            kind => {
+                let object = self.api::<Trimmed<LiveContent>>(client).get_opt(name).await?;
+                object.map(|object| Live::new(kind, object))
+            }
+        })
     }
 
     /// Where objects such as this are.

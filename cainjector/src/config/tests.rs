@@ -272,6 +272,17 @@ fn wider_kinds_are_injected_into_if_a_flag_says_so() {
 }
 
 #[test]
+fn a_custom_resource_is_declared_once() {
+    let flags =
+        ["--inject-target=example.test/v1/meshes:spec.ca", "--inject-target=example.test/v1/gates:spec.ca"];
+    let targets = config(&flags, "").unwrap().targets;
+    let names: Vec<_> = targets.iter().rev().take(2).map(|kind| kind.kind()).collect();
+    assert_eq!(names, ["gates.example.test", "meshes.example.test"]);
+    let again = "--inject-target=example.test/v2/meshes:spec.more.ca:pem";
+    refused(&[flags[0], again], "--inject-target: meshes.example.test are declared twice");
+}
+
+#[test]
 fn a_relative_path_begins_at_the_folder_of_the_file() {
     let path = std::env::temp_dir().join(format!("cainjector-{}.yaml", std::process::id()));
     std::fs::write(&path, FILE).unwrap();

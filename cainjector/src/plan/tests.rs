@@ -3,7 +3,8 @@ use runtime::watch::ObjectName;
 
 use super::*;
 use crate::reference::SourceRef;
-use crate::target::{Conversion, Target, TargetKind, Webhook};
+use crate::target::custom::Fault;
+use crate::target::{Conversion, CustomField, CustomTarget, Target, TargetKind, Webhook};
 use crate::testing::{now, pem, root, shown};
 
 fn webhooks(bundles: &[&str]) -> Live {
@@ -21,6 +22,7 @@ fn live(fields: Fields) -> Live {
         Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
         Fields::ConfigMap { .. } => TargetKind::ConfigMap,
         Fields::TrustBundle { .. } => TargetKind::ClusterTrustBundle,
+        Fields::Custom(field) => TargetKind::Custom(field.target),
     };
     Live {
         target: Target::cluster(kind, "example"),
@@ -319,4 +321,25 @@ fn a_bundle_of_text_is_merged_like_the_others() {
     check(&live(Fields::ConfigMap { bundle: Vec::new(), immutable: false }), &inputs, "apply ca");
     check(&live(Fields::TrustBundle { bundle: bundle() }), &inputs, "apply own,ca");
     check(&live(Fields::TrustBundle { bundle: ca.into_bytes() }), &inputs, "in sync");
+}
+
+#[test]
+fn a_declared_field_gets_a_bundle_where_there_is_a_place_for_it() {
+    let declared: CustomTarget = "example.test/v1/meshes:spec.ca:pem".parse().unwrap();
+    let target: &'static CustomTarget = Box::leak(Box::new(declared));
+    let ca = pem(&[&root("ca", 5)]);
+    let field = |bundle: &str, fault| {
+        let (kind, bundle) = ("Mesh".to_owned(), bundle.as_bytes().to_vec());
+        live(Fields::Custom(CustomField { target, kind, bundle, fault }))
+    };
+    check(
+        &field("", Some(Fault::Homeless)),
+        &inputs(&[], &ca),
+        "NotApplicable: there is no spec that the bundle spec.ca would be for",
+    );
+    check(&field(&ca, None), &inputs(&[], &ca), "in sync");
+    let planned = plan(&field("", None), &inputs(&[], &ca), now());
+    let Plan::Apply { body } = planned.plan else { panic!("{planned:?}") };
+    assert_eq!((&body["apiVersion"], &body["kind"]), (&"example.test/v1".into(), &"Mesh".into()));
+    assert_eq!(body["spec"]["ca"], ca);
 }

@@ -1,11 +1,13 @@
 //! A target as it is now, and what is written to it.
 
 use k8s_openapi::ByteString;
+use kube::core::{ApiResource, ObjectMeta};
 use runtime::trimmed::{Keep, Owner, Trimmed};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 use serde_json::{Value, json};
 
+use super::custom::{CustomField, CustomTarget, Whole};
 use super::path::{FieldPath, Step};
 use super::{Target, TargetKind};
 
@@ -59,6 +61,8 @@ pub enum Fields {
         /// The bundle as it is.
         bundle: Vec<u8>,
     },
+    /// The declared field of a custom resource.
+    Custom(CustomField),
 }
 
 /// One entry of a webhook configuration.
@@ -178,7 +182,28 @@ impl Live {
             TargetKind::ClusterTrustBundle => {
                 Fields::TrustBundle { bundle: spec.trust_bundle.unwrap_or_default().into_bytes() }
             }
+            TargetKind::Custom(custom) => Fields::Custom(CustomField::of(custom, &Whole::default())),
         };
+        Self::with(kind, metadata, owners, fields)
+    }
+
+    /// The object as a target of a declared kind.
+    pub fn custom(custom: &'static CustomTarget, object: Trimmed<Whole>) -> Self {
+        let Trimmed { metadata, owners, content } = object;
+        let field = CustomField::of(custom, &content);
+        Self::with(TargetKind::Custom(custom), metadata, owners, Fields::Custom(field))
+    }
+
+    /// Group, version and kind, as the object itself says.
+    pub fn resource(&self) -> ApiResource {
+        let resource = self.target.kind.resource();
+        match &self.fields {
+            Fields::Custom(field) => ApiResource { kind: field.kind.clone(), ..resource },
+            _ => resource,
+        }
+    }
+
+    fn with(kind: TargetKind, metadata: ObjectMeta, owners: Vec<Owner>, fields: Fields) -> Self {
         Self {
             target: Target::of(kind, &metadata),
             uid: metadata.uid.unwrap_or_default(),
@@ -210,13 +235,18 @@ impl Live {
             }
             Fields::ConfigMap { .. } => body["data"] = json!({ "ca.crt": bundles.first() }),
             Fields::TrustBundle { .. } => body["spec"] = json!({ "trustBundle": bundles.first() }),
+            Fields::Custom(field) => {
+                for (member, value) in field.body(bundles.first().map_or("", String::as_str)) {
+                    body[member] = value;
+                }
+            }
         }
         body
     }
 
     /// The server-side apply that gives up all that is ours: bundles that nobody else owns vanish.
     pub fn release_body(&self) -> Value {
-        let (resource, name) = (self.target.kind.resource(), &self.target.name);
+        let (resource, name) = (self.resource(), &self.target.name);
         let mut metadata = json!({ "name": name.name, "resourceVersion": self.resource_version });
         if let Some(namespace) = &name.namespace {
             metadata["namespace"] = json!(namespace);
@@ -233,7 +263,8 @@ impl Fields {
             Self::ApiService { bundle, .. }
             | Self::Definition { bundle, .. }
             | Self::ConfigMap { bundle, .. }
-            | Self::TrustBundle { bundle } => vec![bundle],
+            | Self::TrustBundle { bundle }
+            | Self::Custom(CustomField { bundle, .. }) => vec![bundle],
         }
     }
 
@@ -251,6 +282,10 @@ impl Fields {
             }
             Self::ConfigMap { .. } => vec![FieldPath::members(["data", "ca.crt"])],
             Self::TrustBundle { .. } => vec![FieldPath::members(["spec", "trustBundle"])],
+            Self::Custom(field) => {
+                let steps = field.target.path.iter().map(|step| Step::Member(step));
+                vec![FieldPath::new(steps.collect::<Vec<_>>())]
+            }
         }
     }
 }

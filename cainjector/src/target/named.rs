@@ -58,7 +58,8 @@ impl TargetKind {
             Self::ValidatingWebhookConfiguration
             | Self::MutatingWebhookConfiguration
             | Self::ApiService
-            | Self::ClusterTrustBundle => &[],
+            | Self::ClusterTrustBundle
+            | Self::Custom(_) => &[],
         }
     }
 }
