@@ -81,7 +81,7 @@ impl Settings {
     }
 }
 
-/// The namespaces that sources are taken from. Targets are cluster-scoped and served all the same.
+/// The namespaces that sources are taken from. Targets are served wherever they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Namespaces {
     /// All of them.
