@@ -201,40 +201,17 @@ impl Judge {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use http::{Method, Request, Response};
-    use kube::client::Body;
-    use tokio::sync::Notify;
+    use http::Method;
+    use runtime::testing::SlowServer;
 
     use super::*;
 
-    /// An API server that takes a write of a status only when it is told to, and answers nothing else.
-    #[derive(Clone, Default)]
-    struct SlowServer {
-        asked: Arc<Notify>,
-        answer: Arc<Notify>,
-    }
-
-    impl SlowServer {
-        fn client(&self) -> Client {
-            let server = self.clone();
-            let answer = move |request: Request<Body>| {
-                let server = server.clone();
-                async move { Ok::<_, Infallible>(server.answer(request.method().clone()).await) }
-            };
-            Client::new(tower::service_fn(answer), "default")
-        }
-
-        async fn answer(&self, method: Method) -> Response<Body> {
-            if method != Method::PATCH {
-                return std::future::pending().await;
-            }
-            self.asked.notify_one();
-            self.answer.notified().await;
-            let issuer = r#"{"apiVersion":"cert-manager.io/v1","kind":"Issuer","metadata":{"name":"ca"}}"#;
-            Response::new(Body::from(issuer.as_bytes().to_vec()))
-        }
+    /// A client of an API server that takes a write of a status only when it is told to, and answers nothing else.
+    fn slow(server: &SlowServer) -> Client {
+        server.client(
+            |request| request.method() == Method::PATCH,
+            r#"{"apiVersion":"cert-manager.io/v1","kind":"Issuer","metadata":{"name":"ca"}}"#,
+        )
     }
 
     fn key() -> IssuerKey {
@@ -262,13 +239,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_issuer_that_goes_while_its_status_is_written_leaves_no_series() {
         let server = SlowServer::default();
-        let (judge, metrics) = judge(server.client());
+        let (judge, metrics) = judge(slow(&server));
         judge.seen(key(), seen(r#"{"selfSigned":{}}"#));
         let looking = Arc::clone(&judge);
         let looking = tokio::spawn(async move { looking.reconcile(&key()).await });
-        server.asked.notified().await;
+        server.asked().await;
         judge.gone(&key());
-        server.answer.notify_one();
+        server.answer();
         looking.await.unwrap();
         let text = metrics.encode().unwrap();
         assert!(!text.contains("certmanager_issuer_ready_status{"), "{text}");
@@ -276,7 +253,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_issuer_that_goes_while_it_is_looked_at_leaves_no_watch() {
-        let (judge, _) = judge(SlowServer::default().client());
+        let (judge, _) = judge(slow(&SlowServer::default()));
         let (looking, stop) = (Arc::clone(&judge), Shutdown::default());
         let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
         let looker = tokio::task::spawn_blocking(move || {

@@ -258,7 +258,6 @@ fn object(event: Event, reporter: &str, time: &Time) -> CoreEvent {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
     use std::sync::{Arc, Mutex};
 
     use http::{Method, Request, Response, StatusCode};
@@ -267,6 +266,7 @@ mod tests {
 
     use super::*;
     use crate::lock::lock;
+    use crate::testing;
 
     /// An API server that notes when it was called, with which method and path, and what was sent.
     #[derive(Clone, Default)]
@@ -283,9 +283,9 @@ mod tests {
             let server = self.clone();
             let answer = move |request: Request<Body>| {
                 let server = server.clone();
-                async move { Ok::<_, Infallible>(server.answer(request).await) }
+                async move { server.answer(request).await }
             };
-            Client::new(tower::service_fn(answer), "default")
+            testing::client(answer)
         }
 
         async fn answer(&self, request: Request<Body>) -> Response<Body> {

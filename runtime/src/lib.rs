@@ -49,6 +49,8 @@ mod scripted;
 pub mod server;
 pub mod shutdown;
 pub mod tasks;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod tls;
 pub mod trimmed;
 pub mod watch;

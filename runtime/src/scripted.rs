@@ -1,7 +1,6 @@
 //! An API server for tests of watches, which gives scripted answers.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
@@ -10,6 +9,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use crate::lock::lock;
+use crate::testing;
 
 /// What it was asked for, in order: `list`, or `watch from` a version.
 #[derive(Debug, Clone, Default)]
@@ -35,12 +35,12 @@ pub(crate) fn client(answers: Vec<String>) -> (Client, Asked) {
         let next = lock(&answers).pop_front();
         async move {
             match next {
-                Some(body) => Ok::<_, Infallible>(Response::new(Body::from(body.into_bytes()))),
+                Some(body) => Response::new(Body::from(body.into_bytes())),
                 None => std::future::pending().await,
             }
         }
     };
-    (Client::new(tower::service_fn(answer), "default"), asked)
+    (testing::client(answer), asked)
 }
 
 /// A list of Secrets of these names and versions, itself of a version.

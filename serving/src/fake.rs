@@ -1,7 +1,6 @@
 //! API servers for tests.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
@@ -11,18 +10,13 @@ use issuance::bundle::Bundle;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::client::Body;
+use runtime::testing;
+pub(crate) use runtime::testing::silent;
 use serde_json::{Value, json};
-
-/// An API server that takes calls and never answers.
-pub(crate) fn silent() -> Client {
-    let hang = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
-    Client::new(tower::service_fn(hang), "default")
-}
 
 /// An API server that forbids everything.
 pub(crate) fn refusing() -> Client {
-    let refuse = async |_: Request<Body>| Ok::<_, Infallible>(failure(StatusCode::FORBIDDEN, "Forbidden"));
-    Client::new(tower::service_fn(refuse), "default")
+    testing::client(async |_| failure(StatusCode::FORBIDDEN, "Forbidden"))
 }
 
 fn failure(code: StatusCode, reason: &str) -> Response<Body> {
@@ -65,11 +59,10 @@ const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
 impl ApiServer {
     pub(crate) fn client(&self) -> Client {
         let kept = self.clone();
-        let answer = move |request: Request<Body>| {
+        testing::client(move |request| {
             let kept = kept.clone();
-            async move { Ok::<_, Infallible>(kept.answer(request).await) }
-        };
-        Client::new(tower::service_fn(answer), "default")
+            async move { kept.answer(request).await }
+        })
     }
 
     /// Adds both configurations, each with two webhooks and no bundle.

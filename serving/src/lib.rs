@@ -1,10 +1,10 @@
 //! Serving certificates of a program in a cluster: from two files, or from a CA of the program's own that all replicas
 //! share and replace with an overlap.
 //!
-//! What to serve with is decided here, in [`stored`] and in [`keeping`], without IO: what is stored and the time come in,
-//! decisions and certificates go out. [`source`] starts what carries them out: [`renewer`] keeps Secret and certificate in
-//! place, [`configurations`] makes the API server trust the CA of a webhook. [`config`] and [`args`] are the peers' flags
-//! and keys for it.
+//! What to serve with is decided here, in [`stored`] and in [`keeping`], without IO: what is stored and the time come
+//! in, decisions and certificates go out. [`source`] starts what carries them out: [`renewer`] keeps Secret and
+//! certificate in place, [`configurations`] makes the API server trust the CA of a webhook. [`config`] and [`args`] are
+//! the peers' flags and keys for it.
 
 pub mod args;
 pub mod clock;

@@ -74,9 +74,8 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use http::Response;
+    use runtime::testing;
 
     use super::*;
 
@@ -86,17 +85,10 @@ mod tests {
         Arc::new(move || Timestamp::from_second(seconds).unwrap())
     }
 
-    /// An API server that takes calls and never answers.
-    fn silent() -> Client {
-        let hang = |_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>();
-        Client::new(tower::service_fn(hang), "default")
-    }
-
     async fn check(date: &'static str, clock: i64, wanted: i64) {
-        let answer = move |_: Request<Body>| async move {
-            Ok::<_, Infallible>(Response::builder().header("date", date).body(Body::empty()).unwrap())
-        };
-        let client = Client::new(tower::service_fn(answer), "default");
+        let client = testing::client(move |_| async move {
+            Response::builder().header("date", date).body(Body::empty()).unwrap()
+        });
         let skew = Skew::new(at(clock));
         skew.look(&client).await.unwrap();
         assert_eq!(skew.server_time().as_second(), wanted, "{date:?} while ours shows {clock}");
@@ -115,7 +107,7 @@ mod tests {
     async fn an_api_server_that_does_not_answer_changes_nothing() {
         let (skew, shutdown) = (Skew::new(at(5)), Shutdown::default());
         skew.seconds.store(7, Ordering::Relaxed);
-        let following = tokio::spawn(skew.clone().follow(silent(), shutdown.clone()));
+        let following = tokio::spawn(skew.clone().follow(testing::silent(), shutdown.clone()));
         tokio::time::sleep(INTERVAL * 3).await;
         assert_eq!(skew.server_time().as_second(), 12);
         shutdown.request();

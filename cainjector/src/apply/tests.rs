@@ -1,39 +1,18 @@
-use std::convert::Infallible;
-
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response, Uri};
+use http::{Method, Request, Response};
 use kube::client::Body;
+use runtime::testing::{self, SlowServer};
 
 use super::*;
 use crate::reference::SourceRef;
 
-/// An API server that shows an API service only when it is told to, and answers nothing else.
-#[derive(Clone, Default)]
-struct SlowServer {
-    asked: Arc<Notify>,
-    answer: Arc<Notify>,
-}
-
-impl SlowServer {
-    fn client(&self) -> Client {
-        let server = self.clone();
-        let answer = move |request: Request<Body>| {
-            let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request.uri().clone()).await) }
-        };
-        Client::new(tower::service_fn(answer), "default")
-    }
-
-    async fn answer(&self, uri: Uri) -> Response<Body> {
-        if !uri.path().ends_with("/apiservices/web") {
-            return std::future::pending().await;
-        }
-        self.asked.notify_one();
-        self.answer.notified().await;
-        let service = r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
-            "metadata":{"name":"web","uid":"u","resourceVersion":"7"},"spec":{"service":{}}}"#;
-        Response::new(Body::from(service.as_bytes().to_vec()))
-    }
+/// A client of an API server that shows an API service only when it is told to, and answers nothing else.
+fn slow(server: &SlowServer) -> Client {
+    server.client(
+        |request| request.uri().path().ends_with("/apiservices/web"),
+        r#"{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService",
+            "metadata":{"name":"web","uid":"u","resourceVersion":"7"},"spec":{"service":{}}}"#,
+    )
 }
 
 fn target() -> Target {
@@ -54,13 +33,13 @@ fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtim
 #[tokio::test(start_paused = true)]
 async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
     let server = SlowServer::default();
-    let (injector, metrics) = injector(server.client());
+    let (injector, metrics) = injector(slow(&server));
     injector.wants(target(), Wanted::Malformed { annotation: "a", value: "b".to_owned() }, "7");
     let looking = Arc::clone(&injector);
     let looking = tokio::spawn(async move { looking.reconcile(&target()).await });
-    server.asked.notified().await;
+    server.asked().await;
     injector.gone(&target());
-    server.answer.notify_one();
+    server.answer();
     looking.await.unwrap();
     let text = metrics.encode().unwrap();
     assert!(text.contains("signet_cainjector_reconciles_total{"), "it was not read at all: {text}");
@@ -70,7 +49,7 @@ async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
 #[tokio::test]
 async fn one_that_leads_no_more_writes_nothing() {
     let server = SlowServer::default();
-    let (injector, _) = injector_of(server.client(), Leadership::candidate());
+    let (injector, _) = injector_of(slow(&server), Leadership::candidate());
     let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
     let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
     // The server never answers a write.
@@ -105,10 +84,10 @@ fn migrating(writes: &Arc<Mutex<Vec<String>>>) -> Client {
                     "managedFields": [{ "manager": MANAGER, "operation": operation }] },
                 "spec": { "service": {} },
             });
-            Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+            Response::new(Body::from(object.to_string().into_bytes()))
         }
     };
-    Client::new(tower::service_fn(answer), "default")
+    testing::client(answer)
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,7 +112,7 @@ async fn after_a_migration_the_target_is_read_and_planned_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_goes_while_it_is_looked_at_leaves_no_watch() {
-    let (injector, _) = injector(SlowServer::default().client());
+    let (injector, _) = injector(slow(&SlowServer::default()));
     let (looking, stop) = (Arc::clone(&injector), Shutdown::default());
     let (stopped, _at_the_end) = (stop.clone(), stop.token().drop_guard());
     let looker = tokio::task::spawn_blocking(move || {
@@ -177,10 +156,10 @@ fn overwritten(writes: &Arc<Mutex<u64>>) -> Client {
                 ] },
                 "spec": { "service": {} },
             });
-            Ok::<_, Infallible>(Response::new(Body::from(object.to_string().into_bytes())))
+            Response::new(Body::from(object.to_string().into_bytes()))
         }
     };
-    Client::new(tower::service_fn(answer), "default")
+    testing::client(answer)
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +197,7 @@ async fn a_bundle_that_somebody_keeps_overwriting_is_repaired_with_pauses_and_co
 
 #[tokio::test(start_paused = true)]
 async fn a_target_that_is_due_and_not_written_counts_as_out_of_sync() {
-    let (injector, _) = injector(SlowServer::default().client());
+    let (injector, _) = injector(slow(&SlowServer::default()));
     injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
     let synced = injector.synced();
     lock(&synced).check(true, Instant::now()).unwrap();

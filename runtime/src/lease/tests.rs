@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Mutex;
 
 use http::{Method, Request, Response};
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::lock::lock;
+use crate::testing;
 
 /// What client-go wrote for a Go cainjector.
 const GO_LEASE: &str = r#"{
@@ -47,10 +47,10 @@ impl Server {
                 let (code, answer) = server.answer(&parts.method, is_list, &body);
                 let response =
                     Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
-                Ok::<_, Infallible>(response.unwrap())
+                response.unwrap()
             }
         };
-        Client::new(tower::service_fn(answer), "default")
+        testing::client(answer)
     }
 
     fn answer(&self, method: &Method, is_list: bool, body: &[u8]) -> (u16, Value) {
