@@ -5,6 +5,7 @@ mod bodies;
 mod core;
 mod figures;
 mod first;
+mod inject;
 mod keys;
 mod load;
 mod machine;
@@ -45,6 +46,9 @@ pub(crate) struct Arguments {
     /// How many volumes are mounted in each series
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(1..=i64::from(VOLUMES_MAX)))]
     volumes: u16,
+    /// Also measure the cainjector beside 20,000 Secrets and 1,000 CustomResourceDefinitions; takes minutes
+    #[arg(long)]
+    large: bool,
     /// Use this running cluster, on which the chart is installed already, and leave it running
     #[arg(long, value_name = "NAME", conflicts_with = "keep")]
     cluster: Option<Name>,
@@ -66,6 +70,8 @@ enum Part {
     Mount,
     /// The webhook: admission reviews answered
     Review,
+    /// The cainjector: CAs from Secrets into webhook configurations, and its memory
+    Inject,
 }
 
 impl Arguments {
@@ -123,6 +129,7 @@ async fn without_cluster() -> anyhow::Result<Report> {
         installed: None,
         mounts: None,
         reviews: None,
+        injections: None,
     })
 }
 
@@ -164,7 +171,9 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Rep
     } else {
         None
     };
-    Ok(Report { command: command(), machine, core, installed: None, mounts, reviews })
+    let injections =
+        if arguments.wants(Part::Inject) { Some(inject::run(cluster, arguments.large).await?) } else { None };
+    Ok(Report { command: command(), machine, core, installed: None, mounts, reviews, injections })
 }
 
 /// What was typed.

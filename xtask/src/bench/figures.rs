@@ -138,6 +138,11 @@ pub(crate) fn digits(number: f64) -> String {
     }
 }
 
+/// A count with a comma between thousands.
+pub(crate) fn grouped_count(number: usize) -> String {
+    grouped(count(number))
+}
+
 /// A whole number with a comma between thousands.
 fn grouped(number: f64) -> String {
     let plain = format!("{number:.0}");

@@ -72,6 +72,17 @@ impl Process {
             .with_context(|| format!("/proc/{}/stat is not in the form of proc(5): {stat:?}", self.pid))
     }
 
+    /// How long it has run, to some hundredths of a second: start and present are counted in those.
+    pub(crate) fn age(&self) -> anyhow::Result<Duration> {
+        let stat = self.read("stat")?;
+        let began = began(&stat)
+            .with_context(|| format!("/proc/{}/stat is not in the form of proc(5): {stat:?}", self.pid))?;
+        let uptime = fs::read_to_string("/proc/uptime").context("failed to read /proc/uptime")?;
+        let uptime = uptime.split(' ').next().unwrap_or_default().parse::<f64>();
+        let uptime = uptime.context("/proc/uptime is not in the form of proc(5)")?;
+        Ok(Duration::try_from_secs_f64(uptime)?.saturating_sub(began))
+    }
+
     pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
         let field = |file: &str, name: &str| {
             let text = self.read(file)?;
@@ -101,13 +112,22 @@ fn ticks(count: u64) -> anyhow::Result<Duration> {
     Ok(TICK * count)
 }
 
-/// User and system time in a line of `/proc/<pid>/stat`, its fields 14 and 15. The program's name in brackets may
-/// hold anything, so counting begins behind the last bracket.
+/// User and system time in a line of `/proc/<pid>/stat`, its fields 14 and 15.
 fn times(stat: &str) -> anyhow::Result<Cpu> {
+    Ok(Cpu { user: ticks_in(stat, 14)?, system: ticks_in(stat, 15)? })
+}
+
+/// From the machine's start to the program's, in the same line, field 22.
+fn began(stat: &str) -> anyhow::Result<Duration> {
+    ticks_in(stat, 22)
+}
+
+/// A field that counts ticks. The program's name in brackets may hold anything, so counting begins behind the last
+/// bracket, with field 3.
+fn ticks_in(stat: &str, field: usize) -> anyhow::Result<Duration> {
     let (_, fields) = stat.rsplit_once(") ").context("no bracket")?;
-    let mut fields = fields.split(' ').skip(11).map(str::parse);
-    let mut next = || ticks(fields.next().context("too short")?.context("no number")?);
-    Ok(Cpu { user: next()?, system: next()? })
+    let field = fields.split(' ').nth(field - 3).context("too short")?;
+    ticks(field.parse().context("no number")?)
 }
 
 /// The first line of `/proc/stat` without idle and waiting for disks. Guests are part of user time already.
@@ -135,7 +155,20 @@ mod tests {
             let stat = format!("12 ({name}) S 1 12 12 0 -1 4194560 1 0 0 0 150 25 7 8 20 0 1 0 98765 222 33");
             let cpu = times(&stat).unwrap();
             assert_eq!((cpu.user.as_millis(), cpu.system.as_millis()), (1500, 250), "{name}");
+            assert_eq!(began(&stat).unwrap().as_millis(), 987_650, "{name}");
         }
+    }
+
+    #[test]
+    fn a_process_that_has_just_begun_is_young() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        let process = Process { pid: child.id().try_into().unwrap() };
+        std::thread::sleep(Duration::from_millis(100));
+        let age = process.age();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let age = age.unwrap();
+        assert!(age >= Duration::from_millis(80) && age < Duration::from_secs(30), "{age:?}");
     }
 
     #[test]
