@@ -85,6 +85,11 @@ fn megabytes(memory: Memory) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::super::figures::Latencies;
+    use super::super::super::inject::{Large, Together};
+    use super::super::super::process::Cpu;
     use super::*;
 
     #[test]
@@ -92,6 +97,54 @@ mod tests {
         for (measured, judged) in [(49.9, "reached"), (50.0, "reached"), (50.1, "missed")] {
             assert_eq!(row("x", measured, 50.0)[3], judged, "{measured}");
         }
+    }
+
+    fn series(name: &str, ms: &[u64]) -> Series {
+        Series {
+            name: name.to_owned(),
+            latencies: latencies_of(ms),
+            wall: Duration::from_secs(1),
+            program: Cpu::default(),
+            generator: Cpu::default(),
+            machine: Duration::ZERO,
+        }
+    }
+
+    fn latencies_of(ms: &[u64]) -> Latencies {
+        Latencies::of(ms.iter().copied().map(Duration::from_millis).collect())
+    }
+
+    #[test]
+    fn each_figure_stands_beside_its_goal() {
+        let memory = |resident_kib| Memory { resident_kib, proportional_kib: resident_kib };
+        let group = |ms: &[u64]| Together { series: series("group", ms), last: latencies_of(ms) };
+        let injections = Injections {
+            one: series("one target", &[10, 20, 60]),
+            groups: vec![group(&[300, 390, 410]), group(&[1900])],
+            starts: latencies_of(&[800, 1200]),
+            idle: memory(8000),
+            memory: vec![("just started".to_owned(), memory(8000))],
+            large: Some(Large {
+                secrets: memory(8000),
+                both: memory(12_000),
+                one: series("one target in the large cluster", &[15]),
+                start: Duration::from_millis(900),
+            }),
+        };
+        let text = tables(&injections);
+        for (figure, cells) in [
+            ("one target, p99, ms", ["60.0", "50.0", "missed"]),
+            ("last of 200 configurations, median of 3 changes, ms", ["390", "400", "reached"]),
+            ("last of 1,000 configurations, median of 1 changes, ms", ["1,900", "2,000", "reached"]),
+            ("from start to first injection, slowest of 2, ms", ["1,200", "1,000", "missed"]),
+            ("resident at rest, MB", ["8.19", "10.0", "reached"]),
+            ("resident in the large cluster, MB", ["12.3", "20.0", "reached"]),
+        ] {
+            let line = text.lines().find(|line| line.contains(figure)).expect(figure);
+            let found: Vec<_> = line.trim_matches('|').split('|').skip(1).map(str::trim).collect();
+            assert_eq!(found, cells, "{figure}");
+        }
+        assert!(text.contains("each unrelated Secret: 0.0 bytes"), "{text}");
     }
 
     #[test]
