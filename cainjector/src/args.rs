@@ -71,7 +71,7 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Sources of CAs")]
 pub struct SourceArgs {
-    /// Take CAs from Secrets and Certificates of this namespace alone; targets are cluster-scoped and served all the same
+    /// Take CAs from Secrets and Certificates of this namespace alone; targets are served wherever they are
     #[arg(long, value_name = "NAMESPACE")]
     pub namespace: Option<Text<String>>,
 
