@@ -39,6 +39,10 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 
+/// Pause after a write that the API server finds invalid. The object alone may be to blame, and then a change of it is what
+/// helps; but an admission policy may be as well, whose removal nobody tells us of.
+const REJECTED_AGAIN: Duration = Duration::from_secs(300);
+
 /// Reads of a target in one look: one more where its managed fields have to be migrated first.
 const TURNS_MAX: usize = 2;
 
@@ -441,7 +445,7 @@ impl Injector {
                 return Outcome::Failed;
             }
             Some(403) => (Reason::Forbidden, Outcome::Failed),
-            Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Done),
+            Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Again(REJECTED_AGAIN)),
             _ => {
                 tracing::warn!(%target, %failure, "cannot write the bundle");
                 return Outcome::Failed;

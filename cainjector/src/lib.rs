@@ -15,6 +15,7 @@
 
 pub mod apply;
 mod args;
+mod bounds;
 pub mod command;
 mod config;
 mod contests;

@@ -2,7 +2,8 @@
 //!
 //! RBAC can let an account patch an object or not; it cannot say "this field alone". So whoever got hold of the account
 //! could point the cluster's webhooks at a server of their own. These policies, judged by the API server, leave the
-//! account nothing but bundles, and of those nothing but certificates. The chart adds whose account it is.
+//! account nothing but bundles, and in those nothing but certificates: which ones, a policy cannot judge, so a stolen
+//! account can still make calls fail or have another CA trusted. The chart adds whose account it is.
 //!
 //! The comparisons know of no field but the bundle's own, so they hold for fields of later Kubernetes versions too.
 //! `dyn` keeps the API server's type checker from refusing to walk over the members of a typed object.

@@ -7,6 +7,8 @@ use api::injection;
 use api::keys::annotation;
 use runtime::watch::ObjectName;
 
+use crate::bounds::{VALUE_BYTES_MAX, clipped};
+
 /// The annotations that [`wanted`] looks at.
 pub const ANNOTATIONS: &[&str] = &[
     annotation::INJECT_CA_FROM_SECRET,
@@ -98,7 +100,7 @@ pub fn wanted(annotations: &BTreeMap<String, String>) -> Option<Wanted> {
         if let Some(value) = annotations.get(annotation) {
             return Some(match object_name(value) {
                 Some(name) => Wanted::Source(source(name)),
-                None => Wanted::Malformed { annotation, value: value.clone() },
+                None => Wanted::Malformed { annotation, value: clipped(value.clone(), VALUE_BYTES_MAX) },
             });
         }
     }

@@ -138,7 +138,10 @@ impl Events {
     }
 
     /// Tells an event, soon. Nobody waits for it; where too many are under way, it is dropped.
-    pub fn tell(&self, event: Event) {
+    pub fn tell(&self, mut event: Event) {
+        // Here, so that neither the queue nor what is remembered grows with texts that others chose.
+        event.message.truncate(event.message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        event.message.shrink_to_fit();
         if let Err(error) = self.sender.try_send(event) {
             self.dropped.inc();
             let event = error.into_inner();
@@ -228,8 +231,7 @@ fn key(event: &Event) -> Key {
 }
 
 fn object(event: Event, reporter: &str, time: &Time) -> CoreEvent {
-    let Event { about, level, reason, mut message } = event;
-    message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+    let Event { about, level, reason, message } = event;
     // Unique, as client-go makes it: the object's name and the time.
     let suffix = format!(".{:x}", time.0.as_nanosecond());
     let room = NAME_LENGTH_MAX.saturating_sub(suffix.len());

@@ -346,6 +346,7 @@ async fn run<T>(
     let mut stream = pin!(stream);
     let mut idle = tokio::time::interval(IDLE);
     idle.reset();
+    let mut denied = false;
     loop {
         let answer = tokio::select! {
             answer = stream.next() => answer,
@@ -356,6 +357,7 @@ async fn run<T>(
             }
         };
         let Some(answer) = answer else { return };
+        tell_denial(&mut denied, &answer, &name);
         let changed = state.send_if_modified(|state| update(state, answer, &name));
         if changed
             && let Some(inner) = inner.upgrade()
@@ -364,6 +366,19 @@ async fn run<T>(
             // This task alone changes the state, so it is still that of this answer.
             let seen = state.borrow().clone();
             notify(&name, &seen);
+        }
+    }
+}
+
+/// Tells once that a right to watch was taken away: what is known of the object stays, and is no longer news.
+fn tell_denial<T>(denied: &mut bool, answer: &Result<Option<T>, watcher::Error>, name: &ObjectName) {
+    match answer {
+        Ok(_) => *denied = false,
+        Err(error) => {
+            let failure = Failure::from(error);
+            if failure.code == Some(403) && !std::mem::replace(denied, true) {
+                tracing::warn!(%name, %failure, "may not watch it: changes of it are not seen");
+            }
         }
     }
 }

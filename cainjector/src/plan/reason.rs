@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::bounds::{MESSAGE_BYTES_MAX, clipped};
+
 /// Why a target gets nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -14,9 +16,9 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal for this reason.
+    /// A refusal for this reason. Beyond a kibibyte the message is cut.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: clipped(message.into(), MESSAGE_BYTES_MAX) }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 
 use super::{CA_KEY, Found};
+use crate::bounds::{VALUE_BYTES_MAX, clipped};
 use crate::plan::{Reason, Refusal};
 
 /// What is kept of a Secret.
@@ -80,7 +81,9 @@ impl SourceSecret {
         Self {
             uid: secret.metadata.uid.unwrap_or_default(),
             allowed: consent.is_some_and(|value| value == "true"),
-            certificate_name: annotations.remove(annotation::CERTIFICATE_NAME),
+            certificate_name: annotations
+                .remove(annotation::CERTIFICATE_NAME)
+                .map(|name| clipped(name, VALUE_BYTES_MAX)),
             ca: secret.content.ca.map(|ca| ca.0),
         }
     }
