@@ -28,6 +28,9 @@ const GADGET: &str = "gadget";
 /// A pod that ends is started again after ten seconds, then after twenty.
 const STARTED_WITHIN: Duration = Duration::from_secs(180);
 
+/// An API server looks at its policies each second.
+const HOLDS_WITHIN: Duration = Duration::from_secs(30);
+
 #[tokio::test]
 async fn a_declared_field_gets_the_bundle_once_its_policy_holds_the_account_to_it() -> anyhow::Result<()> {
     namespace::own("declared", |scope| async move {
@@ -63,6 +66,13 @@ async fn a_declared_field_gets_the_bundle_once_its_policy_holds_the_account_to_i
         let user = format!("system:serviceaccount:{}:{INJECTOR}", scope.namespace);
         let ours = scope.cluster.client_as(&user).await?;
         let ours = e2e::resources::api(&ours, &scope.namespace, &format!("{group}/v1"), "Gadget");
+        // An API server goes by a policy some moments after it was created. A trial that it accepts until then writes nothing.
+        let trial = PatchParams { dry_run: true, ..PatchParams::default() };
+        let larger = Patch::Merge(json!({"spec": {"size": 4}}));
+        wait::until("the policy to hold", HOLDS_WITHIN, || async {
+            refusal(ours.patch(GADGET, &trial, &larger).await)
+        })
+        .await?;
         for (forged, told) in [
             (json!({"spec": {"tls": {"mode": "off"}}}), "spec.tls: the cainjector writes nothing here"),
             (json!({"spec": {"size": 4}}), "spec: the cainjector writes nothing here"),
