@@ -63,11 +63,23 @@ fn require(placement: Placement) -> anyhow::Result<()> {
     packages::ensure(&packages::CLUSTER)
 }
 
+/// How long a process that was killed may hold its listener.
+const PORT_FREE_WITHIN: Duration = Duration::from_secs(30);
+
 /// Ends a component without warning and starts it again.
 pub(super) async fn restart(cluster: &Cluster, component: Component) -> anyhow::Result<()> {
     let (layout, placement) = (&cluster.layout, cluster.facts.placement);
     let running = cluster.process(component).with_context(|| format!("{component} does not run"))?;
     kill_all(|| Vec::from_iter(running.is_alive().then(|| running.pid())))?;
+    if component == Component::ApiServer {
+        // Its first thread is gone; the last one, which still holds the listener, may take a moment more.
+        let (network, address) = (cluster.network(), cluster.facts.address);
+        wait::until("the killed API server to let go of its port", PORT_FREE_WITHIN, || async {
+            ensure!(network.connect(address).is_err(), "{address} still takes connections");
+            Ok::<_, anyhow::Error>(())
+        })
+        .await?;
+    }
     let starter = Starter { layout, toolchain: &cluster.tools, placement, address: cluster.facts.address };
     starter.start(component)?;
     let client = cluster.client().await?;
