@@ -22,6 +22,34 @@ use crate::target::CustomTarget;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "signet-cainjector", version, max_term_width = 100, args_override_self = true)]
 pub struct Args {
+    /// What is injected.
+    #[command(flatten)]
+    pub injection: InjectionArgs,
+
+    /// Which of several replicas writes.
+    #[command(flatten)]
+    pub election: ElectionArgs,
+
+    /// How to serve metrics.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
+
+    /// Where to answer probes.
+    #[command(flatten)]
+    pub probes: ProbeArgs,
+
+    /// How to log.
+    #[command(flatten)]
+    pub logging: LoggingArgs,
+
+    /// What there is instead of a profiler.
+    #[command(flatten)]
+    pub profiling: ProfilingArgs,
+}
+
+/// What is injected: the flags that change a plan, which the commands that look at a cluster have, too.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InjectionArgs {
     /// Configuration file: a CAInjectorConfiguration of cainjector.config.cert-manager.io/v1alpha1; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<Text<PathBuf>>,
@@ -42,29 +70,9 @@ pub struct Args {
     #[command(flatten)]
     pub withdrawal: WithdrawalArgs,
 
-    /// Which of several replicas writes.
-    #[command(flatten)]
-    pub election: ElectionArgs,
-
-    /// How to serve metrics.
-    #[command(flatten)]
-    pub metrics: MetricsArgs,
-
-    /// Where to answer probes.
-    #[command(flatten)]
-    pub probes: ProbeArgs,
-
     /// How to reach the Kubernetes API.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
-
-    /// How to log.
-    #[command(flatten)]
-    pub logging: LoggingArgs,
-
-    /// What there is instead of a profiler.
-    #[command(flatten)]
-    pub profiling: ProfilingArgs,
 }
 
 /// Where CAs come from.

@@ -6,7 +6,7 @@ mod plan;
 mod rbac;
 mod survey;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use crate::Args;
 
@@ -14,7 +14,6 @@ pub use self::lint::LintArgs;
 pub use explain::ExplainArgs;
 pub use plan::PlanArgs;
 pub use rbac::RbacArgs;
-pub use survey::SurveyArgs;
 
 /// One of the things that the program does.
 #[derive(Debug)]
@@ -37,16 +36,12 @@ impl Command {
     /// # Errors
     /// For `--help` and `--version`, and for what cannot be meant.
     pub fn parse() -> Result<Self, clap::Error> {
-        Self::read(std::env::args_os())
+        Self::of(&command().try_get_matches()?)
     }
 
-    fn read<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
-    where
-        T: Into<std::ffi::OsString> + Clone,
-    {
-        let matches = command().try_get_matches_from(arguments)?;
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let Some((name, args)) = matches.subcommand() else {
-            return Args::from_arg_matches(&matches).map(|args| Self::Run(Box::new(args)));
+            return Args::from_arg_matches(matches).map(|args| Self::Run(Box::new(args)));
         };
         match name {
             ExplainArgs::NAME => {
@@ -73,6 +68,11 @@ mod tests {
 
     use super::*;
 
+    fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
+        let arguments = ["signet-cainjector"].iter().chain(arguments);
+        Command::of(&command().try_get_matches_from(arguments)?)
+    }
+
     #[test]
     fn help_is_as_documented() {
         let mut command = command().term_width(100);
@@ -88,8 +88,7 @@ mod tests {
     #[test]
     fn flags_of_one_purpose_do_not_mix_with_the_other() {
         let refused = |arguments: &[&str], wanted: &str| {
-            let arguments = ["signet-cainjector"].iter().chain(arguments);
-            let error = Command::read(arguments).unwrap_err().to_string();
+            let error = read(arguments).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         };
         refused(&["--leader-elect=false", "plan"], "cannot be used with");
@@ -103,21 +102,17 @@ mod tests {
 
     #[test]
     fn flags_alone_run() {
-        let command = Command::read(["signet-cainjector", "--leader-elect=false"]);
+        let command = read(&["--leader-elect=false"]);
         assert!(matches!(command, Ok(Command::Run(_))), "{command:?}");
     }
 
     #[test]
     fn each_subcommand_is_told_from_the_others() {
         let flags = ["--namespace=a", "--kubeconfig=b", "-o", "json"];
-        let read = |name: &'static str, rest: &[&'static str]| {
-            let arguments = ["signet-cainjector", name].into_iter().chain(rest.iter().copied()).chain(flags);
-            Command::read(arguments).unwrap()
-        };
-        assert!(matches!(read("explain", &["crd/a"]), Command::Explain(_)));
-        assert!(matches!(read("plan", &["--server-dry-run"]), Command::Plan(_)));
-        let read = |arguments: &[&str]| Command::read(["signet-cainjector"].iter().chain(arguments)).unwrap();
-        assert!(matches!(read(&["rbac", "--namespace=a"]), Command::Rbac(_)));
-        assert!(matches!(read(&["lint", "-f", "a", "b", "-R"]), Command::Lint(_)));
+        let told = |name, rest: &[&'static str]| read(&[&[name], rest, &flags].concat()).unwrap();
+        assert!(matches!(told("explain", &["crd/a"]), Command::Explain(_)));
+        assert!(matches!(told("plan", &["--server-dry-run"]), Command::Plan(_)));
+        assert!(matches!(read(&["rbac", "--namespace=a"]), Ok(Command::Rbac(_))));
+        assert!(matches!(read(&["lint", "-f", "a", "b", "-R"]), Ok(Command::Lint(_))));
     }
 }

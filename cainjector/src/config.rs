@@ -16,7 +16,7 @@ use serving::config::{Found, Program, Tls, TlsSettings, Wrong, listed};
 
 use self::file::File;
 use crate::MANAGER;
-use crate::args::{Args, ElectionArgs, TargetArgs};
+use crate::args::{Args, ElectionArgs, InjectionArgs, TargetArgs};
 use crate::settings::{Namespaces, Settings};
 use crate::target::TargetKind;
 
@@ -120,19 +120,19 @@ impl Config {
     /// # Errors
     /// When the file cannot be used, or a value contradicts another one.
     pub(crate) fn load(args: Args) -> Result<Self, ConfigError> {
-        let file = Text::of(args.config.clone()).as_deref().map(File::read).transpose()?;
+        let file = Text::of(args.injection.config.clone()).as_deref().map(File::read).transpose()?;
         Self::of(args, file.unwrap_or_default())
     }
 
     fn of(args: Args, mut file: File) -> Result<Self, ConfigError> {
-        let Args { config: _, kubernetes, sources, targets, withdrawal, election, metrics, probes, .. } =
-            args;
+        let Args { injection, election, metrics, probes, logging, profiling } = args;
+        let InjectionArgs { config: _, feature_gates, sources, targets, withdrawal, kubernetes } = injection;
         let (metrics_address, metrics_tls) = metrics.split();
         let (metrics_serving, mut warnings) = metrics_serving(metrics_tls.or(file.metrics_serving()))?;
-        let gates = args.feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
+        let gates = feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
         warnings.extend(warnings_of(&gates));
         let measured = "processor time and memory";
-        warnings.extend(args.profiling.warning(Plain::of(file.enable_pprof), measured));
+        warnings.extend(profiling.warning(Plain::of(file.enable_pprof), measured));
         let targets = targets.or(&file.targets()).kinds()?;
         if targets.is_empty() {
             return Err(ConfigError::NoTargets);
@@ -160,7 +160,7 @@ impl Config {
             },
             metrics_serving,
             kubernetes: kubernetes.or(file.kubernetes()),
-            logging: args.logging.or(file.logging()),
+            logging: logging.or(file.logging()),
             warnings,
         })
     }

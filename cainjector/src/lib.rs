@@ -47,7 +47,7 @@ use anyhow::Context as _;
 use kube::Client;
 use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
-use runtime::follow::follow_selected;
+use runtime::follow::follow;
 use runtime::lease::{self, Leadership};
 use runtime::lock::lock;
 use runtime::readiness::Readiness;
@@ -125,7 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
         let changed = move |change| injector.changed(kind, change);
         let (selector, plural, shutdown) = (kind.selector(), kind.plural(), shutdown.clone());
-        tasks.spawn(plural, follow_selected(api, selector, plural, ready, shutdown, changed));
+        tasks.spawn(plural, follow(api, selector, plural, ready, shutdown, changed));
     }
     if let Some(name) = memory {
         let (lists, injector) = (readiness.clone(), Arc::clone(&injector));

@@ -11,6 +11,7 @@ use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use crate::plan::{Plan, Planned};
+use crate::target::{Fields, Live, Target, TargetKind};
 
 /// When the tests happen.
 pub(crate) fn now() -> Timestamp {
@@ -48,6 +49,26 @@ fn authority(name: &str, lifetime: SignedDuration, born: Timestamp) -> Authority
 /// A bundle of these.
 pub(crate) fn pem(certificates: &[&Certificate]) -> String {
     Bundle::of(certificates.iter().copied().cloned().collect()).to_pem()
+}
+
+/// A target with these fields, of the kind that has them.
+pub(crate) fn live(fields: Fields) -> Live {
+    let kind = match &fields {
+        Fields::Webhooks(_) => TargetKind::ValidatingWebhookConfiguration,
+        Fields::ApiService { .. } => TargetKind::ApiService,
+        Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
+        Fields::ConfigMap { .. } => TargetKind::ConfigMap,
+        Fields::TrustBundle { .. } => TargetKind::ClusterTrustBundle,
+        Fields::Custom(field) => TargetKind::Custom(field.target),
+    };
+    Live {
+        target: Target::cluster(kind, "example"),
+        uid: "u".to_owned(),
+        resource_version: "7".to_owned(),
+        deleting: false,
+        owners: Vec::new(),
+        fields,
+    }
 }
 
 /// The plan in one line: `apply a,b | a,b`, with the common names in each bundle, `in sync`, or `Reason: message`.

@@ -127,6 +127,15 @@ impl Linter {
         Self { judge: None }
     }
 
+    /// Judges several texts, each with its name, or with why it could not be read.
+    pub fn tell(&self, texts: impl IntoIterator<Item = (String, Result<String, String>)>) -> Told {
+        let mut told = Told::default();
+        for (name, text) in texts {
+            told.add(name, text.map(|text| self.lint(&text)));
+        }
+        told
+    }
+
     /// Judges all objects of a text: YAML of any number of documents, or JSON.
     pub fn lint(&self, text: &str) -> Report {
         let mut report = Report::default();

@@ -13,7 +13,7 @@ pub struct Told {
 
 impl Told {
     /// Takes in what was found in the text of this name, or why it could not be read.
-    pub fn add(&mut self, name: String, report: Result<Report, String>) {
+    pub(crate) fn add(&mut self, name: String, report: Result<Report, String>) {
         match report {
             Ok(report) => self.reports.push((name, report)),
             Err(error) => self.unreadable.push((name, error)),
@@ -112,11 +112,8 @@ mod tests {
 
     fn told(texts: &[&str]) -> Told {
         let linter = Linter::new(rules::Settings::default(), None);
-        let mut told = Told::default();
-        for (number, text) in texts.iter().enumerate() {
-            told.add(format!("{number}.yaml"), Ok(linter.lint(text)));
-        }
-        told
+        let numbered = texts.iter().enumerate();
+        linter.tell(numbered.map(|(number, text)| (format!("{number}.yaml"), Ok((*text).to_owned()))))
     }
 
     const GOOD: &str =

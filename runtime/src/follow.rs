@@ -30,31 +30,13 @@ pub enum Change<K> {
     Listed(HashSet<ObjectName>),
 }
 
-/// Tells `changed` about the objects of `api` until shutdown is requested; `ready` is told when all have been seen
-/// once. A watch that is refused is tried again, and the process stays unready until then. `what` names the objects
-/// in log lines.
+/// Tells `changed` about the objects of `api` that `labels` select, in the form of a label selector (`None`: all), until
+/// shutdown is requested; one that is not selected any more counts as gone. `ready` is told when all have been seen once. A
+/// watch that is refused is tried again, and the process stays unready until then. `what` names the objects in log lines.
 ///
 /// # Errors
 /// None; the result is for [`crate::tasks::Tasks::spawn`].
 pub async fn follow<K>(
-    api: Api<K>,
-    what: &'static str,
-    ready: Pending,
-    shutdown: Shutdown,
-    changed: impl Fn(Change<K>) + Send,
-) -> anyhow::Result<()>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    follow_selected(api, None, what, ready, shutdown, changed).await
-}
-
-/// The same for the objects that `labels` select, in the form of a label selector; one that is not selected any more
-/// counts as gone. `None`: all.
-///
-/// # Errors
-/// As [`follow`].
-pub async fn follow_selected<K>(
     api: Api<K>,
     labels: Option<String>,
     what: &'static str,
@@ -119,7 +101,7 @@ mod tests {
         let changed = move |change: Change<Secret>| {
             let _ = sender.send(text(change));
         };
-        let following = tokio::spawn(follow(Api::all(client), "secrets", ready, stop.clone(), changed));
+        let following = tokio::spawn(follow(Api::all(client), None, "secrets", ready, stop.clone(), changed));
         let mut told = Vec::new();
         for _ in expected {
             told.push(changes.recv().await.unwrap());

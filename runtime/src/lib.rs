@@ -44,6 +44,7 @@ pub mod output;
 pub mod pause;
 pub mod queue;
 pub mod readiness;
+pub mod reading;
 #[cfg(test)]
 mod scripted;
 pub mod server;

@@ -1,6 +1,6 @@
 //! What the command line asks for: to serve, as every flag of cert-manager's webhook does, or to judge files.
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use crate::Args;
 use crate::linter::ValidateArgs;
@@ -20,17 +20,13 @@ impl Command {
     /// # Errors
     /// For `--help` and `--version`, and for what cannot be meant.
     pub fn parse() -> Result<Self, clap::Error> {
-        Self::read(std::env::args_os())
+        Self::of(&command().try_get_matches()?)
     }
 
-    fn read<T>(arguments: impl IntoIterator<Item = T>) -> Result<Self, clap::Error>
-    where
-        T: Into<std::ffi::OsString> + Clone,
-    {
-        let matches = command().try_get_matches_from(arguments)?;
+    fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         match matches.subcommand() {
             Some((_, files)) => ValidateArgs::from_arg_matches(files).map(Self::Validate),
-            None => Args::from_arg_matches(&matches).map(|args| Self::Serve(Box::new(args))),
+            None => Args::from_arg_matches(matches).map(|args| Self::Serve(Box::new(args))),
         }
     }
 }
@@ -44,28 +40,31 @@ fn command() -> clap::Command {
 mod tests {
     use super::*;
 
+    fn read(arguments: &[&str]) -> Result<Command, clap::Error> {
+        Command::of(&command().try_get_matches_from(["signet-webhook"].iter().chain(arguments))?)
+    }
+
     #[test]
     fn flags_of_one_purpose_do_not_mix_with_the_other() {
         let refused = |arguments: &[&str], wanted: &str| {
-            let error = Command::read(arguments).unwrap_err().to_string();
+            let error = read(arguments).unwrap_err().to_string();
             assert!(error.contains(wanted), "{error}");
         };
-        refused(&["signet-webhook", "--secure-port=1", "validate", "-f", "a"], "cannot be used with");
-        refused(&["signet-webhook", "validate"], "--filename <FILE>...");
-        refused(&["signet-webhook", "validate", "-f", "a", "--secure-port=1"], "unexpected argument");
+        refused(&["--secure-port=1", "validate", "-f", "a"], "cannot be used with");
+        refused(&["validate"], "--filename <FILE>...");
+        refused(&["validate", "-f", "a", "--secure-port=1"], "unexpected argument");
     }
 
     #[test]
     fn flags_alone_serve() {
-        let command = Command::read(["signet-webhook", "--config=webhook.yaml"]);
+        let command = read(&["--config=webhook.yaml"]);
         assert!(matches!(command, Ok(Command::Serve(_))), "{command:?}");
     }
 
     #[test]
     fn several_files_need_one_flag_only() {
-        let command =
-            Command::read(["signet-webhook", "validate", "-f", "a", "b", "-f", "-", "--warnings-as-errors"]);
+        let command = read(&["validate", "-f", "a", "b", "-f", "-", "--warnings-as-errors"]);
         let Ok(Command::Validate(args)) = command else { panic!("{command:?}") };
-        assert_eq!(args.files.files, ["a", "b", "-"].map(std::path::PathBuf::from));
+        assert_eq!(args.reading.files.files, ["a", "b", "-"].map(std::path::PathBuf::from));
     }
 }

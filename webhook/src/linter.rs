@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use jiff::Timestamp;
-use lint::{Linter, TEXT_BYTES_MAX, Told};
+use lint::{Linter, TEXT_BYTES_MAX};
 use rules::Settings;
-use runtime::files::FileArgs;
-use runtime::output::Output;
+use runtime::reading::ReadingArgs;
 
 use crate::args::SettingsArgs;
 use crate::config::{Gates, is_limit};
@@ -18,17 +17,9 @@ use crate::config::{Gates, is_limit};
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "validate", verbatim_doc_comment, args_override_self = true)]
 pub struct ValidateArgs {
-    /// What to judge.
+    /// What to judge, and how to tell of it.
     #[command(flatten)]
-    pub files: FileArgs,
-
-    /// How to print findings
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
-
-    /// Exit with 1 for warnings, too
-    #[arg(long)]
-    pub warnings_as_errors: bool,
+    pub reading: ReadingArgs,
 
     /// What the webhook's rules go by.
     #[command(flatten)]
@@ -55,19 +46,9 @@ impl ValidateArgs {
 /// When the webhook would not start with these settings, or nothing can be printed.
 pub fn run(args: &ValidateArgs) -> anyhow::Result<ExitCode> {
     let linter = Linter::new(args.settings()?, Some(Timestamp::now()));
-    let mut told = Told::default();
-    for source in args.files.sources() {
-        let text = source.read(TEXT_BYTES_MAX).map_err(|error| error.to_string());
-        told.add(source.name, text.map(|text| linter.lint(&text)));
-    }
-    match args.output {
-        Output::Text => {
-            runtime::output::print(&told.text())?;
-            eprintln!("{}", told.summary());
-        }
-        Output::Json => runtime::output::print(&told.json())?,
-    }
-    Ok(runtime::exit::answer(told.is_clean(args.warnings_as_errors)))
+    let told = linter.tell(args.reading.texts(TEXT_BYTES_MAX));
+    let is_clean = told.is_clean(args.reading.warnings_as_errors);
+    args.reading.answer(is_clean, || (told.text(), told.summary()), || told.json())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 use runtime::output::Output;
 
-use super::SurveyArgs;
 use super::survey::unreadable;
+use crate::args::InjectionArgs;
 use crate::survey::Survey;
 use crate::target::Target;
 
@@ -27,7 +27,7 @@ pub struct ExplainArgs {
 
     /// What the injector goes by.
     #[command(flatten)]
-    pub survey: SurveyArgs,
+    pub injection: InjectionArgs,
 }
 
 impl ExplainArgs {
@@ -39,7 +39,7 @@ impl ExplainArgs {
     /// # Errors
     /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.survey.config()?;
+        let config = self.injection.config()?;
         let mut survey = match Survey::new(&config).await {
             Ok(survey) => survey,
             Err(error) => return Ok(unreadable(error)),

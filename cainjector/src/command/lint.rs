@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use lint::{Linter, TEXT_BYTES_MAX, Told};
-use runtime::files::FileArgs;
-use runtime::output::Output;
+use lint::{Linter, TEXT_BYTES_MAX};
+use runtime::reading::ReadingArgs;
 
 /// Find what keeps a CA from being injected, in manifests and without a cluster
 ///
@@ -14,17 +13,9 @@ use runtime::output::Output;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = LintArgs::NAME, verbatim_doc_comment, max_term_width = 100, args_override_self = true)]
 pub struct LintArgs {
-    /// What to look at.
+    /// What to look at, and how to tell of it.
     #[command(flatten)]
-    pub files: FileArgs,
-
-    /// How to print findings
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
-
-    /// Exit with 1 for warnings, too
-    #[arg(long)]
-    pub warnings_as_errors: bool,
+    pub reading: ReadingArgs,
 }
 
 impl LintArgs {
@@ -37,18 +28,8 @@ impl LintArgs {
     /// When nothing can be printed.
     pub fn run(&self) -> anyhow::Result<ExitCode> {
         let linter = Linter::of_injection();
-        let mut told = Told::default();
-        for source in self.files.sources() {
-            let text = source.read(TEXT_BYTES_MAX).map_err(|error| error.to_string());
-            told.add(source.name, text.map(|text| linter.lint(&text)));
-        }
-        match self.output {
-            Output::Text => {
-                runtime::output::print(&told.text())?;
-                eprintln!("{}", told.summary());
-            }
-            Output::Json => runtime::output::print(&told.json())?,
-        }
-        Ok(runtime::exit::answer(told.is_clean(self.warnings_as_errors)))
+        let told = linter.tell(self.reading.texts(TEXT_BYTES_MAX));
+        let is_clean = told.is_clean(self.reading.warnings_as_errors);
+        self.reading.answer(is_clean, || (told.text(), told.summary()), || told.json())
     }
 }

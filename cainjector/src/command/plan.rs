@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use runtime::output::Output;
 use serde::Serialize;
 
-use super::SurveyArgs;
 use super::survey::unreadable;
+use crate::args::InjectionArgs;
 use crate::explain::{Explanation, Verdict};
 use crate::survey::Survey;
 
@@ -26,7 +26,7 @@ pub struct PlanArgs {
 
     /// What the injector goes by.
     #[command(flatten)]
-    pub survey: SurveyArgs,
+    pub injection: InjectionArgs,
 }
 
 /// What would be written, and what is not known.
@@ -52,7 +52,7 @@ impl PlanArgs {
     /// # Errors
     /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.survey.config()?;
+        let config = self.injection.config()?;
         let mut survey = match Survey::new(&config).await {
             Ok(survey) => survey,
             Err(error) => return Ok(unreadable(error)),

@@ -11,8 +11,8 @@ use runtime::trimmed::Trimmed;
 use runtime::watch::{ObjectName, State};
 use serde_json::Value;
 
-use super::SurveyArgs;
 use super::survey::unreadable;
+use crate::args::InjectionArgs;
 use crate::config::Config;
 use crate::explain::Objects;
 use crate::rbac::{Account, Needs};
@@ -46,7 +46,7 @@ pub struct RbacArgs {
 
     /// What the injector goes by.
     #[command(flatten)]
-    pub survey: SurveyArgs,
+    pub injection: InjectionArgs,
 }
 
 /// What was found, and whether that is all.
@@ -64,7 +64,7 @@ impl RbacArgs {
     /// # Errors
     /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = self.survey.config()?;
+        let config = self.injection.config()?;
         let found = if self.files.is_empty() {
             match Survey::new(&config).await {
                 Ok(survey) => in_cluster(survey, config).await,
@@ -203,7 +203,7 @@ items:
         let path = folder.path().join("manifests.yaml");
         std::fs::write(&path, text).unwrap();
         let args = RbacArgs::try_parse_from(["rbac"].iter().chain(flags)).unwrap();
-        let config = args.survey.config().unwrap();
+        let config = args.injection.config().unwrap();
         let found = in_files(&FileArgs { files: vec![path], recursive: false }, &config);
         assert_eq!(found.is_whole, is_whole);
         let manifests = found.needs.manifests(&args.service_account).to_string();

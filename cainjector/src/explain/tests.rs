@@ -8,36 +8,25 @@ use serde_json::json;
 use super::*;
 use crate::index::Index;
 use crate::settings::Settings;
-use crate::target::{Conversion, Fields, Target, TargetKind, Webhook};
-use crate::testing::{now, pem, root};
+use crate::target::{Conversion, Fields, Webhook};
+use crate::testing::{live, now, pem, root};
 
 const FROM_SECRET: (&str, &str) = ("cert-manager.io/inject-ca-from-secret", "team-a/ca");
 const FROM_CERTIFICATE: (&str, &str) = ("cert-manager.io/inject-ca-from", "team-a/web");
 
-fn live(kind: TargetKind, fields: Fields) -> Live {
-    Live {
-        target: Target::cluster(kind, "example"),
-        uid: "u".to_owned(),
-        resource_version: "7".to_owned(),
-        deleting: false,
-        owners: Vec::new(),
-        fields,
-    }
-}
-
 fn webhook(bundle: &str) -> Live {
     let webhook = Webhook { name: "one.example.test".to_owned(), bundle: bundle.as_bytes().to_vec() };
-    live(TargetKind::ValidatingWebhookConfiguration, Fields::Webhooks(vec![webhook]))
+    live(Fields::Webhooks(vec![webhook]))
 }
 
 fn api_service(bundle: &str, insecure: bool) -> Live {
     let fields = Fields::ApiService { bundle: bundle.as_bytes().to_vec(), insecure, remote: true };
-    live(TargetKind::ApiService, fields)
+    live(fields)
 }
 
 fn definition(bundle: &str, conversion: Conversion) -> Live {
     let fields = Fields::Definition { bundle: bundle.as_bytes().to_vec(), conversion };
-    live(TargetKind::CustomResourceDefinition, fields)
+    live(fields)
 }
 
 /// Secret `team-a/ca`, and Certificate `team-a/web` that is issued into it.

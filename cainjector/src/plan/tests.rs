@@ -4,8 +4,8 @@ use runtime::watch::ObjectName;
 use super::*;
 use crate::reference::SourceRef;
 use crate::target::custom::Fault;
-use crate::target::{Conversion, CustomField, CustomTarget, Target, TargetKind, Webhook};
-use crate::testing::{now, pem, root, shown};
+use crate::target::{Conversion, CustomField, CustomTarget, Webhook};
+use crate::testing::{live, now, pem, root, shown};
 
 fn webhooks(bundles: &[&str]) -> Live {
     let webhooks = bundles.iter().enumerate().map(|(number, bundle)| Webhook {
@@ -13,25 +13,6 @@ fn webhooks(bundles: &[&str]) -> Live {
         bundle: bundle.as_bytes().to_vec(),
     });
     live(Fields::Webhooks(webhooks.collect()))
-}
-
-fn live(fields: Fields) -> Live {
-    let kind = match &fields {
-        Fields::Webhooks(_) => TargetKind::ValidatingWebhookConfiguration,
-        Fields::ApiService { .. } => TargetKind::ApiService,
-        Fields::Definition { .. } => TargetKind::CustomResourceDefinition,
-        Fields::ConfigMap { .. } => TargetKind::ConfigMap,
-        Fields::TrustBundle { .. } => TargetKind::ClusterTrustBundle,
-        Fields::Custom(field) => TargetKind::Custom(field.target),
-    };
-    Live {
-        target: Target::cluster(kind, "example"),
-        uid: "u".to_owned(),
-        resource_version: "7".to_owned(),
-        deleting: false,
-        owners: Vec::new(),
-        fields,
-    }
 }
 
 /// What the source has given, and the CAs that it has had before.
