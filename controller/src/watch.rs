@@ -21,7 +21,7 @@ pub async fn follow_issuers<K: IssuerObject>(
 ) -> anyhow::Result<()> {
     let api: Api<K> = Api::all(judge.client());
     let what = K::KIND.plural();
-    follow(api, what, ready, shutdown, move |change| judge.changed(change)).await
+    follow(api, None, what, ready, shutdown, move |change| judge.changed(change)).await
 }
 
 impl Judge {
