@@ -8,6 +8,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 
 /// A new CA, valid until the end of next year.
@@ -24,7 +26,24 @@ impl Authority {
     /// # Errors
     /// When the cryptography fails.
     pub fn new(name: &str) -> anyhow::Result<Self> {
-        Ok(Self::of(&root(name)?))
+        Ok(Self::of(&root(name, 2)?))
+    }
+
+    /// A root whose time is over.
+    ///
+    /// # Errors
+    /// When the cryptography fails.
+    pub fn expired(name: &str) -> anyhow::Result<Self> {
+        Ok(Self::of(&root(name, -1)?))
+    }
+
+    /// Its certificate, DER.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn der(&self) -> anyhow::Result<Vec<u8>> {
+        let der = CertificateDer::from_pem_slice(self.certificate.as_bytes());
+        Ok(der.context("the certificate of a CA is none")?.to_vec())
     }
 
     /// A root of that common name, and what a server of these names proves itself with to those who trust it.
@@ -32,7 +51,7 @@ impl Authority {
     /// # Errors
     /// When one of them is no name, or the cryptography fails.
     pub fn with_server(name: &str, names: &[String]) -> anyhow::Result<(Self, ServerPair)> {
-        let root = root(name)?;
+        let root = root(name, 2)?;
         let mut params = CertificateParams::new(names)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -68,13 +87,14 @@ pub struct ServerPair {
     pub key: String,
 }
 
-fn root(name: &str) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
+/// A root that is valid until this many years after the first of January of this one.
+fn root(name: &str, years: i32) -> anyhow::Result<CertifiedIssuer<'static, KeyPair>> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let year = i32::from(Timestamp::now().to_zoned(TimeZone::UTC).year());
-    params.not_after = rcgen::date_time_ymd(year + 2, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year + years, 1, 1);
     let key = KeyPair::generate().context("failed to make a key")?;
     CertifiedIssuer::self_signed(params, key).context("failed to sign a CA")
 }

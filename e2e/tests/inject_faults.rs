@@ -9,9 +9,10 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use api::keys::annotation;
 use common::replicas::{self, HARM};
 use common::targets::{Target, set_bundle, trusted, versions};
-use e2e::authority::Authority;
+use e2e::authority::{Authority, trust_secret};
 use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
 use e2e::{dump, install, wait};
@@ -20,13 +21,16 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams, WatchEvent, WatchParams};
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = "signet-cainjector";
 const DEPLOYMENT: &str = "cert-manager-cainjector";
+const CERTIFICATES: &str = "certificates.cert-manager.io";
 const LEASE: &str = "cert-manager-cainjector-leader-election";
 
 /// How long a change of the installation, an election or a repair may take on a busy machine.
@@ -190,6 +194,71 @@ async fn who_changes_the_target_all_the_while_keeps_its_changes_and_gets_each_bu
             live.data
         );
         target.holds(&scope, &cas.iter().collect::<Vec<_>>()).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn sources_that_the_flags_exclude_are_told_and_not_read() -> anyhow::Result<()> {
+    let flags = ["--namespace=elsewhere", "--enable-certificates-data-source=false"];
+    with_injectors("excluded", 1, &flags, |scope| async move {
+        trusted(&scope, "Excluded CA").await?;
+        let target = Target::webhook_configuration(&scope).await?;
+        let told = target.event(&scope, "NamespaceNotServed").await?;
+        ensure!(told.contains("--namespace"), "the event says {told:?}");
+        let asks = json!({annotation::INJECT_CA_FROM: "elsewhere/web"});
+        let other = Target::asking(&scope, "certificate", &asks).await?;
+        let told = other.event(&scope, "SourceNotSupported").await?;
+        ensure!(told.contains("--enable-certificates-data-source"), "the event says {told:?}");
+        for target in [target, other] {
+            ensure!(target.bundles(&scope).await? == [None, None], "{} got a bundle", target.name);
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn without_the_kind_certificate_secrets_are_served_and_certificates_when_it_is_there()
+-> anyhow::Result<()> {
+    with_injectors("late-kind", 1, &[], |scope| async move {
+        let definitions = scope.resource("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let mut definition = definitions.get(CERTIFICATES).await?;
+        definition.metadata = ObjectMeta {
+            name: definition.metadata.name,
+            labels: definition.metadata.labels,
+            annotations: definition.metadata.annotations,
+            ..ObjectMeta::default()
+        };
+        definitions.delete(CERTIFICATES, &DeleteParams::default()).await?;
+        let outcome = async {
+            wait::until("the kind to be gone", WITHIN, || async {
+                ensure!(definitions.get_opt(CERTIFICATES).await?.is_none(), "it is still there");
+                Ok(())
+            })
+            .await?;
+            let ca = trusted(&scope, "CA 0").await?;
+            let asks = json!({annotation::INJECT_CA_FROM: format!("{}/web", scope.namespace)});
+            let waiting = Target::asking(&scope, "certificate", &asks).await?;
+            let served = Target::webhook_configuration(&scope).await?;
+            served.holds(&scope, &[&ca]).await?;
+            ensure!(waiting.bundles(&scope).await? == [None, None], "a bundle came from nowhere");
+            anyhow::Ok(waiting)
+        };
+        let outcome = outcome.await;
+        definitions.create(&PostParams::default(), &definition).await?;
+        let (waiting, ca) = (outcome?, Authority::new("CA 1")?);
+        let mut issued = trust_secret("web-tls", &ca.certificate);
+        issued["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: "web"});
+        scope.create(&issued).await?;
+        let certificate = json!({
+            "apiVersion": "cert-manager.io/v1",
+            "kind": "Certificate",
+            "metadata": {"name": "web"},
+            "spec": {"secretName": "web-tls", "dnsNames": ["web.example.com"], "issuerRef": {"name": "nobody"}},
+        });
+        wait::until("Certificates to be served", WITHIN, || scope.create(&certificate)).await?;
+        waiting.holds(&scope, &[&ca]).await
     })
     .await
 }
