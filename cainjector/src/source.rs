@@ -55,8 +55,8 @@ fn unread(kind: &str, name: &ObjectName, failure: &Failure) -> Refusal {
         }
         // A list knows no missing object, but a missing kind.
         Some(404) => {
-            let text = format!("{kind} {name} cannot be read: the API server does not serve its kind (yet)");
-            Refusal::new(Reason::SourceUnavailable, text)
+            let text = format!("{kind} {name} does not exist: the API server does not serve its kind (yet)");
+            Refusal::new(Reason::SourceNotFound, text)
         }
         _ => Refusal::new(Reason::SourceUnavailable, format!("{kind} {name} cannot be read: {failure}")),
     }

@@ -86,6 +86,9 @@ pub enum PemError {
     },
 }
 
+/// How the first line of each block begins.
+const BEGIN: &[u8] = b"-----BEGIN ";
+
 /// How the labels of all private keys end (RFC 7468 §§10, 11, and their predecessors).
 const PRIVATE_KEY: &str = "PRIVATE KEY";
 
@@ -123,14 +126,19 @@ pub(crate) fn split_first(text: &[u8]) -> Result<(Block, &[u8]), PemError> {
 /// Decodes certificates and nothing else: every block must be one. Text between blocks is allowed.
 ///
 /// # Errors
-/// When a limit is exceeded, no block is found, or a block is damaged, a private key, or no certificate.
+/// When a limit is exceeded, no block is found, or a block is damaged, a private key, or no certificate. A private key is
+/// told before everything else that is wrong, wherever it stands: it is disclosed, and whoever is told of a damaged block
+/// would mend that alone.
 pub fn certificates(text: &[u8], limit: Limit) -> Result<Vec<Certificate>, PemError> {
-    collect(text, limit, |block, position| {
-        if block.label.ends_with(PRIVATE_KEY) {
-            return Err(PemError::PrivateKey { position });
-        }
-        Err(PemError::Label { position, label: block.label })
-    })
+    let found = collect(text, limit, |block, position| Err(PemError::Label { position, label: block.label }));
+    found.map_err(|error| private_key(text).map_or(error, |position| PemError::PrivateKey { position }))
+}
+
+/// Which block is the first that begins as a private key, from 1; whether it is damaged does not matter.
+fn private_key(text: &[u8]) -> Option<usize> {
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut labels = lines.filter_map(|line| line.strip_prefix(BEGIN)?.strip_suffix(b"-----"));
+    labels.position(|label| label.ends_with(PRIVATE_KEY.as_bytes())).map(|before| before + 1)
 }
 
 /// Decodes the certificates of a text in which other blocks stand too, such as their private key. They are passed over.
@@ -184,7 +192,6 @@ pub struct Readable {
 /// [`PemError::TooLong`] or [`PemError::TooMany`] when `limit` is exceeded, the skipped blocks counted: what is read is
 /// everything or nothing.
 pub fn readable_certificates(text: &[u8], limit: Limit) -> Result<Readable, PemError> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
     const END: &[u8] = b"-----END CERTIFICATE-----";
     bound(text, limit)?;
     let mut found = Readable::default();
@@ -364,7 +371,11 @@ mod tests {
         );
         check(
             "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----",
-            "PEM block 1 (\"RSA PRIVATE KEY\") is damaged: it has headers, as encrypted keys have",
+            "PEM block 1 is a private key: remove it and treat the key as disclosed",
+        );
+        check(
+            "-----BEGIN CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END CERTIFICATE-----",
+            "PEM block 1 (\"CERTIFICATE\") is damaged: it has headers, as encrypted keys have",
         );
         check(
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
@@ -462,6 +473,40 @@ mod tests {
         assert_eq!(error, PemError::Label { position: 1, label: "A".to_owned() });
         let blocks = Blocks { rest: text.as_bytes(), position: 0 };
         assert_eq!(blocks.filter(Result::is_ok).count(), text.len() / block.len());
+    }
+
+    #[test]
+    fn a_private_key_is_told_before_everything_else_that_is_wrong() {
+        let certificate = crate::testing::authority(|maker| maker).certificate().to_pem();
+        let key = "-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n";
+        let told =
+            |text: String, bytes| certificates(text.as_bytes(), Limit { bytes, blocks: 3 }).unwrap_err();
+        for before in [
+            "",
+            "-----BEGIN A-----\n-----END A-----\n",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\nno base64 !\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\n",
+            &certificate.repeat(4),
+        ] {
+            let position = before.matches("BEGIN").count() + 1;
+            assert_eq!(
+                told(format!("{before}{key}"), 100_000),
+                PemError::PrivateKey { position },
+                "{before}"
+            );
+        }
+        for damaged in [
+            "-----BEGIN PRIVATE KEY-----\n",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\r\nAAAA\n",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        ] {
+            assert_eq!(
+                told(format!("{certificate}{damaged}"), 100_000),
+                PemError::PrivateKey { position: 2 }
+            );
+        }
+        assert_eq!(told(key.to_owned(), 10), PemError::PrivateKey { position: 1 });
     }
 
     #[test]

@@ -37,7 +37,7 @@ fn objects(allowed: bool, certificate_name: Option<&str>, ca: &str) -> Objects {
         uid: "s".to_owned(),
         allowed,
         certificate_name: certificate_name.map(ToOwned::to_owned),
-        ca,
+        ca: ca.map(Into::into),
     };
     let certificate = SourceCertificate { uid: "c".to_owned(), secret_name: "ca".to_owned() };
     Objects {

@@ -107,7 +107,7 @@ impl World {
 
 /// A Secret that consents and belongs to Certificate `web`.
 fn holding(ca: &str) -> State<SourceSecret> {
-    let (certificate_name, ca) = (Some("web".to_owned()), Some(ca.as_bytes().to_vec()));
+    let (certificate_name, ca) = (Some("web".to_owned()), Some(ca.as_bytes().to_vec().into()));
     State::Present(Arc::new(SourceSecret { uid: "s".to_owned(), allowed: true, certificate_name, ca }))
 }
 
@@ -125,7 +125,7 @@ fn a_secret_that_cannot_be_used_is_told() {
     let key = PrivateKey::generate(KeyAlgorithm::Ecdsa(Curve::P256)).unwrap();
     let with_key = format!("{good}{}", std::str::from_utf8(key.to_pem(KeyEncoding::Pkcs8).expose()).unwrap());
     let secret = |allowed, ca: Option<&str>| {
-        let ca = ca.map(|ca| ca.as_bytes().to_vec());
+        let ca = ca.map(|ca| ca.as_bytes().to_vec().into());
         State::Present(Arc::new(SourceSecret { allowed, ca, ..SourceSecret::default() }))
     };
     let cases = [
@@ -166,7 +166,7 @@ fn a_certificate_that_cannot_be_used_is_told() {
     let good = pem(&[&root("good", 1)]);
     let owned_by = |certificate: Option<&str>| {
         let certificate_name = certificate.map(ToOwned::to_owned);
-        let ca = Some(good.clone().into_bytes());
+        let ca = Some(good.clone().into_bytes().into());
         State::Present(Arc::new(SourceSecret { certificate_name, ca, ..SourceSecret::default() }))
     };
     let cases = [
@@ -175,7 +175,7 @@ fn a_certificate_that_cannot_be_used_is_told() {
         (
             failed(Some(404), "404 page not found"),
             State::Absent,
-            "SourceUnavailable: Certificate team-a/web cannot be read: the API server does not serve its kind (yet)",
+            "SourceNotFound: Certificate team-a/web does not exist: the API server does not serve its kind (yet)",
         ),
         (
             into_secret("../x"),
@@ -293,7 +293,8 @@ fn a_ca_that_nobody_could_read_in_between_is_not_remembered() {
     let (first, second) = (pem(&[&root("first", 5)]), pem(&[&root("second", 5)]));
     let mut world = World::asking(FROM_SECRET, "team-a/ca");
     world.secret("ca", holding(&first)).check("apply first");
-    let refused = SourceSecret { allowed: false, ca: Some(second.into_bytes()), ..SourceSecret::default() };
+    let refused =
+        SourceSecret { allowed: false, ca: Some(second.into_bytes().into()), ..SourceSecret::default() };
     world.secret("ca", State::Present(Arc::new(refused))).secret("ca", holding(&first)).check("in sync");
 }
 

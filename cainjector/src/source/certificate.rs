@@ -60,7 +60,7 @@ pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<Certificat
 
 /// Where all Certificates of a namespace are to be watched, by their versions.
 pub fn crowd(client: Client) -> impl Fn(&str) -> Api<Versioned> {
-    let resource = ApiResource::erase::<api::Certificate>(&());
+    let resource = resource();
     move |namespace| Api::namespaced_with(client.clone(), namespace, &resource)
 }
 

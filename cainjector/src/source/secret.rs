@@ -1,5 +1,8 @@
 //! Secrets as sources.
 
+use std::fmt;
+use std::ops::Deref;
+
 use api::keys::annotation;
 use issuance::bundle::Bundle;
 use k8s_openapi::ByteString;
@@ -9,8 +12,9 @@ use kube::{Api, Client};
 use runtime::trimmed::{Keep, Trimmed};
 use runtime::watch::crowd::Versioned;
 use runtime::watch::{ObjectName, State};
-use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 use super::{CA_KEY, Found};
 use crate::bounds::{VALUE_BYTES_MAX, clipped};
@@ -26,13 +30,44 @@ pub struct SourceSecret {
     /// The Certificate that it says to belong to.
     pub certificate_name: Option<String>,
     /// `ca.crt`, if there is one.
-    pub ca: Option<Vec<u8>>,
+    pub ca: Option<CaText>,
+}
+
+/// What stands at `ca.crt`. That may be a private key by mistake, so it is treated as one: never printed, and zeroed when
+/// dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CaText(Zeroizing<Vec<u8>>);
+
+impl From<Vec<u8>> for CaText {
+    fn from(text: Vec<u8>) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl Deref for CaText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CaText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{} bytes]", self.0.len())
+    }
+}
+
+impl<'de> Deserialize<'de> for CaText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ByteString::deserialize(deserializer).map(|text| Self::from(text.0))
+    }
 }
 
 /// What is read of a Secret. Of its data, `ca.crt` alone is decoded: keys are not looked at.
 #[derive(Debug, Clone, Default)]
 pub struct SecretContent {
-    ca: Option<ByteString>,
+    ca: Option<CaText>,
 }
 
 impl Keep for SecretContent {
@@ -43,7 +78,7 @@ impl Keep for SecretContent {
         #[derive(Deserialize)]
         struct Data {
             #[serde(rename = "ca.crt")]
-            ca: Option<ByteString>,
+            ca: Option<CaText>,
         }
         if name == "data" {
             self.ca = map.next_value::<Option<Data>>()?.and_then(|data| data.ca);
@@ -69,7 +104,7 @@ pub fn watched(client: Client) -> impl Fn(&ObjectName) -> Api<Trimmed<SecretCont
 
 /// Where all Secrets of a namespace are to be watched, by their versions.
 pub fn crowd(client: Client) -> impl Fn(&str) -> Api<Versioned> {
-    let resource = ApiResource::erase::<Secret>(&());
+    let resource = resource();
     move |namespace| Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
@@ -84,7 +119,7 @@ impl SourceSecret {
             certificate_name: annotations
                 .remove(annotation::CERTIFICATE_NAME)
                 .map(|name| clipped(name, VALUE_BYTES_MAX)),
-            ca: secret.content.ca.map(|ca| ca.0),
+            ca: secret.content.ca,
         }
     }
 
@@ -123,7 +158,7 @@ mod tests {
             uid: secret.metadata.uid.clone().unwrap_or_default(),
             allowed,
             certificate_name: certificate_name.map(ToOwned::to_owned),
-            ca: ca.map(|ca| ca.as_bytes().to_vec()),
+            ca: ca.map(|ca| ca.as_bytes().to_vec().into()),
         };
         assert_eq!(SourceSecret::keep(secret), expected);
     }
@@ -132,6 +167,16 @@ mod tests {
     fn a_ca_that_is_not_base64_is_refused() {
         let secret = r#"{"metadata": {}, "data": {"ca.crt": "no base64 !"}}"#;
         assert!(serde_json::from_str::<Trimmed<SecretContent>>(secret).is_err());
+    }
+
+    #[test]
+    fn what_may_be_a_key_is_not_printed() {
+        let secret = SourceSecret {
+            ca: Some(b"-----BEGIN PRIVATE KEY-----".to_vec().into()),
+            ..SourceSecret::default()
+        };
+        let text = format!("{secret:?}");
+        assert!(text.contains("ca: Some([27 bytes])"), "{text}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl World {
 
     /// The source has these from now on.
     fn holds(&mut self, names: &[&str]) -> &mut Self {
-        let ca = Some(self.pem(names).into_bytes());
+        let ca = Some(self.pem(names).into_bytes().into());
         let secret = SourceSecret { allowed: true, ca, ..SourceSecret::default() };
         let name = ObjectName::namespaced("team-a", "ca");
         self.index.secret_seen(&name, State::Present(Arc::new(secret)), Instant::now());
@@ -236,4 +236,22 @@ fn what_is_known_of_a_source_that_nobody_names_is_nothing() {
     let (target, now) = (world.live.target.clone(), world.now());
     assert!(world.index.remember(&target, now));
     assert!(!world.index.remember(&target, now + Duration::from_secs(1)), "it is no news");
+}
+
+#[test]
+fn without_a_place_to_keep_it_what_left_a_source_is_known_for_as_long_as_somebody_names_it() {
+    let mut world = World::new(None, None, &[]);
+    world.index = Index::new(Settings::default());
+    world.asks();
+    world.holds(&["first"]).check("apply first").holds(&["second"]).check("apply first,second");
+    let target = world.live.target.clone();
+    let left = |world: &World| {
+        let history = world.index.inputs(&target, Instant::now()).unwrap().history;
+        history.left(&world.certificates["first"]).is_some()
+    };
+    assert!(left(&world));
+    world.index.target_gone(&target);
+    world.asks();
+    world.holds(&["second"]).check("in sync");
+    assert!(!left(&world));
 }
