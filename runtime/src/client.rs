@@ -1,5 +1,7 @@
 //! The Kubernetes client of a process.
 
+mod connection;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,7 +77,7 @@ pub async fn connect_with_ca(
         HeaderValue::from_str(user_agent).map_err(|_| ClientError::UserAgent(user_agent.to_owned()))?;
     config.headers.push((USER_AGENT, agent));
     let ca = server_ca(&config);
-    Ok((Client::try_from(config).map_err(ClientError::Build)?, ca))
+    Ok((connection::client(config).map_err(ClientError::Build)?, ca))
 }
 
 fn server_ca(config: &Config) -> ServerCa {
