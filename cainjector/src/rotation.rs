@@ -15,8 +15,9 @@ use runtime::watch::ObjectName;
 
 use crate::reference::SourceRef;
 
-/// Certificates remembered of one source: a CA that rotates each week comes to 52 in a year.
-const CERTIFICATES_MAX: usize = 64;
+/// Certificates remembered that have left one source: a CA that rotates each week comes to 52 in a year, and a list of many
+/// roots may be exchanged at once. Those that are there are not counted, or a long list would leave no room for them.
+const LEFT_MAX: usize = 256;
 /// Bytes of all that is remembered, as text: half of what a ConfigMap can hold.
 const BYTES_MAX: usize = 512 * 1024;
 /// What is written in place of a time, of a certificate that is in its source.
@@ -60,17 +61,19 @@ impl History {
             }
         }
         self.0.extend(present.into_iter().map(|fingerprint| (fingerprint, None)));
-        while self.0.len() > CERTIFICATES_MAX {
-            let Some(oldest) = self.oldest() else { break };
-            self.0.remove(&oldest);
-        }
+        self.bound();
         *self != before
     }
 
-    /// Whichever left first; where none has left, the last in order.
-    fn oldest(&self) -> Option<Fingerprint> {
-        let oldest = self.0.iter().min_by_key(|(_, left)| left.unwrap_or(Timestamp::MAX));
-        oldest.map(|(fingerprint, _)| *fingerprint)
+    /// Forgets what left first, if too many have left.
+    fn bound(&mut self) {
+        let left = self.0.iter().filter_map(|(fingerprint, left)| Some(((*left)?, *fingerprint)));
+        let mut left: Vec<(Timestamp, Fingerprint)> = left.collect();
+        left.sort();
+        let excess = left.len().saturating_sub(LEFT_MAX);
+        for (_, fingerprint) in left.into_iter().take(excess) {
+            self.0.remove(&fingerprint);
+        }
     }
 }
 
@@ -91,6 +94,11 @@ impl Memory {
     /// What is known of a source; nothing, if it was never seen.
     pub fn history(&self, source: &SourceRef) -> Option<&History> {
         self.0.get(source)
+    }
+
+    /// Forgets a source.
+    pub fn forget(&mut self, source: &SourceRef) {
+        self.0.remove(source);
     }
 
     /// Forgets the sources that no target names; whether there were any.
@@ -122,13 +130,12 @@ impl Memory {
                 Some(entry) => {
                     if let (Some(source), Some((fingerprint, left))) = (&source, read_certificate(entry)) {
                         let history: &mut History = memory.0.entry(source.clone()).or_default();
-                        if history.0.len() < CERTIFICATES_MAX {
-                            history.0.insert(fingerprint, left);
-                        }
+                        history.0.insert(fingerprint, left);
                     }
                 }
             }
         }
+        memory.0.values_mut().for_each(History::bound);
         memory.bound();
         memory
     }
@@ -337,14 +344,32 @@ mod tests {
     #[test]
     fn of_one_source_the_one_that_left_first_is_forgotten() {
         let mut history = History::default();
-        let all: Vec<_> = (0..CERTIFICATES_MAX + 1).map(|_| root("Old", 900)).collect();
-        for (hour, certificate) in (0..).zip(&all) {
-            history.observe(&bundle(&[certificate]), after(hour));
+        let fingerprint = |number: usize| format!("{number:064x}").parse::<Fingerprint>().unwrap();
+        for (hour, number) in (0..).zip(0..LEFT_MAX) {
+            history.0.insert(fingerprint(number), Some(after(hour)));
         }
-        assert_eq!(history.0.len(), CERTIFICATES_MAX);
-        let forever = after(100_000);
-        assert!(!is_retired(&history, &all[0], forever) && is_retired(&history, &all[1], forever));
-        assert_eq!(history.0.get(&all[CERTIFICATES_MAX].fingerprint()), Some(&None));
+        let (old, new) = (root("Old", 900), root("New", 900));
+        let last = i64::try_from(LEFT_MAX).unwrap();
+        history.observe(&bundle(&[&old]), after(last));
+        assert_eq!(history.0.len(), LEFT_MAX + 1, "what is there is not counted");
+        history.observe(&bundle(&[&new]), after(last + 1));
+        assert_eq!(history.0.len(), LEFT_MAX + 1);
+        assert!(!history.0.contains_key(&fingerprint(0)) && history.0.contains_key(&fingerprint(1)));
+        assert!(is_retired(&history, &old, after(100_000)));
+        assert_eq!(history.0.get(&new.fingerprint()), Some(&None));
+    }
+
+    #[test]
+    fn of_a_long_list_each_certificate_is_retired_that_leaves_it() {
+        let list: Vec<_> = (0..70).map(|_| root("Root", 900)).collect();
+        let (first, others) = list.split_first().unwrap();
+        let mut memory = seen(&[(0, &list.iter().collect::<Vec<_>>())]);
+        memory.observe(&secret("ca"), &bundle(&others.iter().collect::<Vec<_>>()), after(1));
+        check(&memory, first, WEEK, 1 + 7 * 24, true);
+        memory.observe(&secret("ca"), &bundle(&[first]), after(2));
+        for certificate in others {
+            check(&memory, certificate, WEEK, 2 + 7 * 24, true);
+        }
     }
 
     #[test]
@@ -352,7 +377,7 @@ mod tests {
         let mut text = String::new();
         for source in 0..120 {
             text.push_str(&source_line(&secret(&format!("ca-{source}"))));
-            for number in 0..i64::try_from(CERTIFICATES_MAX).unwrap() {
+            for number in 0..64 {
                 let fingerprint = format!("{:064x}", source * 1_000 + number).parse().unwrap();
                 let left = (number > 0).then(|| after(source + number));
                 text.push_str(&certificate_line(&fingerprint, left));

@@ -13,6 +13,11 @@ use tokio::time::Instant;
 const LOSSES_MAX: usize = 5;
 /// The time in which they count.
 const WINDOW: Duration = Duration::from_secs(60);
+/// Losses within [`SLOW_WINDOW`] that are no coincidence either. They cost little, so they get no pause: but somebody should
+/// know.
+const SLOW_LOSSES_MAX: usize = 10;
+/// The time in which these count: programs that put their own values back do so every few minutes.
+const SLOW_WINDOW: Duration = Duration::from_secs(3_600);
 /// The first pause, doubled with each further loss.
 const PAUSE: Duration = Duration::from_secs(15);
 /// The longest pause: whoever gives in is noticed within this time.
@@ -29,8 +34,10 @@ pub struct Contest {
     wrote: Option<Instant>,
     /// The last losses, the oldest first.
     losses: VecDeque<Instant>,
-    /// Losses from that on by which it was contested.
+    /// Losses from that on by which they came too fast.
     rounds: u32,
+    /// Whether they are too many, however slow.
+    are_many: bool,
 }
 
 impl Contest {
@@ -52,15 +59,20 @@ impl Contest {
             return false;
         }
         self.losses.push_back(now);
-        if self.losses.len() > LOSSES_MAX {
+        if self.losses.len() > SLOW_LOSSES_MAX {
             self.losses.pop_front();
         }
-        let first = self.losses.front().map(|at| now.duration_since(*at));
-        let are_many = self.losses.len() == LOSSES_MAX && first.is_some_and(|age| age < WINDOW);
-        if self.rounds > 0 || are_many {
+        self.are_many |= self.has_lost(SLOW_LOSSES_MAX, SLOW_WINDOW, now);
+        if self.rounds > 0 || self.has_lost(LOSSES_MAX, WINDOW, now) {
             self.rounds = self.rounds.saturating_add(1);
         }
         true
+    }
+
+    /// Whether so many losses lie within the time.
+    fn has_lost(&self, count: usize, window: Duration, now: Instant) -> bool {
+        let first = count.checked_sub(1).and_then(|before| self.losses.iter().rev().nth(before));
+        first.is_some_and(|at| now.duration_since(*at) < window)
     }
 
     /// How long to wait before it is written once more; None: write now. `is_outage`: calls fail until it is.
@@ -75,7 +87,7 @@ impl Contest {
 
     /// Whether somebody keeps undoing it.
     pub fn is_contested(&self, now: Instant) -> bool {
-        self.rounds > 0 && !self.is_quiet(now)
+        (self.rounds > 0 || self.are_many) && !self.is_quiet(now)
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
@@ -84,7 +96,7 @@ impl Contest {
 
     fn forget_if_quiet(&mut self, now: Instant) {
         if self.is_quiet(now) {
-            (self.losses, self.rounds) = (VecDeque::new(), 0);
+            *self = Self { wrote: self.wrote, ..Self::default() };
         }
     }
 }
@@ -119,6 +131,20 @@ mod tests {
         check(&[0, 1, 2, 3], false, 3, None);
         check(&[0, 15, 30, 45, 60], false, 60, None);
         check(&[0, 15, 30, 45, 60, 75, 90], false, 90, None);
+    }
+
+    #[test]
+    fn one_loss_a_minute_is_contested_in_time_and_yet_repaired_at_once() {
+        let minutes = |count: u64| (0..count).map(|minute| minute * 60);
+        let (contest, start) = after(minutes(9));
+        assert!(!contest.is_contested(start + secs(480)));
+        let (mut contest, start) = after(minutes(60));
+        assert!(contest.is_contested(start + secs(3_540)));
+        assert_eq!(contest.pause(false, start + secs(3_540)), None);
+        contest.wrote(start + secs(3_540));
+        assert!(!contest.is_contested(start + secs(3_540 + 600)), "it stays");
+        contest.lost(start + secs(3_540 + 600));
+        assert!(!contest.is_contested(start + secs(3_540 + 600)));
     }
 
     #[test]
