@@ -3,6 +3,7 @@
 mod advice;
 mod field;
 mod reason;
+mod room;
 mod withdrawn;
 
 use std::sync::Arc;
@@ -149,11 +150,11 @@ fn bundles(
         true => Field::merged(current, inputs.recent.iter(), source, &withdrawn),
         false => Ok(Field::replaced(current, source, now)),
     });
-    let fields = fields.collect::<Result<Vec<_>, _>>()?;
+    let mut fields = fields.collect::<Result<Vec<_>, _>>()?;
     if let Some(plan) = migration {
         return Ok(Planned::of(plan));
     }
-    let (advice, more_advice) = advice::about(source, &whose, now);
+    let (mut advice, more_advice) = advice::about(source, &whose, now);
     let changes = fields.iter().filter_map(|field| field.changes_at).chain(more_advice).min();
     let (plan, again) = if live.target.kind.has_costly_writes()
         && let Some(deferred) = deferred(&fields, changes, now)
@@ -162,6 +163,10 @@ fn bundles(
     } else if fields.iter().all(|field| field.change == Change::None) {
         (Plan::InSync, changes)
     } else {
+        let taken = room::make(&mut fields, &withdrawn);
+        if taken > 0 {
+            advice.push(full(taken, &whose));
+        }
         (Plan::Apply { body: live.apply_body(&texts(&fields)?) }, changes)
     };
     let lacks_source = fields.iter().any(|field| field.lacks_source);
@@ -221,6 +226,15 @@ fn whose(wanted: &Wanted) -> String {
         // These have no certificates at all.
         Wanted::Malformed { .. } | Wanted::Release | Wanted::Stopped => String::from("nobody"),
     }
+}
+
+/// What is to be said where bundles had no room for what the source has now.
+fn full(taken: usize, whose: &str) -> Advice {
+    let message = format!(
+        "the bundles are full: of the certificates that {whose} had before, those that left it first are taken out \
+         although they have not expired ({taken} now); let its CAs live for a shorter time, or renew them less often"
+    );
+    Advice { reason: Reason::BundleTooLarge, message }
 }
 
 /// The bundles as text, if they fit.

@@ -1,8 +1,10 @@
+use issuance::certificate::Certificate;
 use runtime::trimmed::Owner;
 use runtime::watch::ObjectName;
 
 use super::*;
 use crate::reference::SourceRef;
+use crate::rotation::Memory;
 use crate::target::custom::Fault;
 use crate::target::{Conversion, CustomField, CustomTarget, Webhook};
 use crate::testing::{live, now, pem, root, shown};
@@ -323,4 +325,49 @@ fn a_declared_field_gets_a_bundle_where_there_is_a_place_for_it() {
     let Plan::Apply { body } = planned.plan else { panic!("{planned:?}") };
     assert_eq!((&body["apiVersion"], &body["kind"]), (&"example.test/v1".into(), &"Mesh".into()));
     assert_eq!(body["spec"]["ca"], ca);
+}
+
+/// A bundle of certificates that somebody else has put there, as many as fit beside these.
+fn full_beside(ours: &[&Certificate]) -> Vec<Certificate> {
+    let mut room = Limit::BUNDLE.bytes - pem(ours).len();
+    let mut foreign = Vec::new();
+    loop {
+        let next = root("Foreign", 1);
+        let Some(left) = room.checked_sub(next.to_pem().len()) else { return foreign };
+        room = left;
+        foreign.push(next);
+    }
+}
+
+#[test]
+fn where_a_bundle_is_full_what_left_its_source_first_makes_room_for_the_new_ca() {
+    let (first, second) = (root(&"The first CA".repeat(4), 5), root("The second CA", 5));
+    let new = root("The new CA", 5);
+    let mut memory = Memory::default();
+    let inputs = inputs(&[], &pem(&[&new]));
+    let Wanted::Source(source) = &inputs.wanted else { panic!("{inputs:?}") };
+    for (hours, certificate) in (0..).zip([&first, &second, &new]) {
+        let at = now() - SignedDuration::from_hours(10 - hours);
+        memory.observe(source, &Bundle::of(vec![certificate.clone()]), at);
+    }
+    let foreign = full_beside(&[&first, &second]);
+    let present: Vec<&Certificate> = [&first, &second].into_iter().chain(&foreign).collect();
+    let target = webhooks(&[&pem(&present), ""]);
+    assert!(
+        shown(&plan(&target, &inputs, now())).starts_with("BundleTooLarge: "),
+        "nobody knows whose they are"
+    );
+    let history = memory.history(source).unwrap().clone();
+    let inputs = Inputs { history, ..inputs };
+    let planned = plan(&target, &inputs, now());
+    let foreign_names = ",Foreign".repeat(foreign.len());
+    assert_eq!(shown(&planned), format!("apply The second CA{foreign_names},The new CA | The new CA"));
+    let told: Vec<String> = planned.advice.iter().map(|advice| advice.message.clone()).collect();
+    let expected = "the bundles are full: of the certificates that Secret team-a/ca had before, those that left it first \
+                    are taken out although they have not expired (1 now); let its CAs live for a shorter time, or renew \
+                    them less often";
+    assert!(told.contains(&expected.to_owned()), "{told:?}");
+    let only_foreign = full_beside(&[]);
+    let target = webhooks(&[&pem(&only_foreign.iter().collect::<Vec<_>>())]);
+    assert!(shown(&plan(&target, &inputs, now())).starts_with("BundleTooLarge: a bundle would have "));
 }
