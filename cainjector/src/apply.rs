@@ -1,6 +1,7 @@
 //! Carries plans out: the one place that writes to targets.
 
-use std::collections::HashSet;
+mod kinds;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -140,11 +141,6 @@ impl Injector {
         self.forget(target);
     }
 
-    /// The known targets of this kind that a list did not show.
-    pub(crate) fn missing(&self, kind: TargetKind, listed: &HashSet<ObjectName>) -> Vec<Target> {
-        lock(&self.index).missing(kind, listed)
-    }
-
     /// A watched Secret has changed.
     pub(crate) fn secret_changed(&self, name: &ObjectName, state: &State<SourceSecret>) {
         self.update(|index, now| index.secret_seen(name, state.clone(), now));
@@ -160,9 +156,11 @@ impl Injector {
         self.update(|index, now| index.api_server_seen(ca, now));
     }
 
-    /// What was remembered when somebody last led.
+    /// What was remembered when somebody last led. Something of that may be to be taken out somewhere, which can wait.
     pub(crate) fn recall(&self, memory: Memory) {
-        self.update(|index, _| index.recall(memory));
+        let mut index = lock(&self.index);
+        let effects = index.recall(memory);
+        self.watched.follow(&mut index, effects, |target| self.due(target, true));
     }
 
     /// Another process leads, and remembers.
@@ -191,13 +189,19 @@ impl Injector {
         index.set_leading(self.leadership.may_write());
         let effects = change(&mut index, Instant::now());
         // The index stays locked, so that nobody refers to a source anew meanwhile.
-        self.watched.follow(&mut index, effects, |target| self.due(target));
+        // Who takes over looks at every target, but first at those that change then.
+        let can_wait = !self.leadership.may_write();
+        self.watched.follow(&mut index, effects, |target| self.due(target, can_wait));
         self.figures.set_sources(self.watched.count());
     }
 
-    fn due(&self, target: Target) {
+    fn due(&self, target: Target, can_wait: bool) {
         self.report.due(&target);
-        self.queue.add(target);
+        if can_wait {
+            self.queue.add_waiting(target);
+        } else {
+            self.queue.add(target);
+        }
     }
 
     fn forget(&self, target: &Target) {
@@ -227,7 +231,7 @@ impl Injector {
             Err(refusal) if refusal.reason == Reason::SourceUnavailable => {
                 let open = index.watches(target);
                 let effects = Effects { open, ..Effects::default() };
-                self.watched.follow(&mut index, effects, |target| self.due(target));
+                self.watched.follow(&mut index, effects, |target| self.due(target, false));
                 index.inputs(target, Instant::now())
             }
             _ => Some(inputs),
@@ -252,8 +256,7 @@ impl Injector {
                     return Outcome::Done;
                 }
                 Err(error) => {
-                    let failure = Failure::from(&error);
-                    tracing::warn!(%target, %failure, "cannot read the target");
+                    self.report.tell(target, &News::unread(&Failure::from(&error)));
                     return Outcome::Failed;
                 }
             };
@@ -296,7 +299,7 @@ impl Injector {
             }
             Plan::InSync | Plan::Deferred { .. } => {
                 self.done(target, inputs, live.resource_version.clone(), true);
-                self.report.tell(live, &News::InSync);
+                self.report.tell(target, &News::InSync);
                 self.in_peace(target, done)
             }
             Plan::Refused(refusal) => {
@@ -308,11 +311,11 @@ impl Injector {
                         done
                     }
                 };
-                self.report.tell(live, &News::Refused(refusal));
+                self.report.tell(target, &News::Refused(refusal));
                 outcome
             }
             Plan::Stopped => {
-                self.report.tell(live, &News::Stopped);
+                self.report.tell(target, &News::Stopped);
                 self.update(|index, _| index.stop_told(target));
                 done
             }
@@ -345,7 +348,7 @@ impl Injector {
             self.report.contested(live, overwriter);
         }
         if loss.pause.is_some() {
-            self.report.tell(live, &News::Contested);
+            self.report.tell(target, &News::Contested);
         }
         loss.pause
     }
@@ -393,7 +396,7 @@ impl Injector {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
                 let waited = lock(&self.index).waited(target, Instant::now());
                 self.done(target, inputs, resource_version, true);
-                self.report.tell(live, news);
+                self.report.tell(target, news);
                 if *news != News::Injected {
                     self.contests.forget(target);
                     return done;
@@ -447,12 +450,12 @@ impl Injector {
             Some(403) => (Reason::Forbidden, Outcome::Failed),
             Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Again(REJECTED_AGAIN)),
             _ => {
-                tracing::warn!(%target, %failure, "cannot write the bundle");
+                self.report.tell(target, &News::Failed(format!("cannot write the bundle: {failure}")));
                 return Outcome::Failed;
             }
         };
         let text = format!("the API server refused the bundle: {failure}");
-        self.report.tell(live, &News::WriteRefused(Refusal::new(reason, text)));
+        self.report.tell(target, &News::WriteRefused(Refusal::new(reason, text)));
         outcome
     }
 }
@@ -474,4 +477,4 @@ fn until(expires: Timestamp, now: Timestamp) -> Duration {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

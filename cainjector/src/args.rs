@@ -129,7 +129,7 @@ pub struct TargetArgs {
     pub inject_clustertrustbundles: Option<bool>,
 
     /// Inject into custom resources with that label, at this field, such as example.com/v1/meshes:spec.tls.caBundle; needs
-    /// such a policy too, which is printed where it is missing; several
+    /// such a policy too, which the command policies prints; several
     #[arg(long, value_name = "GROUP/VERSION/RESOURCE:PATH[:base64|pem]")]
     pub inject_target: Vec<CustomTarget>,
 }

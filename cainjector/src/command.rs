@@ -3,6 +3,7 @@
 mod explain;
 mod lint;
 mod plan;
+mod policies;
 mod rbac;
 mod survey;
 
@@ -13,6 +14,7 @@ use crate::Args;
 pub use self::lint::LintArgs;
 pub use explain::ExplainArgs;
 pub use plan::PlanArgs;
+pub use policies::PoliciesArgs;
 pub use rbac::RbacArgs;
 
 /// One of the things that the program does.
@@ -26,6 +28,8 @@ pub enum Command {
     Plan(Box<PlanArgs>),
     /// Says which rights that takes: `rbac`.
     Rbac(Box<RbacArgs>),
+    /// Prints the admission policies: `policies`.
+    Policies(Box<PoliciesArgs>),
     /// Finds mistakes in manifests: `lint`.
     Lint(LintArgs),
 }
@@ -49,6 +53,9 @@ impl Command {
             }
             PlanArgs::NAME => PlanArgs::from_arg_matches(args).map(|args| Self::Plan(Box::new(args))),
             RbacArgs::NAME => RbacArgs::from_arg_matches(args).map(|args| Self::Rbac(Box::new(args))),
+            PoliciesArgs::NAME => {
+                PoliciesArgs::from_arg_matches(args).map(|args| Self::Policies(Box::new(args)))
+            }
             _ => LintArgs::from_arg_matches(args).map(Self::Lint),
         }
     }
@@ -57,7 +64,13 @@ impl Command {
 /// The flags of the injector stay where they are: those who come from cert-manager know of no subcommand.
 fn command() -> clap::Command {
     Args::command()
-        .subcommands([ExplainArgs::command(), PlanArgs::command(), RbacArgs::command(), LintArgs::command()])
+        .subcommands([
+            ExplainArgs::command(),
+            PlanArgs::command(),
+            RbacArgs::command(),
+            PoliciesArgs::command(),
+            LintArgs::command(),
+        ])
         .args_conflicts_with_subcommands(true)
         .disable_help_subcommand(true)
 }
@@ -94,7 +107,6 @@ mod tests {
         refused(&["--leader-elect=false", "plan"], "cannot be used with");
         refused(&["plan", "--leader-elect=false"], "unexpected argument");
         refused(&["explain"], "<KIND/NAME>");
-        refused(&["explain", "secret/a"], "\"secret\" is no kind that gets bundles");
         refused(&["plan", "--namespace=a", "--output=yaml"], "invalid value");
         refused(&["rbac", "--service-account=a"], "write NAMESPACE/NAME");
         refused(&["lint"], "--filename <FILE>...");
@@ -113,6 +125,7 @@ mod tests {
         assert!(matches!(told("explain", &["crd/a"]), Command::Explain(_)));
         assert!(matches!(told("plan", &["--server-dry-run"]), Command::Plan(_)));
         assert!(matches!(read(&["rbac", "--namespace=a"]), Ok(Command::Rbac(_))));
+        assert!(matches!(read(&["policies", "--all"]), Ok(Command::Policies(_))));
         assert!(matches!(read(&["lint", "-f", "a", "b", "-R"]), Ok(Command::Lint(_))));
     }
 }

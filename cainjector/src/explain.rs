@@ -2,6 +2,7 @@
 //! and what to do. Pure, and from the same inputs and plan as the injector's own.
 
 mod advice;
+mod contested;
 mod hop;
 mod text;
 
@@ -17,6 +18,7 @@ use runtime::watch::{ObjectName, State};
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
+pub use contested::Contested;
 pub use hop::Hop;
 
 use crate::plan::{Inputs, Plan, Reason, plan};
@@ -77,6 +79,9 @@ pub struct Explanation {
     /// What the API server says to the write, where it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dry_run: Option<DryRun>,
+    /// Whether somebody keeps overwriting its bundles, where that was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contested: Option<Contested>,
     /// What to do.
     pub advice: Vec<String>,
 }
@@ -218,6 +223,7 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         fields: fields(facts, plan.as_ref(), source, now),
         next_change,
         dry_run: None,
+        contested: None,
         advice: Vec::new(),
     };
     explanation.advice = advice::advice(facts, &explanation);

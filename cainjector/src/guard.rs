@@ -1,8 +1,6 @@
 //! Whether the API server holds this account to its task. RBAC cannot: who may patch a ConfigMap may put anything into it.
 //! So no bundle goes into a kind that the operator has added, unless its [`Policy`] is there and denies.
 
-use std::time::Duration;
-
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -10,18 +8,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{ListParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Client, Resource};
-use runtime::watch::ObjectName;
+use runtime::watch::{Failure, ObjectName};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::policy::Policy;
 use crate::target::TargetKind;
-
-/// How long to wait for the policies: Helm applies them, and those of a new version, after the pods.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Pause between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// How the user names of service accounts begin, before namespace and name.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -50,7 +41,8 @@ pub enum GuardError {
     /// What is there is not what is needed.
     #[error(
         "nothing holds {user} to its task in {plural}: no ValidatingAdmissionPolicy is what this version of the \
-         cainjector needs, with a binding that denies; leave out {flag}, or apply this first:\n{manifest}"
+         cainjector needs, with a binding that denies; leave out {flag}, or apply what `signet-cainjector policies \
+         {account} {flag}` prints"
     )]
     Unheld {
         /// The account.
@@ -59,57 +51,65 @@ pub enum GuardError {
         plural: &'static str,
         /// The flag that adds it.
         flag: String,
-        /// The policy and its binding, JSON.
-        manifest: String,
+        /// The flag that names the account to the command.
+        account: String,
     },
 }
 
-/// Sees to it that the policies of the added kinds among `kinds` are there; then, or if there are no such kinds, bundles may
-/// go into all of them. The account, if it had to be known.
-///
-/// # Errors
-/// When a policy is not there within [`PATIENCE`], is another one or does not deny; or when that cannot be found out.
-pub async fn check(client: &Client, kinds: &[TargetKind]) -> Result<Option<Account>, GuardError> {
-    let wider: Vec<TargetKind> = kinds.iter().copied().filter(|kind| kind.is_wider()).collect();
-    if wider.is_empty() {
-        return Ok(None);
+impl GuardError {
+    /// Whether the API server has said so.
+    pub fn is_an_answer(&self) -> bool {
+        match self {
+            Self::Unheld { .. } => true,
+            Self::Account(source) | Self::List { source, .. } => Failure::from(source).is_forbidden(),
+        }
     }
-    let account = Account::of(client).await?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match held(client, &account, &wider).await {
-            Err(GuardError::Unheld { .. }) if Instant::now() < deadline => tokio::time::sleep(PAUSE).await,
-            Err(error) => return Err(error),
-            Ok(()) => return Ok(Some(account)),
+
+    /// All of it on one line.
+    pub fn told(&self) -> String {
+        match self {
+            Self::Unheld { .. } => self.to_string(),
+            Self::Account(source) | Self::List { source, .. } => format!("{self}: {}", Failure::from(source)),
         }
     }
 }
 
-/// Checks as [`check`] does; the ConfigMap that this process keeps for itself: the one called `memory`, or what its account may
-/// keep.
-///
-/// # Errors
-/// As [`check`].
-pub async fn own(
-    client: &Client,
-    kinds: &[TargetKind],
-    memory: Option<&str>,
-) -> Result<Option<ObjectName>, GuardError> {
-    let account = check(client, kinds).await?;
-    let named = memory.map(|name| ObjectName::namespaced(client.default_namespace(), name));
-    Ok(named.or_else(|| account.and_then(|account| account.own())))
+/// Looks whether this account is held to its task in one kind.
+pub struct Guard {
+    client: Client,
+    policy: Policy,
+    account: Option<Account>,
 }
 
-async fn held(client: &Client, account: &Account, kinds: &[TargetKind]) -> Result<(), GuardError> {
-    let policies = list::<ValidatingAdmissionPolicy>(client).await?;
-    let bindings = list::<ValidatingAdmissionPolicyBinding>(client).await?;
-    for policy in kinds.iter().copied().filter_map(Policy::of) {
-        if !is_held(&account.spec(policy), &policies, &bindings) {
-            let (user, plural, flag) = (account.user.clone(), policy.plural, policy.flag());
-            return Err(GuardError::Unheld { user, plural, flag, manifest: account.manifest(policy) });
-        }
+impl Guard {
+    /// That of a kind; `None`: no policy can hold anybody to anything there.
+    pub fn of(client: Client, kind: TargetKind) -> Option<Self> {
+        Some(Self { client, policy: Policy::of(kind)?, account: None })
     }
-    Ok(())
+
+    /// The account, if the policy is there and denies.
+    ///
+    /// # Errors
+    /// When it is not there, is another one or does not deny; or when that cannot be found out.
+    pub async fn look(&mut self) -> Result<Account, GuardError> {
+        let account = match self.account.take() {
+            Some(account) => account,
+            None => Account::of(&self.client).await?,
+        };
+        let account = self.account.insert(account).clone();
+        let policies = list::<ValidatingAdmissionPolicy>(&self.client).await?;
+        let bindings = list::<ValidatingAdmissionPolicyBinding>(&self.client).await?;
+        if is_held(&account.spec(self.policy), &policies, &bindings) {
+            return Ok(account);
+        }
+        let flag = account.flag();
+        Err(GuardError::Unheld {
+            user: account.user,
+            plural: self.policy.plural,
+            flag: self.policy.flag(),
+            account: flag,
+        })
+    }
 }
 
 impl Account {
@@ -119,6 +119,19 @@ impl Account {
         let status = review.map_err(GuardError::Account)?.status;
         let user = status.and_then(|status| status.user_info).and_then(|info| info.username);
         Ok(Self { user: user.unwrap_or_default() })
+    }
+
+    /// That of a ServiceAccount.
+    pub fn service(namespace: &str, name: &str) -> Self {
+        Self { user: format!("{SERVICE_ACCOUNT}{namespace}:{name}") }
+    }
+
+    /// The flag that names it to the command that prints policies.
+    fn flag(&self) -> String {
+        match self.service_account() {
+            Some((namespace, name)) => format!("--service-account={namespace}/{name}"),
+            None => format!("--user={}", self.user),
+        }
     }
 
     /// Namespace and name, if it is a service account.
@@ -151,8 +164,13 @@ impl Account {
         spec
     }
 
-    /// The policy and its binding, under the names that our chart gives them.
-    fn manifest(&self, policy: Policy) -> String {
+    /// The policies and their bindings, JSON, under the names that our chart gives them.
+    pub fn manifest(&self, policies: impl IntoIterator<Item = Policy>) -> String {
+        let items: Vec<Value> = policies.into_iter().flat_map(|policy| self.objects(policy)).collect();
+        format!("{:#}\n", json!({"apiVersion": "v1", "kind": "List", "items": items}))
+    }
+
+    fn objects(&self, policy: Policy) -> [Value; 2] {
         let account = self.service_account().map_or("cainjector", |(_, name)| name);
         let name = format!("{account}-{}", policy.name());
         let object = |resource: &ApiResource, spec: Value| {
@@ -164,11 +182,10 @@ impl Account {
             })
         };
         let binding = json!({"policyName": name, "validationActions": ["Deny"]});
-        let manifest = json!({"apiVersion": "v1", "kind": "List", "items": [
+        [
             object(&ApiResource::erase::<ValidatingAdmissionPolicy>(&()), self.spec(policy)),
             object(&ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()), binding),
-        ]});
-        format!("{manifest:#}")
+        ]
     }
 }
 
@@ -271,16 +288,19 @@ mod tests {
         Client::new(tower::service_fn(answer), "default")
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn without_its_policy_a_kind_is_refused_after_a_while_with_what_to_apply() {
-        let kinds = [TargetKind::ApiService, TargetKind::ConfigMap];
-        let refused = super::check(&server(false), &kinds).await.unwrap_err().to_string();
-        assert!(
-            refused.starts_with("nothing holds system:serviceaccount:us:injector to its task in configmaps")
+    #[tokio::test]
+    async fn without_its_policy_a_kind_is_refused_with_what_to_do() {
+        let mut guard = Guard::of(server(false), TargetKind::ConfigMap).unwrap();
+        let refused = guard.look().await.unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "nothing holds system:serviceaccount:us:injector to its task in configmaps: no \
+             ValidatingAdmissionPolicy is what this version of the cainjector needs, with a binding that denies; \
+             leave out --inject-configmaps, or apply what `signet-cainjector policies \
+             --service-account=us/injector --inject-configmaps` prints"
         );
-        assert!(refused.contains(r#""name": "injector-configmaps""#), "{refused}");
-        assert_eq!(super::check(&server(false), &kinds[..1]).await.unwrap(), None);
-        assert_eq!(super::check(&server(true), &kinds).await.unwrap(), Some(account()));
+        let mut guard = Guard::of(server(true), TargetKind::ConfigMap).unwrap();
+        assert_eq!(guard.look().await.unwrap(), account());
     }
 
     #[test]
@@ -356,7 +376,7 @@ mod tests {
     #[test]
     fn what_is_to_be_applied_is_what_counts() {
         let policy = Policy::of(TargetKind::ClusterTrustBundle).unwrap();
-        let manifest: Value = serde_json::from_str(&account().manifest(policy)).unwrap();
+        let manifest: Value = serde_json::from_str(&account().manifest([policy])).unwrap();
         let name = manifest["items"][0]["metadata"]["name"].as_str().unwrap();
         assert_eq!(name, "injector-clustertrustbundles");
         let objects = [0, 1].map(|item| object(name, &manifest["items"][item]["spec"]));

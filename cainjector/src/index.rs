@@ -65,7 +65,9 @@ pub struct Effects {
 impl Index {
     /// Nothing is known yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        // Where nothing has to be read first, it begins now, and ends with the process.
+        let memory = (!settings.withdrawal.needs_memory()).then(Memory::default);
+        Self { settings, memory, ..Self::default() }
     }
 
     /// Takes in what a target asks for at this version of it. It is not due when nothing was left to do at that very
@@ -154,6 +156,11 @@ impl Index {
         }
     }
 
+    /// This ConfigMap is the process's own, and so no target, unless another one was named as that.
+    pub fn keep(&mut self, own: Option<ObjectName>) {
+        self.settings.own = self.settings.own.take().or(own);
+    }
+
     /// Whether the object is never a target, whatever it asks for.
     pub fn excludes(&self, target: &Target) -> bool {
         self.settings.excludes(target)
@@ -238,6 +245,16 @@ impl Index {
         if news.is_empty() { None } else { Some((self.objects.object(source)?, news)) }
     }
 
+    /// Nobody may see any more whether targets of this kind change: each needs a look once it is seen again. These are they.
+    pub fn unsettle(&mut self, kind: TargetKind) -> Vec<Target> {
+        let targets = self.targets.iter_mut().filter(|(target, _)| target.kind == kind);
+        let unsettled = targets.map(|(target, entry)| {
+            entry.done_at = None;
+            target.clone()
+        });
+        unsettled.collect()
+    }
+
     /// What is watched for the sake of this target.
     pub fn watches(&self, target: &Target) -> Vec<Watch> {
         match self.wanted(target) {
@@ -273,6 +290,11 @@ impl Index {
         if known.forget(target) {
             self.sources.remove(source);
             self.objects.close(source, effects);
+            if !self.settings.withdrawal.needs_memory()
+                && let Some(memory) = &mut self.memory
+            {
+                memory.forget(source);
+            }
         }
     }
 

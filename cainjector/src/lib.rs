@@ -39,6 +39,7 @@ pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+mod wider;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,7 @@ use runtime::lock::lock;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
+use runtime::watch::ObjectName;
 use serving::source::MetricsServer;
 
 pub use args::Args;
@@ -106,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let server = MetricsServer { address, tls, router, end: shutdown.clone(), grace: SCRAPE_TIME_MAX };
         server.start(&mut tasks, client.clone(), shutdown.clone())?;
     }
-    let own = guard::own(&client, &targets, memory.as_deref()).await?;
+    let own = memory.as_ref().map(|name| ObjectName::namespaced(client.default_namespace(), name));
     let settings = Settings { own, ..settings };
     // Requested once the last worker has ended: until then there is something left to write.
     let drained = Shutdown::default();
@@ -115,24 +117,34 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
     let figures = Figures::new(&metrics);
-    let injector = Injector::new(client.clone(), settings, leadership.clone(), events, figures);
+    let injector = Injector::new(client.clone(), settings, leadership.clone(), events, figures.clone());
     let (working, synced) = (Arc::clone(&injector), injector.synced());
-    metrics::register_synced(&metrics, injector.synced());
+    metrics::register_standings(&metrics, &figures, injector.synced(), leadership.clone());
     alive.check("workers", move || working.turns());
     metrics::register_connections(&metrics, Arc::downgrade(&injector));
+    let mut served = Vec::new();
     for kind in targets {
-        let ready = readiness.component(kind.plural());
+        let standing = readiness.teller(kind.plural());
+        served.push((kind, standing.clone()));
+        if kind.is_wider() {
+            let kept = wider::keep(Arc::clone(&injector), kind, standing, shutdown.clone());
+            tasks.spawn(kind.plural(), kept);
+            continue;
+        }
         let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
         let changed = move |change| injector.changed(kind, change);
         let (selector, plural, shutdown) = (kind.selector(), kind.plural(), shutdown.clone());
-        tasks.spawn(plural, follow(api, selector, plural, ready, shutdown, changed));
+        tasks.spawn(plural, follow(api, selector, plural, standing, shutdown, changed));
     }
+    metrics::register_served(&metrics, served);
     if let Some(name) = memory {
         let (lists, injector) = (readiness.clone(), Arc::clone(&injector));
         let is_complete = move || lists.health().ready;
         let keep = memory::keep(client, name, injector, leadership.clone(), is_complete, shutdown.clone());
         tasks.spawn("memory", keep);
     }
+    let candidate = leadership.clone();
+    readiness.check_of_others("election", move || candidate.takes_part());
     readiness.check_of_others("targets", move || {
         lock(&synced).check(leadership.may_write(), std::time::Instant::now())
     });

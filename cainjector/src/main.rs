@@ -12,6 +12,7 @@ async fn main() -> ExitCode {
         Ok(Command::Explain(args)) => args.run().await,
         Ok(Command::Plan(args)) => args.run().await,
         Ok(Command::Rbac(args)) => args.run().await,
+        Ok(Command::Policies(args)) => args.run(),
         Ok(Command::Lint(args)) => args.run(),
         Err(error) => Err(error.into()),
     };

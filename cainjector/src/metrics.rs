@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -11,15 +11,16 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::metrics::Metrics;
+use runtime::readiness::Teller;
 use runtime::watch::ObjectName;
 
 use crate::apply::Injector;
 use crate::synced::Ledger;
-use crate::target::Target;
+use crate::target::{Target, TargetKind};
 
 /// Bounds of the buckets of latencies, in seconds: an injection takes some milliseconds, and a minute at worst.
 const LATENCY_BUCKETS: [f64; 13] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
@@ -34,15 +35,17 @@ const OTHER_MANAGERS: &str = "(others)";
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
     results: Family<ResultLabels, Counter>,
-    in_sync: Family<TargetLabels, Gauge>,
     sources: Gauge,
     latency: Family<KindLabel, Histogram, fn() -> Histogram>,
-    certificates: Family<TargetLabels, Gauge>,
-    first_expiry: Family<TargetLabels, Gauge>,
-    contested: Family<TargetLabels, Gauge>,
+    certificates: Gauges,
+    first_expiry: Gauges,
+    contested: Gauges,
     overwrites: Family<OverwriteLabels, Counter>,
     managers: Arc<Mutex<BTreeSet<String>>>,
 }
+
+/// A figure of each target.
+type Gauges = Family<TargetLabels, Gauge>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
@@ -72,7 +75,6 @@ impl Figures {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let figures = Self {
             results: Family::default(),
-            in_sync: Family::default(),
             sources: Gauge::default(),
             latency: Family::new_with_constructor(latency as fn() -> Histogram),
             certificates: Family::default(),
@@ -88,48 +90,23 @@ impl Figures {
                 figures.results.clone(),
             );
             registry.register(
-                "signet_cainjector_in_sync",
-                "Whether an annotated target has its bundle",
-                figures.in_sync.clone(),
-            );
-            registry.register(
                 "signet_cainjector_source_watches",
                 "Secrets and Certificates that targets refer to and that are watched for that",
                 figures.sources.clone(),
             );
-            figures.register_bundles(registry);
+            registry.register_with_unit(
+                "signet_cainjector_injection_latency",
+                "From the event that made a target due, on it or on its source, to the answer to the write",
+                Unit::Seconds,
+                figures.latency.clone(),
+            );
+            registry.register(
+                "signet_cainjector_overwrites",
+                "Bundles that somebody overwrote after they were injected, by the field manager who did",
+                figures.overwrites.clone(),
+            );
         });
         figures
-    }
-
-    fn register_bundles(&self, registry: &mut Registry) {
-        registry.register_with_unit(
-            "signet_cainjector_injection_latency",
-            "From the event that made a target due, on it or on its source, to the answer to the write",
-            Unit::Seconds,
-            self.latency.clone(),
-        );
-        registry.register(
-            "signet_cainjector_bundle_certificates",
-            "Certificates of a target's largest bundle",
-            self.certificates.clone(),
-        );
-        registry.register_with_unit(
-            "signet_cainjector_bundle_first_expiry_timestamp",
-            "When the first certificate of a target's bundles expires",
-            Unit::Seconds,
-            self.first_expiry.clone(),
-        );
-        registry.register(
-            "signet_cainjector_contested",
-            "Whether somebody keeps overwriting a target's bundle",
-            self.contested.clone(),
-        );
-        registry.register(
-            "signet_cainjector_overwrites",
-            "Bundles that somebody overwrote after they were injected, by the field manager who did",
-            self.overwrites.clone(),
-        );
     }
 
     pub(crate) fn count(&self, target: &Target, result: &str) {
@@ -137,15 +114,10 @@ impl Figures {
         self.results.get_or_create(&labels).inc();
     }
 
-    pub(crate) fn set_in_sync(&self, target: &Target, in_sync: bool) {
-        let gauge = self.in_sync.get_or_create_owned(&labels(target));
-        gauge.set(i64::from(in_sync));
-    }
-
     /// The series of a target vanishes with it.
     pub(crate) fn forget(&self, target: &Target) {
         let labels = labels(target);
-        for family in [&self.in_sync, &self.certificates, &self.first_expiry, &self.contested] {
+        for family in [&self.certificates, &self.first_expiry, &self.contested] {
             family.remove(&labels);
         }
     }
@@ -194,28 +166,87 @@ fn latency() -> Histogram {
     Histogram::new(LATENCY_BUCKETS)
 }
 
-/// Adds the figure that tells when each target was last in sync.
-pub(crate) fn register_synced(metrics: &Metrics, synced: Arc<Mutex<Ledger>>) {
-    metrics.register(|registry| registry.register_collector(Box::new(LastInSync(synced))));
+/// Adds the figures of each target.
+pub(crate) fn register_standings(
+    metrics: &Metrics,
+    figures: &Figures,
+    synced: Arc<Mutex<Ledger>>,
+    leadership: Leadership,
+) {
+    let figures = figures.clone();
+    let standings = Standings { figures, synced, leadership };
+    metrics.register(|registry| registry.register_collector(Box::new(standings)));
 }
 
-/// Asked at each scrape: a target that is in sync is so at that very moment.
+/// Asked at each scrape: a target that is in sync is so at that very moment. Who does not lead looks at no target, so what
+/// it knew is not told.
 #[derive(Debug)]
-struct LastInSync(Arc<Mutex<Ledger>>);
+struct Standings {
+    figures: Figures,
+    synced: Arc<Mutex<Ledger>>,
+    leadership: Leadership,
+}
 
-impl Collector for LastInSync {
+impl Collector for Standings {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let gauges = Family::<TargetLabels, Gauge>::default();
-        for (target, at) in lock(&self.0).in_sync_at(Timestamp::now()) {
-            gauges.get_or_create_owned(&labels(target)).set(at.as_second());
+        if !self.leadership.may_write() {
+            return Ok(());
         }
-        let metric = encoder.encode_descriptor(
-            "signet_cainjector_last_in_sync_timestamp",
-            "When a target had its bundle for the last time; the time of the scrape where it has it",
-            Some(&Unit::Seconds),
-            gauges.metric_type(),
-        )?;
-        gauges.encode(metric)
+        let (in_sync, in_sync_at) = (Gauges::default(), Gauges::default());
+        let ledger = lock(&self.synced);
+        for (target, is_in_sync) in ledger.in_sync(Instant::now()) {
+            in_sync.get_or_create_owned(&labels(target)).set(i64::from(is_in_sync));
+        }
+        for (target, at) in ledger.in_sync_at(Timestamp::now()) {
+            in_sync_at.get_or_create_owned(&labels(target)).set(at.as_second());
+        }
+        drop(ledger);
+        let Figures { certificates, first_expiry, contested, .. } = &self.figures;
+        let seconds = Some(&Unit::Seconds);
+        for (name, help, unit, gauges) in [
+            ("in_sync", "Whether an annotated target has its bundle", None, &in_sync),
+            (
+                "last_in_sync_timestamp",
+                "When a target had its bundle for the last time; the time of the scrape where it has it",
+                seconds,
+                &in_sync_at,
+            ),
+            ("bundle_certificates", "Certificates of a target's largest bundle", None, certificates),
+            (
+                "bundle_first_expiry_timestamp",
+                "When the first certificate of a target's bundles expires",
+                seconds,
+                first_expiry,
+            ),
+            ("contested", "Whether somebody keeps overwriting a target's bundle", None, contested),
+        ] {
+            let name = format!("signet_cainjector_{name}");
+            gauges.encode(encoder.encode_descriptor(&name, help, unit, gauges.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds the figure that tells which kinds are served.
+pub(crate) fn register_served(metrics: &Metrics, kinds: Vec<(TargetKind, Teller)>) {
+    metrics.register(|registry| registry.register_collector(Box::new(Served(kinds))));
+}
+
+/// Asked at each scrape, of who follows the kind.
+#[derive(Debug)]
+struct Served(Vec<(TargetKind, Teller)>);
+
+impl Collector for Served {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let gauges = Family::<KindLabel, Gauge>::default();
+        for (kind, standing) in &self.0 {
+            gauges
+                .get_or_create_owned(&KindLabel { kind: kind.kind() })
+                .set(i64::from(standing.standing().is_ok()));
+        }
+        let help = "Whether a kind of targets is seen and gets bundles: 0 where it may not be watched, or lacks its policy";
+        let name = "signet_cainjector_kind_served";
+        gauges.encode(encoder.encode_descriptor(name, help, None, gauges.metric_type())?)
     }
 }
 
@@ -266,6 +297,7 @@ fn labels(target: &Target) -> TargetLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::synced::Verdict;
 
     #[test]
     fn names_that_anybody_can_make_up_do_not_add_up() {
@@ -286,8 +318,9 @@ mod tests {
     #[test]
     fn a_target_takes_its_figures_with_it() {
         let metrics = Metrics::new("cainjector", "0");
-        let figures = Figures::new(&metrics);
-        figures.set_in_sync(&target("web"), true);
+        let (figures, synced) = (Figures::new(&metrics), Arc::new(Mutex::new(Ledger::default())));
+        register_standings(&metrics, &figures, Arc::clone(&synced), Leadership::always());
+        lock(&synced).looked(&target("web"), Verdict::InSync, Instant::now(), crate::testing::now());
         figures.set_bundle(&target("web"), 3, Some(crate::testing::now()));
         figures.set_contested(&target("web"), true);
         figures.observe_latency(&target("web"), Duration::from_millis(7));
@@ -305,17 +338,16 @@ mod tests {
         let bucket = "injection_latency_seconds_bucket{le=\"0.01\",kind=\"APIService\"} 1\n";
         assert!(text.contains(bucket), "{text}");
         figures.forget(&target("web"));
+        lock(&synced).forget(&target("web"));
         assert!(!metrics.encode().unwrap().contains(labels));
     }
 
     #[test]
     fn a_target_that_is_in_sync_is_so_at_each_scrape() {
         let (metrics, synced) = (Metrics::new("cainjector", "0"), Arc::new(Mutex::new(Ledger::default())));
-        register_synced(&metrics, Arc::clone(&synced));
-        let instant = std::time::Instant::now();
-        lock(&synced).check(true, instant).unwrap();
+        register_standings(&metrics, &Figures::new(&metrics), Arc::clone(&synced), Leadership::always());
         let before = Timestamp::now().as_second();
-        lock(&synced).looked(&target("web"), crate::synced::Verdict::InSync, instant, crate::testing::now());
+        lock(&synced).looked(&target("web"), Verdict::InSync, Instant::now(), crate::testing::now());
         let text = metrics.encode().unwrap();
         let line = text.lines().find_map(|line| {
             line.strip_prefix(
@@ -326,7 +358,36 @@ mod tests {
     }
 
     fn target(name: &str) -> Target {
-        Target::cluster(crate::target::TargetKind::ApiService, name)
+        Target::cluster(TargetKind::ApiService, name)
+    }
+
+    #[test]
+    fn who_leads_no_more_tells_no_figures_of_targets() {
+        let (metrics, synced) = (Metrics::new("cainjector", "0"), Arc::new(Mutex::new(Ledger::default())));
+        let figures = Figures::new(&metrics);
+        register_standings(&metrics, &figures, Arc::clone(&synced), Leadership::candidate());
+        lock(&synced).looked(&target("web"), Verdict::InSync, Instant::now(), crate::testing::now());
+        figures.set_bundle(&target("web"), 3, Some(crate::testing::now()));
+        figures.set_contested(&target("web"), true);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("web"), "{text}");
+    }
+
+    #[test]
+    fn a_kind_that_is_not_served_is_told() {
+        let (metrics, readiness) =
+            (Metrics::new("cainjector", "0"), runtime::readiness::Readiness::default());
+        let kinds = [TargetKind::ApiService, TargetKind::ConfigMap];
+        let tellers = kinds.map(|kind| (kind, readiness.teller(kind.plural())));
+        tellers[0].1.tell(Ok(()));
+        register_served(&metrics, tellers.to_vec());
+        let text = metrics.encode().unwrap();
+        for line in ["{kind=\"APIService\"} 1", "{kind=\"ConfigMap\"} 0"] {
+            assert!(
+                text.contains(&format!("signet_cainjector_kind_served{line}\n")),
+                "{line} is not in {text}"
+            );
+        }
     }
 
     #[test]

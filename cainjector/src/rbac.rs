@@ -13,6 +13,7 @@ use kube::core::ApiResource;
 use runtime::watch::ObjectName;
 use serde_json::json;
 
+use crate::guard;
 use crate::reference::SourceRef;
 use crate::target::{Target, TargetKind};
 
@@ -37,12 +38,20 @@ impl FromStr for Account {
     }
 }
 
+impl Account {
+    /// The same as the API server knows it.
+    pub fn to_guard(&self) -> guard::Account {
+        guard::Account::service(&self.namespace, &self.name)
+    }
+}
+
 /// What is needed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
     targets: BTreeMap<TargetKind, BTreeSet<String>>,
     namespaces: BTreeMap<String, Named>,
     unknown: BTreeSet<ObjectName>,
+    memory: Option<String>,
 }
 
 /// The objects in one namespace.
@@ -57,6 +66,11 @@ impl Needs {
     /// What is needed to find targets of these kinds.
     pub fn of(kinds: &[TargetKind]) -> Self {
         Self { targets: kinds.iter().map(|kind| (*kind, BTreeSet::new())).collect(), ..Self::default() }
+    }
+
+    /// Adds what is needed to keep the ConfigMap of this name, in the account's own namespace.
+    pub fn add_memory(&mut self, name: &str) {
+        self.memory = Some(name.to_owned());
     }
 
     /// Adds what is needed for a target that asks for something.
@@ -112,7 +126,7 @@ type Rule<'a> = (&'a str, &'a str, Option<&'a BTreeSet<String>>, &'a str);
 
 impl fmt::Display for Manifests<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Needs { targets, namespaces, unknown } = self.needs;
+        let Needs { targets, namespaces, unknown, memory } = self.needs;
         writeln!(
             f,
             "# What the cainjector needs for what is annotated now, and no more: print it again when that changes."
@@ -148,7 +162,8 @@ impl fmt::Display for Manifests<'_> {
             }
         }
         rules.push(("", "events", None, "create, patch"));
-        self.role(f, "ClusterRole", None, &rules)?;
+        let Account { namespace: own, name } = self.account;
+        self.role(f, "ClusterRole", None, name, &rules)?;
         for (namespace, Named { secrets, certificates, targets }) in namespaces {
             let all = [("", "secrets", secrets), (api::GROUP, "certificates", certificates)];
             let named = all.into_iter().filter(|(_, _, names)| !names.is_empty());
@@ -158,7 +173,13 @@ impl fmt::Display for Manifests<'_> {
             let resources = kinds(targets);
             let patched = resources.iter();
             rules.extend(patched.map(|(kind, names)| (&*kind.group, &*kind.plural, Some(*names), "patch")));
-            self.role(f, "Role", Some(namespace), &rules)?;
+            self.role(f, "Role", Some(namespace), name, &rules)?;
+        }
+        if let Some(memory) = memory {
+            let named = BTreeSet::from([memory.clone()]);
+            // A name cannot be given for what does not exist yet.
+            let rules = [("", "configmaps", None, "create"), ("", "configmaps", Some(&named), "get, patch")];
+            self.role(f, "Role", Some(own), &format!("{name}-memory"), &rules)?;
         }
         Ok(())
     }
@@ -176,9 +197,10 @@ impl Manifests<'_> {
         f: &mut fmt::Formatter<'_>,
         kind: &str,
         namespace: Option<&str>,
+        role: &str,
         rules: &[Rule<'_>],
     ) -> fmt::Result {
-        self.head(f, kind, namespace)?;
+        head(f, kind, namespace, role)?;
         writeln!(f, "rules:")?;
         for (group, resource, names, verbs) in rules {
             writeln!(f, "  - apiGroups: [{}]", json!(group))?;
@@ -190,12 +212,12 @@ impl Manifests<'_> {
             }
             writeln!(f, "    verbs: [{verbs}]")?;
         }
-        self.head(f, &format!("{kind}Binding"), namespace)?;
+        head(f, &format!("{kind}Binding"), namespace, role)?;
         let Account { namespace, name } = self.account;
         writeln!(
             f,
             "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: {kind}\n  name: {}",
-            json!(name)
+            json!(role)
         )?;
         writeln!(
             f,
@@ -204,234 +226,15 @@ impl Manifests<'_> {
             json!(name)
         )
     }
+}
 
-    fn head(self, f: &mut fmt::Formatter<'_>, kind: &str, namespace: Option<&str>) -> fmt::Result {
-        writeln!(f, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:")?;
-        if let Some(namespace) = namespace {
-            writeln!(f, "  namespace: {}", json!(namespace))?;
-        }
-        writeln!(f, "  name: {}", json!(self.account.name))
+fn head(f: &mut fmt::Formatter<'_>, kind: &str, namespace: Option<&str>, name: &str) -> fmt::Result {
+    writeln!(f, "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:")?;
+    if let Some(namespace) = namespace {
+        writeln!(f, "  namespace: {}", json!(namespace))?;
     }
+    writeln!(f, "  name: {}", json!(name))
 }
 
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn check(needs: &Needs, expected: &Expect) {
-        let account = "cert-manager/cert-manager-cainjector".parse().unwrap();
-        expected.assert_eq(&needs.manifests(&account).to_string());
-    }
-
-    #[test]
-    fn what_is_no_account_is_refused() {
-        for text in ["", "name", "a/b/c", "A/b"] {
-            assert_eq!(text.parse::<Account>(), Err(AccountError), "{text}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_lacking_that_the_chart_grants() {
-        let template = include_str!("../../manifests/chart/templates/cainjector.yaml");
-        let role = template.split("---\n").find(|object| object.contains("\nkind: ClusterRole\n")).unwrap();
-        let granted: Vec<&str> = role
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("resources: [")?.strip_suffix(']'))
-            .collect();
-        let mut needs = Needs::of(TargetKind::ALL);
-        let [web, tls] = ["web", "tls"].map(|name| ObjectName::namespaced("team-a", name));
-        needs.add_source(&SourceRef::Certificate(web), Some(tls));
-        let account = "a/b".parse().unwrap();
-        let printed = needs.manifests(&account).to_string();
-        // Which signers, and which declared kinds, is not known here.
-        let known = granted.iter().filter(|resources| **resources != "signers" && !resources.contains("{{"));
-        for resource in known.flat_map(|resources| resources.split(", ")) {
-            assert!(printed.contains(&format!("resources: [{resource}]")), "{resource}");
-        }
-        assert!(granted.contains(&"events"), "{granted:?}");
-    }
-
-    #[test]
-    fn without_targets_nothing_but_targets_can_be_looked_for() {
-        check(
-            &Needs::of(&[TargetKind::ApiService]),
-            &expect![[r##"
-            # What the cainjector needs for what is annotated now, and no more: print it again when that changes.
-            # It takes the place of rules that let it read every Secret; those for its Lease stay as they are.
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: ClusterRole
-            metadata:
-              name: "cert-manager-cainjector"
-            rules:
-              - apiGroups: ["apiregistration.k8s.io"]
-                resources: [apiservices]
-                verbs: [get, list, watch]
-              - apiGroups: [""]
-                resources: [events]
-                verbs: [create, patch]
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: ClusterRoleBinding
-            metadata:
-              name: "cert-manager-cainjector"
-            roleRef:
-              apiGroup: rbac.authorization.k8s.io
-              kind: ClusterRole
-              name: "cert-manager-cainjector"
-            subjects:
-              - kind: ServiceAccount
-                namespace: "cert-manager"
-                name: "cert-manager-cainjector"
-        "##]],
-        );
-    }
-
-    #[test]
-    fn a_target_in_a_namespace_is_patched_there_alone() {
-        let mut needs = Needs::of(&[TargetKind::ConfigMap]);
-        let name = ObjectName::namespaced("team-a", "trust");
-        needs.add_target(&Target { kind: TargetKind::ConfigMap, name });
-        let account = "us/injector".parse().unwrap();
-        let printed = needs.manifests(&account).to_string();
-        let (cluster, namespaced) = printed.split_once("kind: ClusterRoleBinding").unwrap();
-        for resource in ["configmaps", "validatingadmissionpolicies", "validatingadmissionpolicybindings"] {
-            assert!(cluster.contains(&format!("resources: [{resource}]")), "{cluster}");
-        }
-        let rule = "resources: [configmaps]\n    resourceNames:\n      - \"trust\"\n    verbs: [patch]";
-        assert!(!cluster.contains(rule) && namespaced.contains(rule), "{namespaced}");
-    }
-
-    #[test]
-    fn each_source_and_target_is_named() {
-        let object = |namespace, name| ObjectName::namespaced(namespace, name);
-        let standard = TargetKind::ALL.iter().copied().filter(|kind| !kind.is_wider());
-        let mut needs = Needs::of(&standard.collect::<Vec<_>>());
-        for (kind, name) in [
-            (TargetKind::ValidatingWebhookConfiguration, "web"),
-            (TargetKind::CustomResourceDefinition, "webs.example.test"),
-            (TargetKind::CustomResourceDefinition, "apps.example.test"),
-        ] {
-            needs.add_target(&Target::cluster(kind, name));
-        }
-        needs.add_source(&SourceRef::Secret(object("team-a", "1e3")), None);
-        needs.add_source(&SourceRef::Secret(object("team-a", "ca")), None);
-        needs.add_source(&SourceRef::Certificate(object("team-a", "web")), Some(object("team-a", "web-tls")));
-        needs.add_source(&SourceRef::Certificate(object("team-b", "late")), None);
-        needs.add_source(&SourceRef::ApiServer, None);
-        check(
-            &needs,
-            &expect![[r##"
-            # What the cainjector needs for what is annotated now, and no more: print it again when that changes.
-            # It takes the place of rules that let it read every Secret; those for its Lease stay as they are.
-            # MISSING: the Secret of Certificate team-b/late, which is not known: print it again when it is.
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: ClusterRole
-            metadata:
-              name: "cert-manager-cainjector"
-            rules:
-              - apiGroups: ["admissionregistration.k8s.io"]
-                resources: [validatingwebhookconfigurations]
-                verbs: [get, list, watch]
-              - apiGroups: ["admissionregistration.k8s.io"]
-                resources: [validatingwebhookconfigurations]
-                resourceNames:
-                  - "web"
-                verbs: [patch]
-              - apiGroups: ["admissionregistration.k8s.io"]
-                resources: [mutatingwebhookconfigurations]
-                verbs: [get, list, watch]
-              - apiGroups: ["apiregistration.k8s.io"]
-                resources: [apiservices]
-                verbs: [get, list, watch]
-              - apiGroups: ["apiextensions.k8s.io"]
-                resources: [customresourcedefinitions]
-                verbs: [get, list, watch]
-              - apiGroups: ["apiextensions.k8s.io"]
-                resources: [customresourcedefinitions]
-                resourceNames:
-                  - "apps.example.test"
-                  - "webs.example.test"
-                verbs: [patch]
-              - apiGroups: [""]
-                resources: [events]
-                verbs: [create, patch]
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: ClusterRoleBinding
-            metadata:
-              name: "cert-manager-cainjector"
-            roleRef:
-              apiGroup: rbac.authorization.k8s.io
-              kind: ClusterRole
-              name: "cert-manager-cainjector"
-            subjects:
-              - kind: ServiceAccount
-                namespace: "cert-manager"
-                name: "cert-manager-cainjector"
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: Role
-            metadata:
-              namespace: "team-a"
-              name: "cert-manager-cainjector"
-            rules:
-              - apiGroups: [""]
-                resources: [secrets]
-                resourceNames:
-                  - "1e3"
-                  - "ca"
-                  - "web-tls"
-                verbs: [get, list, watch]
-              - apiGroups: ["cert-manager.io"]
-                resources: [certificates]
-                resourceNames:
-                  - "web"
-                verbs: [get, list, watch]
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: RoleBinding
-            metadata:
-              namespace: "team-a"
-              name: "cert-manager-cainjector"
-            roleRef:
-              apiGroup: rbac.authorization.k8s.io
-              kind: Role
-              name: "cert-manager-cainjector"
-            subjects:
-              - kind: ServiceAccount
-                namespace: "cert-manager"
-                name: "cert-manager-cainjector"
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: Role
-            metadata:
-              namespace: "team-b"
-              name: "cert-manager-cainjector"
-            rules:
-              - apiGroups: ["cert-manager.io"]
-                resources: [certificates]
-                resourceNames:
-                  - "late"
-                verbs: [get, list, watch]
-            ---
-            apiVersion: rbac.authorization.k8s.io/v1
-            kind: RoleBinding
-            metadata:
-              namespace: "team-b"
-              name: "cert-manager-cainjector"
-            roleRef:
-              apiGroup: rbac.authorization.k8s.io
-              kind: Role
-              name: "cert-manager-cainjector"
-            subjects:
-              - kind: ServiceAccount
-                namespace: "cert-manager"
-                name: "cert-manager-cainjector"
-        "##]],
-        );
-    }
-}
+mod tests;

@@ -3,19 +3,26 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use api::keys::annotation;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::ApiResource;
 use runtime::events::{Event, Events, Level};
 use runtime::lock::lock;
+use runtime::watch::Failure;
 
+use crate::bounds::{MESSAGE_BYTES_MAX, clipped};
 use crate::metrics::Figures;
 use crate::plan::{Advice, Planned, Reason, Refusal};
 use crate::source::SourceObject;
 use crate::synced::{Ledger, Verdict};
 use crate::target::{Live, Target};
+
+/// How long after it was told that somebody keeps overwriting a target this is told again: the API server forgets events after
+/// an hour.
+pub(crate) const CONTESTED_AGAIN: Duration = Duration::from_secs(1_200);
 
 /// What became of a look at a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +41,31 @@ pub(crate) enum News {
     WriteRefused(Refusal),
     /// It is left alone for a while, because somebody keeps overwriting it.
     Contested,
+    /// It could not be read or written, which may pass by itself: this is what happened.
+    Failed(String),
 }
 
 impl News {
+    /// A read of the target that failed so.
+    pub(crate) fn unread(failure: &Failure) -> Self {
+        if failure.is_forbidden() {
+            let text = format!(
+                "reading it is forbidden: {failure}; the cainjector needs get, list, watch and patch on it"
+            );
+            return Self::Refused(Refusal::new(Reason::Forbidden, text));
+        }
+        Self::Failed(clipped(format!("cannot read the target: {failure}"), MESSAGE_BYTES_MAX))
+    }
+
     /// Whether the target has what it should have; None: it asks for nothing any more.
     fn verdict(&self) -> Option<Verdict> {
         match self {
             Self::Injected | Self::InSync => Some(Verdict::InSync),
             Self::Released | Self::Stopped => None,
-            // A right or a policy of ours is wrong; all other writes that are refused are so for what the target is.
-            Self::WriteRefused(refusal) if refusal.reason == Reason::Forbidden => Some(Verdict::OutOfSync),
-            Self::Refused(_) | Self::WriteRefused(_) | Self::Contested => Some(Verdict::Excused),
+            // There is a CA for it, and it does not get it.
+            Self::WriteRefused(_) | Self::Failed(_) => Some(Verdict::OutOfSync),
+            Self::Refused(refusal) if refusal.reason.is_ours() => Some(Verdict::OutOfSync),
+            Self::Refused(_) | Self::Contested => Some(Verdict::Excused),
         }
     }
 
@@ -56,6 +77,7 @@ impl News {
             Self::Stopped => "InjectionStopped".to_owned(),
             Self::InSync => "InSync".to_owned(),
             Self::Contested => Reason::FieldContested.to_string(),
+            Self::Failed(_) => "Failed".to_owned(),
             Self::Refused(refusal) | Self::WriteRefused(refusal) => refusal.reason.to_string(),
         }
     }
@@ -71,9 +93,11 @@ pub(crate) struct Report {
 
 #[derive(Debug, Default)]
 struct Said {
+    /// What events about it refer to, as it was last read.
+    about: Option<ObjectReference>,
     news: Option<News>,
-    /// Who was said to overwrite its bundle.
-    overwriter: Option<String>,
+    /// Who was said to overwrite its bundle, and when.
+    overwriter: Option<(String, Instant)>,
     advice: Vec<Advice>,
 }
 
@@ -93,15 +117,11 @@ impl Report {
         lock(&self.synced).looked(target, Verdict::Excused, Instant::now(), Timestamp::now());
     }
 
-    pub(crate) fn tell(&self, live: &Live, news: &News) {
-        let target = &live.target;
+    pub(crate) fn tell(&self, target: &Target, news: &News) {
         let result = news.result();
         self.figures.count(target, &result);
         match news.verdict() {
-            Some(verdict) => {
-                self.figures.set_in_sync(target, verdict == Verdict::InSync);
-                lock(&self.synced).looked(target, verdict, Instant::now(), Timestamp::now());
-            }
+            Some(verdict) => lock(&self.synced).looked(target, verdict, Instant::now(), Timestamp::now()),
             None => {
                 self.figures.forget(target);
                 lock(&self.synced).forget(target);
@@ -133,6 +153,12 @@ impl Report {
                 tracing::debug!(%target, result, "nothing is written");
                 None
             }
+            News::Failed(failure) => {
+                if is_new {
+                    tracing::warn!(%target, "{failure}");
+                }
+                None
+            }
             News::Refused(refusal) | News::WriteRefused(refusal) => {
                 if is_new {
                     tracing::warn!(%target, reason = %refusal.reason, "not injected: {}", refusal.message);
@@ -141,7 +167,7 @@ impl Report {
             }
         };
         if let Some((level, message)) = event.filter(|_| is_new) {
-            self.events.tell(Event { about: reference(live), level, reason: result, message });
+            self.events.tell(Event { about: self.reference(target), level, reason: result, message });
         }
     }
 
@@ -153,12 +179,13 @@ impl Report {
             self.figures.set_bundle(target, certificates, first_expiry);
         }
         let mut said = lock(&self.said);
-        let known = &mut said.entry(target.clone()).or_default().advice;
-        let before = std::mem::replace(known, planned.advice.clone());
+        let known = said.entry(target.clone()).or_default();
+        known.about = Some(reference(live));
+        let before = std::mem::replace(&mut known.advice, planned.advice.clone());
         drop(said);
         for Advice { reason, message } in planned.advice.iter().filter(|advice| !before.contains(advice)) {
             tracing::warn!(%target, %reason, "{message}");
-            let (about, reason) = (reference(live), reason.to_string());
+            let (about, reason) = (self.reference(target), reason.to_string());
             self.events.tell(Event { about, level: Level::Warning, reason, message: message.clone() });
         }
     }
@@ -184,18 +211,23 @@ impl Report {
         let target = &live.target;
         self.figures.set_contested(target, true);
         let overwriter = overwriter.unwrap_or("(unknown)").to_owned();
-        let known =
-            lock(&self.said).entry(target.clone()).or_default().overwriter.replace(overwriter.clone());
-        if known.as_ref() == Some(&overwriter) {
+        let mut said = lock(&self.said);
+        let known = &mut said.entry(target.clone()).or_default().overwriter;
+        let is_known = known.as_ref().is_some_and(|(name, _)| *name == overwriter);
+        if is_known && known.as_ref().is_some_and(|(_, at)| at.elapsed() < CONTESTED_AGAIN) {
             return;
         }
+        *known = Some((overwriter.clone(), Instant::now()));
+        drop(said);
         let message = format!(
-            "field manager {overwriter:?} keeps overwriting the CA bundle: it is repaired, but less and less often; take \
-             caBundle out of what that program writes"
+            "field manager {overwriter:?} keeps overwriting the CA bundle: it is repaired, but less and less often where \
+             that happens many times a minute; take caBundle out of what that program writes"
         );
         let reason = Reason::FieldContested.to_string();
-        tracing::warn!(%target, reason, "{message}");
-        self.events.tell(Event { about: reference(live), level: Level::Warning, reason, message });
+        if !is_known {
+            tracing::warn!(%target, reason, "{message}");
+        }
+        self.events.tell(Event { about: self.reference(target), level: Level::Warning, reason, message });
     }
 
     /// Nobody overwrites the bundle of a target any longer.
@@ -212,6 +244,11 @@ impl Report {
         lock(&self.said).remove(target);
     }
 
+    fn reference(&self, target: &Target) -> ObjectReference {
+        let known = lock(&self.said).get(target).and_then(|said| said.about.clone());
+        known.unwrap_or_else(|| about(target, target.kind.resource()))
+    }
+
     fn remember(&self, target: &Target, news: &News) -> bool {
         let mut said = lock(&self.said);
         let known = &mut said.entry(target.clone()).or_default().news;
@@ -220,13 +257,15 @@ impl Report {
 }
 
 fn reference(live: &Live) -> ObjectReference {
-    let resource = live.resource();
+    ObjectReference { uid: Some(live.uid.clone()), ..about(&live.target, live.resource()) }
+}
+
+fn about(target: &Target, resource: ApiResource) -> ObjectReference {
     ObjectReference {
         api_version: Some(resource.api_version),
         kind: Some(resource.kind),
-        namespace: live.target.name.namespace.clone(),
-        name: Some(live.target.name.name.clone()),
-        uid: Some(live.uid.clone()),
+        namespace: target.name.namespace.clone(),
+        name: Some(target.name.name.clone()),
         ..ObjectReference::default()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
@@ -15,7 +16,7 @@ use runtime::watch::{Failure, State};
 
 use crate::MANAGER;
 use crate::config::Config;
-use crate::explain::{DryRun, Explanation, Facts, Objects, explain};
+use crate::explain::{Contested, DryRun, Explanation, Facts, Objects, explain};
 use crate::index::{Effects, Index, Watch};
 use crate::memory;
 use crate::plan::{Plan, plan};
@@ -27,6 +28,9 @@ use crate::watch::Metadata;
 
 /// Objects of one answer to a list.
 const PAGE_SIZE: u32 = 100;
+
+/// Where events about objects without a namespace are.
+const EVENTS_OF_CLUSTER: &str = "default";
 
 /// What has been read so far. Each source is read once.
 pub(crate) struct Survey {
@@ -134,7 +138,23 @@ impl Survey {
             self.read_source(&Asking { target, annotations, wanted, resource_version }).await;
         }
         let Some(live) = self.live(target).await? else { return Ok(None) };
-        Ok(Some(self.told(&live, [&annotations, &labels], &managed)))
+        let mut explanation = self.told(&live, [&annotations, &labels], &managed);
+        match self.events(&live).await {
+            Ok(events) => explanation.contested = Contested::of(&events, Timestamp::now()),
+            Err(failure) => explanation.advice.push(format!(
+                "look for events of reason FieldContested yourself: they cannot be listed: {failure}"
+            )),
+        }
+        Ok(Some(explanation))
+    }
+
+    /// What was told about the target.
+    async fn events(&self, live: &Live) -> Result<Vec<Event>, Failure> {
+        let namespace = live.target.name.namespace.as_deref().unwrap_or(EVENTS_OF_CLUSTER);
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let params =
+            ListParams::default().fields(&format!("involvedObject.uid={}", live.uid)).limit(PAGE_SIZE);
+        events.list(&params).await.map(|list| list.items).map_err(|error| Failure::from(&error))
     }
 
     /// Explains a target of a list; with `is_trial` its write is sent for trial. `None`: it has gone meanwhile.
@@ -257,6 +277,11 @@ mod tests {
                 Some("/api/v1/namespaces/team-a/secrets") => {
                     (200, json!({"metadata": {}, "items": [secret]}))
                 }
+                Some("/api/v1/namespaces/default/events") => {
+                    let event = json!({"metadata": {}, "involvedObject": {}, "reason": "FieldContested",
+                        "message": "somebody overwrites it", "lastTimestamp": Timestamp::now().to_string()});
+                    (200, json!({"metadata": {}, "items": [event]}))
+                }
                 Some(path) => (200, target(path.rsplit('/').next().unwrap())),
                 None => (404, Value::Null),
             };
@@ -292,6 +317,9 @@ mod tests {
         let mut survey = Survey::with(client, None, Settings::default());
         let target = Target::cluster(TargetKind::ApiService, "one");
         let told = survey.explain(&target).await.unwrap().unwrap();
+        let contested = told.contested.as_ref().map(|contested| contested.message.as_str());
+        assert_eq!(contested, Some("somebody overwrites it"));
+        assert!(told.text(testing::now()).to_string().contains("Contested, as was told at "), "{told:?}");
         assert!(told.text(testing::now()).to_string().contains("ca.crt is empty"), "{told:?}");
         assert!(lock(&asked).iter().all(|asked| asked.starts_with("GET")), "{asked:?}");
     }

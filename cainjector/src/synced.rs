@@ -2,7 +2,8 @@
 //!
 //! The process is ready while every target that can have its bundle has it. A target that changed, or whose source did,
 //! is out of sync from that moment until it was written or found as it should be. One whose source gives no CA, which
-//! cannot have a bundle, or over which somebody fights, is out of our hands and does not count.
+//! cannot have a bundle, or over which somebody fights, is out of our hands and does not count. What counts is whatever
+//! keeps us from reading or writing: a right that we lack, a write that is refused, an API server that does not answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -47,8 +48,13 @@ struct Standing {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Since then nobody knows that it is in sync.
-    Pending(Instant),
+    /// Nobody knows that it is in sync.
+    Pending {
+        /// Since then.
+        since: Instant,
+        /// Whether it was in sync before, and no look at it has shown or said otherwise.
+        was_in_sync: bool,
+    },
     InSync,
     Excused,
 }
@@ -57,8 +63,8 @@ impl Ledger {
     /// Something changed that the target depends on.
     pub fn due(&mut self, target: &Target, now: Instant, time: Timestamp) {
         self.stand(target, time, |state| match state {
-            Some(State::Pending(since)) => State::Pending(since),
-            _ => State::Pending(now),
+            Some(state @ State::Pending { .. }) => state,
+            state => State::Pending { since: now, was_in_sync: state == Some(State::InSync) },
         });
     }
 
@@ -67,8 +73,10 @@ impl Ledger {
         self.stand(target, time, |state| match (verdict, state) {
             (Verdict::InSync, _) => State::InSync,
             (Verdict::Excused, _) => State::Excused,
-            (Verdict::OutOfSync, Some(State::Pending(since))) => State::Pending(since),
-            (Verdict::OutOfSync, _) => State::Pending(now),
+            (Verdict::OutOfSync, Some(State::Pending { since, .. })) => {
+                State::Pending { since, was_in_sync: false }
+            }
+            (Verdict::OutOfSync, _) => State::Pending { since: now, was_in_sync: false },
         });
     }
 
@@ -85,7 +93,7 @@ impl Ledger {
     pub fn check(&mut self, leads: bool, now: Instant) -> Result<(), String> {
         if leads && !self.leads {
             for standing in self.standings.values_mut() {
-                if let State::Pending(since) = &mut standing.state {
+                if let State::Pending { since, .. } = &mut standing.state {
                     *since = now;
                 }
             }
@@ -95,7 +103,7 @@ impl Ledger {
             return Ok(());
         }
         let is_late = |standing: &Standing| match standing.state {
-            State::Pending(since) => now.saturating_duration_since(since) > PATIENCE,
+            State::Pending { since, .. } => now.saturating_duration_since(since) > PATIENCE,
             State::InSync | State::Excused => false,
         };
         let late = self.standings.iter().filter(|(_, standing)| is_late(standing));
@@ -115,12 +123,26 @@ impl Ledger {
         Err(format!("{count} of {} lack their bundle: {names}{more}", self.standings.len()))
     }
 
-    /// When each target was in sync for the last time: `time` where it is now. Empty while another process leads.
+    /// Whether each target has its bundle, as far as is known. That a look at it is due is no reason to think otherwise, for
+    /// a while.
+    pub fn in_sync(&self, now: Instant) -> impl Iterator<Item = (&Target, bool)> {
+        self.standings.iter().map(move |(target, standing)| {
+            let is_in_sync = match standing.state {
+                State::InSync => true,
+                State::Pending { since, was_in_sync } => {
+                    was_in_sync && now.saturating_duration_since(since) <= PATIENCE
+                }
+                State::Excused => false,
+            };
+            (target, is_in_sync)
+        })
+    }
+
+    /// When each target was in sync for the last time: `time` where it is now.
     pub fn in_sync_at(&self, time: Timestamp) -> impl Iterator<Item = (&Target, Timestamp)> {
-        let known = self.standings.iter().filter(|_| self.leads);
-        known.filter_map(move |(target, standing)| match standing.state {
+        self.standings.iter().filter_map(move |(target, standing)| match standing.state {
             State::InSync => Some((target, time)),
-            State::Pending(_) | State::Excused => Some((target, standing.in_sync_at?)),
+            State::Pending { .. } | State::Excused => Some((target, standing.in_sync_at?)),
         })
     }
 
@@ -239,7 +261,35 @@ mod tests {
     }
 
     #[test]
-    fn when_a_target_was_last_in_sync_is_known_while_this_process_leads() {
+    fn a_target_that_could_not_be_read_or_written_has_its_bundle_no_more() {
+        let mut world = World::new();
+        let told = |world: &World, secs| {
+            let told: Vec<_> =
+                world.ledger.in_sync(world.at(secs)).map(|(_, is_in_sync)| is_in_sync).collect();
+            told
+        };
+        world.due("web", 0);
+        assert_eq!(told(&world, 0), [false]);
+        world.looked("web", Verdict::InSync, 1);
+        world.due("web", 100);
+        assert_eq!(told(&world, 110), [true], "a look is due soon");
+        assert_eq!(told(&world, 111), [false], "nobody looked");
+        world.looked("web", Verdict::InSync, 112);
+        world.due("web", 120);
+        world.looked("web", Verdict::OutOfSync, 121);
+        assert_eq!(told(&world, 121), [false]);
+        world.due("web", 122);
+        assert_eq!(told(&world, 122), [false]);
+        world.looked("web", Verdict::Excused, 123);
+        assert_eq!(told(&world, 123), [false]);
+        world.due("web", 124);
+        assert_eq!(told(&world, 124), [false]);
+        world.looked("web", Verdict::InSync, 125);
+        assert_eq!(told(&world, 1_000), [true]);
+    }
+
+    #[test]
+    fn when_a_target_was_last_in_sync_is_known() {
         let mut world = World::new();
         world.due("web", 0);
         world.due("new", 0);
@@ -253,7 +303,5 @@ mod tests {
         world.looked("web", Verdict::Excused, 61);
         world.due("web", 70);
         assert_eq!(told(&world, 80), [("web".to_owned(), time(60))]);
-        world.check(false, 81, "");
-        assert_eq!(told(&world, 82), []);
     }
 }

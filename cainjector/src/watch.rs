@@ -50,6 +50,7 @@ impl Injector {
                     self.gone(&target);
                 }
             }
+            Change::Denied(failure) => self.denied(kind, &failure),
         }
     }
 

@@ -75,8 +75,8 @@ fn follow<K: IssuerObject>(
     shutdown: &Shutdown,
 ) {
     let name = K::KIND.plural();
-    let ready = readiness.component(name);
-    tasks.spawn(name, watch::follow_issuers::<K>(Arc::clone(judge), ready, shutdown.clone()));
+    let standing = readiness.teller(name);
+    tasks.spawn(name, watch::follow_issuers::<K>(Arc::clone(judge), standing, shutdown.clone()));
 }
 
 #[cfg(test)]

@@ -4,24 +4,25 @@ use std::sync::Arc;
 
 use kube::Api;
 use runtime::follow::{Change, follow};
-use runtime::readiness::Pending;
+use runtime::readiness::Teller;
 use runtime::shutdown::Shutdown;
 
 use crate::apply::Judge;
 use crate::object::{IssuerObject, view};
 
-/// Follows the issuers of kind `K` until shutdown is requested; `ready` is told when all have been seen once.
+/// Follows the issuers of kind `K` until shutdown is requested; `standing` is told when all have been
+/// seen once, and when they may be seen no more.
 ///
 /// # Errors
 /// None; a watch that is refused is tried again, and the process stays unready until then.
 pub async fn follow_issuers<K: IssuerObject>(
     judge: Arc<Judge>,
-    ready: Pending,
+    standing: Teller,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let api: Api<K> = Api::all(judge.client());
     let what = K::KIND.plural();
-    follow(api, None, what, ready, shutdown, move |change| judge.changed(change)).await
+    follow(api, None, what, standing, shutdown, move |change| judge.changed(change)).await
 }
 
 impl Judge {
@@ -33,6 +34,8 @@ impl Judge {
             }
             Change::Gone(object) => self.gone(&view(object).0),
             Change::Listed(names) => self.listed(K::KIND, &names),
+            // The log and the readiness tell of it; what each issuer was last said to be is the best there is.
+            Change::Denied(_) => {}
         }
     }
 }

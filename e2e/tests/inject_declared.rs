@@ -1,5 +1,5 @@
-//! Bundles in custom resources, at a field that the operator has declared: by an injector of the test's own, which does
-//! not start before the policy is there that its last words contain.
+//! Bundles in custom resources, at a field that the operator has declared: by an injector of the test's own, which leaves
+//! them out until the policy is there that its command prints.
 
 mod common;
 
@@ -25,7 +25,7 @@ const INJECTOR: &str = "injector";
 /// The object that gets a bundle.
 const GADGET: &str = "gadget";
 
-/// A pod that ends is started again after ten seconds, then after twenty.
+/// An injector waits 20 s for a policy before it says a word, and then looks for it every 30 s.
 const STARTED_WITHIN: Duration = Duration::from_secs(180);
 
 /// An API server looks at its policies each second.
@@ -41,7 +41,7 @@ async fn a_declared_field_gets_the_bundle_once_its_policy_holds_the_account_to_i
             scope.create(&object).await?;
         }
         scope.create(&pod(&scope, &group).await?).await?;
-        let needed = last_words(&scope).await?;
+        let needed = needed(&scope, &group).await?;
         let items = needed["items"].as_array().context("nothing is to be applied")?;
         for object in items {
             scope.create(object).await?;
@@ -175,17 +175,23 @@ async fn pod(scope: &Scope, group: &str) -> anyhow::Result<Value> {
     }))
 }
 
-/// What the injector says has to be applied, once it has ended for want of that.
-async fn last_words(scope: &Scope) -> anyhow::Result<Value> {
+/// What has to be applied, once the injector has said that it leaves the kind out for want of that.
+async fn needed(scope: &Scope, group: &str) -> anyhow::Result<Value> {
     let pods = scope.api::<Pod>();
-    wait::until("the injector to end without its policy", STARTED_WITHIN, || async {
-        let params = LogParams { previous: true, ..LogParams::default() };
-        let text = pods.logs(INJECTOR, &params).await?;
+    let target = format!("--inject-target={group}/v1/gadgets:spec.tls.caBundle");
+    let account = format!("--service-account={}/{INJECTOR}", scope.namespace);
+    wait::until("the injector to leave the kind out without its policy", STARTED_WITHIN, || async {
+        let text = pods.logs(INJECTOR, &LogParams::default()).await?;
         let said =
             text.contains(&format!("nothing holds system:serviceaccount:{}:{INJECTOR}", scope.namespace));
         ensure!(said, "it says {text:?}");
-        let (_, manifest) = text.split_once("apply this first:\n").context("nothing is to be applied")?;
-        serde_json::from_str(manifest).with_context(|| format!("no JSON: {manifest}"))
+        let hint = format!("signet-cainjector policies {account} {target}");
+        ensure!(text.contains(&hint), "{hint:?} is not in {text:?}");
+        Ok(())
     })
-    .await
+    .await?;
+    let command = ["/signet-cainjector", "policies", &account, &target];
+    let exec = ["exec", "-n", &scope.namespace, INJECTOR, "--"].into_iter().chain(command);
+    let printed = scope.cluster.kubectl(&exec.collect::<Vec<_>>())?;
+    serde_json::from_str(&printed).with_context(|| format!("no JSON: {printed}"))
 }

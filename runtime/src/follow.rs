@@ -2,17 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
-use std::pin::pin;
 
 use futures::StreamExt as _;
-use kube::runtime::utils::StreamBackoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
-use crate::backoff::Backoff;
-use crate::readiness::Pending;
+use crate::readiness::Teller;
 use crate::shutdown::Shutdown;
+use crate::watch::tries::{Denial, tries};
 use crate::watch::{Failure, ObjectName};
 
 /// Objects of one answer to a list. The whole answer is in memory at once, as text and decoded, and an object may have a
@@ -28,11 +27,14 @@ pub enum Change<K> {
     Gone(K),
     /// Every object there is has been told as [`Change::Seen`]; known ones that are not among these names are gone.
     Listed(HashSet<ObjectName>),
+    /// The right to see them was taken away, for so long that it is no mistake: what is known of them may be wrong. Once it
+    /// is back they are told anew. Not told where none was ever seen.
+    Denied(Failure),
 }
 
 /// Tells `changed` about the objects of `api` that `labels` select, in the form of a label selector (`None`: all), until
-/// shutdown is requested; one that is not selected any more counts as gone. `ready` is told when all have been seen once. A
-/// watch that is refused is tried again, and the process stays unready until then. `what` names the objects in log lines.
+/// shutdown is requested; one that is not selected any more counts as gone. `standing` is told when all have been seen once,
+/// and when and why they may be seen no more; a watch that fails is tried again. `what` names the objects in log lines.
 ///
 /// # Errors
 /// None; the result is for [`crate::tasks::Tasks::spawn`].
@@ -40,19 +42,18 @@ pub async fn follow<K>(
     api: Api<K>,
     labels: Option<String>,
     what: &'static str,
-    ready: Pending,
+    standing: Teller,
     shutdown: Shutdown,
     changed: impl Fn(Change<K>) + Send,
 ) -> anyhow::Result<()>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let config = watcher::Config { label_selector: labels, ..watcher::Config::default() };
-    let events = watcher(api, config.page_size(PAGE_SIZE));
-    let mut events = pin!(StreamBackoff::new(events, Backoff::default()));
-    let mut ready = Some(ready);
+    let config =
+        watcher::Config { label_selector: labels, ..watcher::Config::default() }.page_size(PAGE_SIZE);
+    let mut events = tries(move || watcher(api.clone(), config.clone()));
     let mut listed = HashSet::new();
-    let mut told = None;
+    let mut course = Course { what, standing, denial: Denial::default(), told: None, has_listed: false };
     loop {
         let event = tokio::select! {
             () = shutdown.requested() => return Ok(()),
@@ -65,22 +66,56 @@ where
                 changed(Change::Seen(object));
             }
             Ok(Event::InitDone) => {
-                told = None;
                 changed(Change::Listed(std::mem::take(&mut listed)));
-                if let Some(ready) = ready.take() {
-                    ready.ready();
-                }
+                course.listed();
             }
             Ok(Event::Apply(object)) => changed(Change::Seen(object)),
             Ok(Event::Delete(object)) => changed(Change::Gone(object)),
             Err(error) => {
-                let failure = Failure::from(&error);
-                if told.as_ref() != Some(&failure) {
-                    tracing::warn!(%failure, "cannot watch the {what}");
+                if let Some(failure) = course.failed(Failure::from(&error)) {
+                    changed(Change::Denied(failure));
                 }
-                told = Some(failure);
             }
         }
+    }
+}
+
+/// How a watch goes.
+struct Course {
+    what: &'static str,
+    standing: Teller,
+    denial: Denial,
+    /// The failure that was last told in the log.
+    told: Option<Failure>,
+    /// Whether all objects have been seen, and may be.
+    has_listed: bool,
+}
+
+impl Course {
+    fn listed(&mut self) {
+        (self.told, self.has_listed) = (None, true);
+        self.denial.is_over();
+        self.standing.tell(Ok(()));
+    }
+
+    /// Takes in a failure; returned if what was seen may be seen no more.
+    fn failed(&mut self, failure: Failure) -> Option<Failure> {
+        let what = self.what;
+        if self.told.as_ref() != Some(&failure) {
+            tracing::warn!(%failure, "cannot watch the {what}");
+        }
+        self.told = Some(failure.clone());
+        let is_lost = self.denial.lasts(&failure, Instant::now());
+        if !self.has_listed {
+            self.standing.tell(Err(format!("cannot be listed: {failure}")));
+            return None;
+        }
+        if !is_lost {
+            return None;
+        }
+        self.has_listed = false;
+        self.standing.tell(Err(format!("may not be watched any more: {failure}")));
+        Some(failure)
     }
 }
 
@@ -91,13 +126,13 @@ mod tests {
 
     use super::*;
     use crate::readiness::Readiness;
-    use crate::scripted::{self, events, gone, list};
+    use crate::scripted::{self, denied, events, gone, list};
 
     /// Follows a server with these answers and compares what it was asked for and what was told.
     async fn check(answers: Vec<String>, asked: &[&str], expected: &[&str]) {
         let (client, seen) = scripted::client(answers);
         let (sender, mut changes) = mpsc::unbounded_channel();
-        let (ready, stop) = (Readiness::default().component("secrets"), Shutdown::default());
+        let (ready, stop) = (Readiness::default().teller("secrets"), Shutdown::default());
         let changed = move |change: Change<Secret>| {
             let _ = sender.send(text(change));
         };
@@ -124,6 +159,7 @@ mod tests {
                 names.sort();
                 format!("listed {}", names.join(" "))
             }
+            Change::Denied(failure) => format!("denied: {failure}"),
         }
     }
 
@@ -139,6 +175,32 @@ mod tests {
             &["seen a", "seen b", "listed a b", "seen c", "seen b", "seen c", "listed b c"],
         )
         .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_right_that_is_taken_away_is_told_once_and_all_is_told_anew_when_it_is_back() {
+        let mut answers = vec![list("10", &[("a", "1")])];
+        answers.extend(std::iter::repeat_n(denied(), 11));
+        answers.push(list("10", &[("a", "1")]));
+        let mut asked = vec!["list", "watch from 10"];
+        asked.extend(["list"; 11]);
+        asked.push("watch from 10");
+        let told = ["seen a", "listed a", "denied: secrets is forbidden", "seen a", "listed a"];
+        check(answers, &asked, &told).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn readiness_tells_of_a_list_that_is_denied() {
+        let (client, _) = scripted::client(vec![denied(); 30]);
+        let (readiness, stop) = (Readiness::default(), Shutdown::default());
+        let standing = readiness.teller("secrets");
+        let api = Api::<Secret>::all(client);
+        let following = tokio::spawn(follow(api, None, "secrets", standing, stop.clone(), |_| ()));
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let told = readiness.report().lines;
+        assert_eq!(told, ["[-] secrets: cannot be listed: secrets is forbidden"]);
+        stop.request();
+        following.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,8 +9,7 @@ mod election;
 #[cfg(test)]
 mod tests;
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -19,16 +18,16 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::utils::StreamBackoff;
 use kube::runtime::watcher;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::election::{Election, Observed, Record, Step, Written};
-use crate::backoff::Backoff;
+use crate::lock::lock;
 use crate::shutdown::Shutdown;
 use crate::watch::Failure;
+use crate::watch::tries::tries;
 
 /// Time to give the Lease back at the end; without that, others wait for it to expire.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(3);
@@ -123,6 +122,16 @@ impl Times {
 #[derive(Debug, Clone)]
 pub struct Leadership {
     standing: Arc<watch::Sender<Standing>>,
+    trouble: Arc<Mutex<Option<Trouble>>>,
+}
+
+/// What keeps a candidate from the Lease.
+#[derive(Debug)]
+struct Trouble {
+    since: Instant,
+    /// How long that is no reason to worry.
+    patience: Duration,
+    text: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,12 +154,28 @@ impl Standing {
 impl Leadership {
     /// That of a process which takes part in no election.
     pub fn always() -> Self {
-        Self { standing: Arc::new(watch::Sender::new(Standing::Always)) }
+        Self::of(Standing::Always)
     }
 
     /// That of a candidate, who does not lead before [`run`] has won an election for it.
     pub fn candidate() -> Self {
-        Self { standing: Arc::new(watch::Sender::new(Standing::Standby)) }
+        Self::of(Standing::Standby)
+    }
+
+    fn of(standing: Standing) -> Self {
+        Self { standing: Arc::new(watch::Sender::new(standing)), trouble: Arc::default() }
+    }
+
+    /// Whether this process can take part in the election. One that cannot looks like one that stands by, and perhaps nobody
+    /// leads.
+    ///
+    /// # Errors
+    /// What has kept it from reading or writing the Lease for longer than the Lease holds.
+    pub fn takes_part(&self) -> Result<(), String> {
+        match &*lock(&self.trouble) {
+            Some(trouble) if trouble.since.elapsed() > trouble.patience => Err(trouble.text.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether this process leads at this instant. Ask right before each write.
@@ -197,8 +222,8 @@ pub async fn run(
     drained: Shutdown,
 ) -> anyhow::Result<()> {
     let api = Api::<Lease>::namespaced(client, &args.namespace);
-    let changes = StreamBackoff::new(watcher::watch_object(api.clone(), args.name), Backoff::default());
-    let mut changes = pin!(changes);
+    let (watched, name) = (api.clone(), args.name);
+    let mut changes = tries(move || watcher::watch_object(watched.clone(), name));
     let mut candidate = Candidate::new(api, args, leadership);
     loop {
         let step = candidate.election.next(Instant::now(), Timestamp::now());
@@ -329,6 +354,12 @@ impl Candidate {
             Some(failure) => tracing::warn!(lease, namespace, %failure, "cannot {what} the Lease"),
             None => tracing::info!(lease, namespace, "the Lease can be read and written again"),
         }
+        let known = &mut *lock(&self.leadership.trouble);
+        *known = trouble.as_ref().map(|failure| Trouble {
+            since: known.as_ref().map_or_else(Instant::now, |known| known.since),
+            patience: self.args.times.duration,
+            text: format!("cannot {what} the Lease {namespace}/{lease}: {failure}"),
+        });
         self.said.trouble = trouble;
     }
 

@@ -1,9 +1,10 @@
 //! A work queue for controllers: keys that need a look, each held at most once and never worked on twice at a time.
 //!
 //! It is bounded by construction: a key that is already queued is not queued again, so it holds at most as many
-//! entries as the caller has objects. What arrives while a key is being worked on is remembered as one more turn.
+//! entries as the caller has objects. What arrives while a key is being worked on is remembered as one more turn. Keys of
+//! which nothing is known to have changed can wait for those of which something is.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt::Display;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ use crate::alive::SILENCE_MAX;
 use crate::backoff::Backoff;
 use crate::lease::Leadership;
 use crate::shutdown::Shutdown;
+
+/// Keys that are taken in a row before one that can wait has its turn, too.
+const HURRIED_MAX: u32 = 8;
 
 /// What a worker says about the key it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +41,14 @@ pub struct Queue<K> {
 
 #[derive(Debug)]
 struct State<K> {
+    /// Keys that cannot wait.
     ready: VecDeque<K>,
-    /// The keys of `ready`.
-    queued: HashSet<K>,
+    /// Keys that can wait; those of them that cannot any more are in `ready`.
+    waiting: VecDeque<K>,
+    /// The keys that need a look, and whether each can wait.
+    queued: HashMap<K, bool>,
+    /// How many were taken since the last that could wait.
+    hurried: u32,
     taken: HashMap<K, Taken>,
     later: BTreeSet<(Instant, K)>,
     /// The keys of `later`.
@@ -60,7 +69,9 @@ impl<K> Default for Queue<K> {
         Self {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
-                queued: HashSet::new(),
+                waiting: VecDeque::new(),
+                queued: HashMap::new(),
+                hurried: 0,
                 taken: HashMap::new(),
                 later: BTreeSet::new(),
                 due: HashMap::new(),
@@ -78,6 +89,12 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         self.wake.notify_one();
     }
 
+    /// The key needs a look once there is time: those that are [added](Self::add) come first, but not for ever.
+    pub fn add_waiting(&self, key: K) {
+        self.state().add_waiting(key);
+        self.wake.notify_one();
+    }
+
     /// Waits for a key and takes it. Give it back with [`Self::finish`].
     pub async fn take(&self) -> K {
         loop {
@@ -85,7 +102,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
                 let mut state = self.state();
                 state.promote(Instant::now());
                 if let Some(key) = state.take(Instant::now()) {
-                    if !state.ready.is_empty() {
+                    if !state.queued.is_empty() {
                         self.wake.notify_one();
                     }
                     return key;
@@ -168,7 +185,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// How many keys wait for a worker now.
     pub fn len(&self) -> usize {
-        self.state().ready.len()
+        self.state().queued.len()
     }
 
     /// Whether no key waits for a worker now.
@@ -202,8 +219,18 @@ impl<K: Clone + Ord + Hash> State<K> {
         if let Some(at) = self.due.remove(&key) {
             self.later.remove(&(at, key.clone()));
         }
-        if self.queued.insert(key.clone()) {
+        if self.queued.insert(key.clone(), false) != Some(false) {
             self.ready.push_back(key);
+        }
+    }
+
+    fn add_waiting(&mut self, key: K) {
+        if let Some(taken) = self.taken.get_mut(&key) {
+            taken.again = true;
+        } else if !self.queued.contains_key(&key) {
+            // A later turn that is set stays: it may be sooner.
+            self.queued.insert(key.clone(), true);
+            self.waiting.push_back(key);
         }
     }
 
@@ -219,10 +246,32 @@ impl<K: Clone + Ord + Hash> State<K> {
     }
 
     fn take(&mut self, now: Instant) -> Option<K> {
-        let key = self.ready.pop_front()?;
+        let hurried = if self.hurried < HURRIED_MAX { self.ready.pop_front() } else { None };
+        let key = match hurried {
+            Some(key) => {
+                self.hurried += 1;
+                key
+            }
+            None => {
+                self.hurried = 0;
+                self.pop_waiting().or_else(|| self.ready.pop_front())?
+            }
+        };
         self.queued.remove(&key);
+        if let Some(at) = self.due.remove(&key) {
+            self.later.remove(&(at, key.clone()));
+        }
         self.taken.insert(key.clone(), Taken { since: now, again: false });
         Some(key)
+    }
+
+    fn pop_waiting(&mut self) -> Option<K> {
+        while let Some(key) = self.waiting.pop_front() {
+            if self.queued.get(&key) == Some(&true) {
+                return Some(key);
+            }
+        }
+        None
     }
 
     fn finish(&mut self, key: K, outcome: Outcome, now: Instant) {
@@ -306,6 +355,36 @@ mod tests {
         assert_eq!(queue.take().await, 1);
         queue.finish(1, Outcome::Done);
         assert!(empty(&queue).await, "the later turn is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_that_can_wait_do_not_hold_up_the_others_and_are_not_starved_by_them() {
+        let queue = Queue::default();
+        for key in 100..103 {
+            queue.add_waiting(key);
+        }
+        (0..10).for_each(|key| queue.add(key));
+        queue.add(102);
+        queue.add_waiting(9);
+        assert_eq!(queue.len(), 13);
+        let mut taken = Vec::new();
+        while !queue.is_empty() {
+            let key = queue.take().await;
+            queue.finish(key, Outcome::Done);
+            taken.push(key);
+        }
+        assert_eq!(taken, [0, 1, 2, 3, 4, 5, 6, 7, 100, 8, 9, 102, 101]);
+        assert!(empty(&queue).await);
+        queue.add(1);
+        queue.take().await;
+        queue.add_waiting(1);
+        queue.finish(1, Outcome::Done);
+        assert_eq!(queue.take().await, 1, "it was added meanwhile");
+        queue.finish(1, Outcome::Again(Duration::from_secs(60)));
+        queue.add_waiting(1);
+        assert_eq!(queue.take().await, 1, "it has no need to wait for its later turn");
+        queue.finish(1, Outcome::Done);
+        assert!(empty(&queue).await);
     }
 
     #[tokio::test(start_paused = true)]

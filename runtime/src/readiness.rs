@@ -2,13 +2,17 @@
 //! shutdown begins. It is healthy when its own components are, whatever others have yet to do.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::shutdown::Shutdown;
 
 /// Pause between two looks for the log.
 const TELL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What is answered for a component that has not said anything.
+const NOT_STARTED: &str = "not started yet";
 
 /// A question asked at each probe, for what can become untrue again (a serving certificate may expire).
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -35,6 +39,8 @@ struct Component {
 enum Question {
     /// Answered once, by [`Pending::ready`].
     Once(Arc<AtomicBool>),
+    /// Answered by [`Teller::tell`], each time until the next.
+    Told(Teller),
     /// Asked anew at each probe.
     Each(Check),
 }
@@ -43,7 +49,8 @@ impl Component {
     fn answer(&self) -> Result<(), String> {
         match &self.question {
             Question::Once(done) if done.load(Ordering::Acquire) => Ok(()),
-            Question::Once(_) => Err("not started yet".to_owned()),
+            Question::Once(_) => Err(NOT_STARTED.to_owned()),
+            Question::Told(teller) => teller.standing(),
             Question::Each(check) => check(),
         }
     }
@@ -57,6 +64,13 @@ impl Readiness {
         let done = Arc::new(AtomicBool::new(false));
         self.add(Component { name, question: Question::Once(Arc::clone(&done)), is_own: true });
         Pending { done }
+    }
+
+    /// Adds a component that says how it stands whenever that changes. It is not ready until the handle first says so.
+    pub fn teller(&self, name: &'static str) -> Teller {
+        let teller = Teller { said: Arc::new(Mutex::new(Err(NOT_STARTED.to_owned()))) };
+        self.add(Component { name, question: Question::Told(teller.clone()), is_own: true });
+        teller
     }
 
     /// Adds a component that is asked at each probe; the error text is what `/readyz?verbose` shows.
@@ -116,7 +130,7 @@ impl Readiness {
     fn report_of(&self, counts: impl Fn(&Component) -> bool) -> Report {
         let mut lines = Vec::new();
         let mut ready = true;
-        let components = self.state.components.lock().unwrap_or_else(PoisonError::into_inner);
+        let components = lock(&self.state.components);
         for component in components.iter().filter(|component| counts(component)) {
             match component.answer() {
                 Ok(()) => lines.push(format!("[+] {} ok", component.name)),
@@ -134,7 +148,7 @@ impl Readiness {
     }
 
     fn add(&self, component: Component) {
-        self.state.components.lock().unwrap_or_else(PoisonError::into_inner).push(component);
+        lock(&self.state.components).push(component);
     }
 }
 
@@ -160,6 +174,27 @@ impl Pending {
     }
 }
 
+/// A component that says how it stands; clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Teller {
+    said: Arc<Mutex<Result<(), String>>>,
+}
+
+impl Teller {
+    /// Says whether the component can serve, and if not why.
+    pub fn tell(&self, standing: Result<(), String>) {
+        *lock(&self.said) = standing;
+    }
+
+    /// What was said last.
+    ///
+    /// # Errors
+    /// Why the component cannot serve.
+    pub fn standing(&self) -> Result<(), String> {
+        lock(&self.said).clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +204,17 @@ mod tests {
         let readiness = Readiness::default();
         drop(readiness.component("caches"));
         assert!(!readiness.is_ready());
+    }
+
+    #[test]
+    fn a_component_that_says_nothing_or_that_it_cannot_serve_keeps_the_process_unready() {
+        let readiness = Readiness::default();
+        let teller = readiness.teller("targets");
+        assert_eq!(readiness.report().lines, ["[-] targets: not started yet"]);
+        teller.tell(Ok(()));
+        assert!(readiness.is_ready());
+        teller.tell(Err("forbidden".to_owned()));
+        assert_eq!(readiness.health().lines, ["[-] targets: forbidden"]);
     }
 
     #[test]

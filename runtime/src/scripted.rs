@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ impl Asked {
     }
 }
 
-/// Gives these bodies in turn, each with status 200, and then no answer any more.
+/// Gives these bodies in turn, and then no answer any more. Each has status 200, but for a denial.
 pub(crate) fn client(answers: Vec<String>) -> (Client, Asked) {
     let (asked, answers) = (Asked::default(), Arc::new(Mutex::new(VecDeque::from(answers))));
     let seen = asked.clone();
@@ -35,7 +35,12 @@ pub(crate) fn client(answers: Vec<String>) -> (Client, Asked) {
         let next = lock(&answers).pop_front();
         async move {
             match next {
-                Some(body) => Response::new(Body::from(body.into_bytes())),
+                Some(body) => {
+                    let status = if body == denied() { 403 } else { 200 };
+                    let mut response = Response::new(Body::from(body.into_bytes()));
+                    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+                    response
+                }
                 None => std::future::pending().await,
             }
         }
@@ -63,6 +68,13 @@ pub(crate) fn gone() -> String {
     let status = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
         "message": "too old resource version: 11 (19)", "reason": "Expired", "code": 410});
     format!("{}\n", json!({"type": "ERROR", "object": status}))
+}
+
+/// What is answered to whoever lacks the right to ask.
+pub(crate) fn denied() -> String {
+    let status = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "message": "secrets is forbidden", "reason": "Forbidden", "code": 403});
+    status.to_string()
 }
 
 fn secret(name: &str, version: &str) -> Value {

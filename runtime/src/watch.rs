@@ -5,6 +5,8 @@
 //! authorised per name. A watch that nobody has used for a while ends by itself.
 
 pub mod crowd;
+mod failure;
+pub(crate) mod tries;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +18,6 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{ClusterResourceScope, NamespaceResourceScope};
-use kube::runtime::utils::StreamBackoff;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -24,7 +25,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backoff::Backoff;
+use self::tries::{Denial, tries};
+
+pub use self::failure::Failure;
+pub use self::tries::DENIED_PATIENCE;
 
 /// How long a watch outlives its last use: a renewal or a burst of mounts finds it still warm.
 pub const IDLE: Duration = Duration::from_secs(600);
@@ -77,7 +81,7 @@ pub enum State<T> {
     Absent,
     /// The object, as it was last seen.
     Present(Arc<T>),
-    /// It was never seen, and this is why. The watch goes on trying.
+    /// It was never seen, or may be seen no more, and this is why. The watch goes on trying.
     Failed(Failure),
 }
 
@@ -91,64 +95,6 @@ impl<T> Clone for State<T> {
             Self::Failed(failure) => Self::Failed(failure.clone()),
         }
     }
-}
-
-/// Why a call to the API server gave no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
-    /// HTTP status of the API server's answer; `None` when it did not answer.
-    pub code: Option<u16>,
-    /// The API server's message, or what went wrong on the way to it.
-    pub message: String,
-}
-
-impl Failure {
-    /// Whether the API server refused: the credentials lack a permission.
-    pub fn is_forbidden(&self) -> bool {
-        self.code == Some(403)
-    }
-}
-
-impl From<&kube::Error> for Failure {
-    fn from(error: &kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::from(status.as_ref()),
-            other => Self { code: None, message: chain(other) },
-        }
-    }
-}
-
-impl From<&kube::core::Status> for Failure {
-    fn from(status: &kube::core::Status) -> Self {
-        Self { code: Some(status.code), message: status.message.clone() }
-    }
-}
-
-impl From<&watcher::Error> for Failure {
-    fn from(error: &watcher::Error) -> Self {
-        match error {
-            watcher::Error::InitialListFailed(cause)
-            | watcher::Error::WatchStartFailed(cause)
-            | watcher::Error::WatchFailed(cause) => Self::from(cause),
-            watcher::Error::WatchError(status) => Self::from(status.as_ref()),
-            watcher::Error::NoResourceVersion => Self { code: None, message: error.to_string() },
-        }
-    }
-}
-
-/// The error and its causes on one line. kube's errors repeat their cause in their own text; such repeats are left out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// More objects are needed at once than [`WATCHES_MAX`].
@@ -333,7 +279,8 @@ fn forget_one<T>(entries: &mut HashMap<ObjectName, Entry<T>>) -> bool {
 }
 
 fn follow<K: Watched, T: 'static>(api: Api<K>, name: &str, keep: fn(K) -> T) -> Answers<T> {
-    let objects = StreamBackoff::new(watcher::watch_object(api, name), Backoff::default());
+    let name = name.to_owned();
+    let objects = tries(move || watcher::watch_object(api.clone(), &name));
     objects.map(move |answer| answer.map(|object| object.map(keep))).boxed()
 }
 
@@ -346,7 +293,7 @@ async fn run<T>(
     let mut stream = pin!(stream);
     let mut idle = tokio::time::interval(IDLE);
     idle.reset();
-    let mut denied = false;
+    let mut denial = Denial::default();
     loop {
         let answer = tokio::select! {
             answer = stream.next() => answer,
@@ -357,8 +304,15 @@ async fn run<T>(
             }
         };
         let Some(answer) = answer else { return };
-        tell_denial(&mut denied, &answer, &name);
-        let changed = state.send_if_modified(|state| update(state, answer, &name));
+        let answer = answer.map_err(|error| Failure::from(&error));
+        let is_lost = match &answer {
+            Ok(_) => {
+                denial.is_over();
+                false
+            }
+            Err(failure) => denial.lasts(failure, Instant::now()),
+        };
+        let changed = state.send_if_modified(|state| update(state, answer, is_lost, &name));
         if changed
             && let Some(inner) = inner.upgrade()
             && let Some(notify) = inner.changed.get()
@@ -370,171 +324,31 @@ async fn run<T>(
     }
 }
 
-/// Tells once that a right to watch was taken away: what is known of the object stays, and is no longer news.
-fn tell_denial<T>(denied: &mut bool, answer: &Result<Option<T>, watcher::Error>, name: &ObjectName) {
-    match answer {
-        Ok(_) => *denied = false,
-        Err(error) => {
-            let failure = Failure::from(error);
-            if failure.code == Some(403) && !std::mem::replace(denied, true) {
-                tracing::warn!(%name, %failure, "may not watch it: changes of it are not seen");
-            }
-        }
-    }
-}
-
-/// Takes an answer into the state; whether that changed anything. What was seen once stays while the API server is
-/// away: it is the best knowledge there is.
-fn update<T>(state: &mut State<T>, answer: Result<Option<T>, watcher::Error>, name: &ObjectName) -> bool {
+/// Takes an answer into the state; whether that changed anything. What was seen once stays while the API server is away:
+/// it is the best knowledge there is. But `is_lost` says that it may be seen no more, and then nobody should go by it.
+fn update<T>(
+    state: &mut State<T>,
+    answer: Result<Option<T>, Failure>,
+    is_lost: bool,
+    name: &ObjectName,
+) -> bool {
     *state = match (answer, &state) {
         (Ok(Some(object)), _) => State::Present(Arc::new(object)),
         (Ok(None), State::Absent) => return false,
         (Ok(None), _) => State::Absent,
-        (Err(error), State::Present(_) | State::Absent) => {
-            let failure = Failure::from(&error);
+        (Err(failure), State::Present(_) | State::Absent) if !is_lost => {
             tracing::debug!(%name, %failure, "watch interrupted");
             return false;
         }
-        (Err(error), previous) => {
-            let failure = Failure::from(&error);
-            if matches!(previous, State::Failed(known) if *known == failure) {
-                return false;
-            }
+        (Err(failure), State::Present(_) | State::Absent) => {
+            tracing::warn!(%name, %failure, "may not be watched any more");
             State::Failed(failure)
         }
+        (Err(failure), State::Failed(known)) if *known == failure => return false,
+        (Err(failure), State::Failed(_) | State::Pending) => State::Failed(failure),
     };
     true
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::stream;
-    use k8s_openapi::api::core::v1::Secret;
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::scripted;
-
-    fn failure(code: u16) -> watcher::Error {
-        let status = kube::core::Status::failure("no", "Forbidden").with_code(code);
-        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
-    }
-
-    type Script = Vec<Result<Option<u8>, watcher::Error>>;
-
-    fn objects(script: fn() -> Script) -> NamedObjects<u8> {
-        NamedObjects::new(move |_| stream::iter(script()).chain(stream::pending()).boxed())
-    }
-
-    fn name() -> ObjectName {
-        ObjectName::namespaced("team-a", "ca")
-    }
-
-    /// Plays the script and compares the states after each change.
-    async fn check(script: fn() -> Script, expected: &[&str]) {
-        let (sender, mut changes) = mpsc::unbounded_channel();
-        let objects = objects(script).on_change(move |_, state| {
-            let _ = sender.send(state.clone());
-        });
-        let _held = objects.get(&name()).unwrap();
-        let mut states = Vec::new();
-        for _ in expected {
-            states.push(match changes.recv().await {
-                None => "none".to_owned(),
-                Some(State::Pending) => "pending".to_owned(),
-                Some(State::Absent) => "absent".to_owned(),
-                Some(State::Present(object)) => object.to_string(),
-                Some(State::Failed(failure)) => failure.to_string(),
-            });
-        }
-        assert_eq!(states, expected);
-        assert!(changes.try_recv().is_err(), "no further change");
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_once_and_goes_on_trying() {
-        check(|| vec![Err(failure(403)), Err(failure(403)), Ok(Some(1))], &["no", "1"]).await;
-    }
-
-    #[tokio::test]
-    async fn an_object_outlives_an_interruption() {
-        check(
-            || vec![Ok(Some(1)), Err(failure(500)), Ok(Some(2)), Ok(None), Ok(None)],
-            &["1", "2", "absent"],
-        )
-        .await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_object_that_vanished_while_its_watch_was_too_old_is_absent() {
-        let (client, asked) = scripted::client(vec![
-            scripted::list("10", &[("ca", "1")]),
-            scripted::gone(),
-            scripted::list("20", &[]),
-        ]);
-        let objects = NamedObjects::namespaced(client, |secret: Secret| secret.metadata.resource_version);
-        let mut receiver = objects.get(&name()).unwrap();
-        assert!(matches!(answer(&mut receiver).await, State::Present(_)));
-        receiver.wait_for(|state| matches!(state, State::Absent)).await.unwrap();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(asked.all(), ["list", "watch from 10", "list", "watch from 20"]);
-    }
-
-    #[tokio::test]
-    async fn the_first_answer_can_be_awaited() {
-        let objects = objects(|| vec![Ok(None)]);
-        let mut receiver = objects.get(&name()).unwrap();
-        assert!(matches!(*receiver.borrow(), State::Pending));
-        assert!(matches!(answer(&mut receiver).await, State::Absent));
-    }
-
-    #[tokio::test]
-    async fn more_objects_than_the_bound_are_refused_while_all_are_in_use() {
-        let objects = objects(Vec::new);
-        let names: Vec<_> = (0..WATCHES_MAX).map(|number| ObjectName::cluster(number.to_string())).collect();
-        let held: Vec<_> = names.iter().map(|name| objects.get(name).unwrap()).collect();
-        let refused = objects.get(&ObjectName::cluster("one-more")).map(drop).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "cannot watch one-more: 1000 objects of its kind are watched already, and all are in use"
-        );
-        objects.get(&names[7]).unwrap();
-        assert_eq!(objects.len(), held.len());
-    }
-
-    #[tokio::test]
-    async fn invented_names_keep_no_object_from_being_watched() {
-        // Only the object with this name exists.
-        let objects = NamedObjects::<u8>::new(|name| {
-            let answer = (name.name == "real").then_some(1);
-            stream::iter([Ok(answer)]).chain(stream::pending()).boxed()
-        });
-        let real = ObjectName::cluster("real");
-        assert!(matches!(answer(&mut objects.get(&real).unwrap()).await, State::Present(_)));
-        let held = ObjectName::cluster("held");
-        let held = (objects.get(&held).unwrap(), held);
-        for number in 0..2 * WATCHES_MAX {
-            let mut invented = objects.get(&ObjectName::cluster(number.to_string())).unwrap();
-            assert!(matches!(answer(&mut invented).await, State::Absent));
-        }
-        assert_eq!(objects.len(), WATCHES_MAX);
-        let entries = objects.inner.entries();
-        assert!(entries.contains_key(&real), "what exists outlives what was made up");
-        assert!(entries.contains_key(&held.1), "somebody holds it");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_watch_ends_when_nobody_has_used_it_for_a_while() {
-        let objects = objects(|| vec![Ok(Some(1))]);
-        let held = objects.get(&name()).unwrap();
-        tokio::time::advance(IDLE * 3).await;
-        tokio::task::yield_now().await;
-        assert_eq!(objects.len(), 1, "somebody holds it");
-        drop(held);
-        for _ in 0..3 {
-            tokio::time::advance(IDLE).await;
-            tokio::task::yield_now().await;
-        }
-        assert!(objects.is_empty());
-    }
-}
+mod tests;

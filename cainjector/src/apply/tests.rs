@@ -4,6 +4,7 @@ use kube::client::Body;
 use runtime::testing::{self, SlowServer};
 
 use super::*;
+use crate::metrics::register_standings;
 use crate::reference::SourceRef;
 
 /// A client of an API server that shows an API service only when it is told to, and answers nothing else.
@@ -19,7 +20,7 @@ fn target() -> Target {
     Target::cluster(TargetKind::ApiService, "web")
 }
 
-fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
+pub(crate) fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
     injector_of(client, Leadership::always())
 }
 
@@ -27,7 +28,9 @@ fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtim
     let metrics = runtime::metrics::Metrics::new("cainjector", "0");
     let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
     let figures = Figures::new(&metrics);
-    (Injector::new(client, Settings::default(), leadership, events, figures), metrics)
+    let injector = Injector::new(client, Settings::default(), leadership.clone(), events, figures.clone());
+    register_standings(&metrics, &figures, injector.synced(), leadership);
+    (injector, metrics)
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,4 +208,112 @@ async fn a_target_that_is_due_and_not_written_counts_as_out_of_sync() {
     assert_eq!(told, "1 of 1 lack their bundle: APIService web");
     injector.gone(&target());
     assert_eq!(lock(&synced).check(true, Instant::now() + Duration::from_secs(11)), Ok(()));
+}
+
+/// An API server with one API service, which it gives out and takes with these statuses.
+fn failing(read: u16, write: u16) -> Client {
+    testing::client(move |request: Request<Body>| async move {
+        if !request.uri().path().ends_with("/apiservices/web") {
+            return std::future::pending().await;
+        }
+        let status = if request.method() == Method::PATCH { write } else { read };
+        let object = match status {
+            200 => serde_json::json!({
+                "metadata": { "name": "web", "uid": "u", "resourceVersion": "7" }, "spec": { "service": {} },
+            }),
+            code => {
+                serde_json::json!({ "kind": "Status", "status": "Failure", "code": code, "message": "no" })
+            }
+        };
+        let mut response = Response::new(Body::from(object.to_string().into_bytes()));
+        *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        response
+    })
+}
+
+/// What comes of a look at a target that had its bundle before, where reads and writes are answered so: the result that is
+/// counted.
+async fn check_failing(read: u16, write: u16, result: &str) {
+    let (injector, metrics) = injector(failing(read, write));
+    injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+    let time = Timestamp::now();
+    let synced = injector.synced();
+    lock(&synced).looked(&target(), crate::synced::Verdict::InSync, Instant::now(), time);
+    lock(&synced).check(true, Instant::now()).unwrap();
+    injector.reconcile(&target()).await;
+    let text = metrics.encode().unwrap();
+    let labels = r#"{kind="APIService",namespace="",name="web"}"#;
+    assert!(text.contains(&format!("signet_cainjector_in_sync{labels} 0\n")), "{read} {write}: {text}");
+    let counted = format!(r#"signet_cainjector_reconciles_total{{kind="APIService",result="{result}"}} 1"#);
+    assert!(text.contains(&counted), "{read} {write}: {text}");
+    let later = Instant::now() + Duration::from_secs(11);
+    let told = lock(&synced).check(true, later);
+    assert_eq!(told, Err("1 of 1 lack their bundle: APIService web".to_owned()), "{read} {write}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_cannot_be_read_or_written_is_not_in_sync_and_keeps_the_process_unready() {
+    check_failing(403, 200, "Forbidden").await;
+    check_failing(500, 200, "Failed").await;
+    check_failing(200, 500, "Failed").await;
+    check_failing(200, 403, "Forbidden").await;
+    check_failing(200, 422, "RejectedByAPIServer").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_may_not_be_read_keeps_the_process_unready_and_one_that_is_not_there_does_not() {
+    let name = ObjectName::namespaced("team-a", "ca");
+    let state = |code| State::Failed(Failure { code: Some(code), message: "no".to_owned() });
+    for (state, is_ready) in [(state(403), false), (state(500), false), (State::Absent, true)] {
+        let (injector, _) = injector(failing(200, 200));
+        injector.wants(target(), Wanted::Source(SourceRef::Secret(name.clone())), "7");
+        injector.secret_changed(&name, &state);
+        injector.reconcile(&target()).await;
+        let synced = injector.synced();
+        lock(&synced).check(true, Instant::now()).unwrap();
+        let told = lock(&synced).check(true, Instant::now() + Duration::from_secs(11));
+        assert_eq!(told.is_ok(), is_ready, "{state:?}: {told:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn targets_that_may_be_seen_no_more_are_not_in_sync_until_they_are_seen_again() {
+    let (injector, metrics) = injector(failing(200, 200));
+    injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+    injector.reconcile(&target()).await;
+    injector.queue.take().await;
+    injector.queue.finish(target(), Outcome::Done);
+    let in_sync = |value| {
+        let text = metrics.encode().unwrap();
+        let labels = r#"{kind="APIService",namespace="",name="web"}"#;
+        text.contains(&format!("signet_cainjector_in_sync{labels} {value}\n"))
+    };
+    assert!(in_sync(1));
+    injector.denied(target().kind, &Failure { code: Some(403), message: "no".to_owned() });
+    assert!(in_sync(0));
+    assert!(injector.queue.is_empty());
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+    assert!(!injector.queue.is_empty(), "although its version is the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_changes_does_not_wait_for_those_that_are_looked_at_once_more() {
+    let (injector, _) = injector(slow(&SlowServer::default()));
+    let target = |name: &str| Target::cluster(TargetKind::ApiService, name);
+    let wants = |name| injector.wants(target(name), Wanted::Source(SourceRef::ApiServer), "7");
+    for name in ["one", "two"] {
+        wants(name);
+        injector.queue.take().await;
+        injector.queue.finish(target(name), Outcome::Done);
+    }
+    // As who takes over the lead does.
+    injector.recall(Memory::default());
+    wants("new");
+    let mut order = Vec::new();
+    while !injector.queue.is_empty() {
+        order.push(injector.queue.take().await.name.name);
+    }
+    assert_eq!(order, ["new", "one", "two"]);
 }

@@ -17,9 +17,10 @@ use crate::target::Target;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = ExplainArgs::NAME, max_term_width = 100, args_override_self = true)]
 pub struct ExplainArgs {
-    /// The target, such as crd/widgets.example.com or validatingwebhookconfiguration/widgets
+    /// The target, such as crd/widgets.example.com, validatingwebhookconfiguration/widgets or, of a kind that --inject-target
+    /// declares, meshes.example.com/team-a/web
     #[arg(value_name = "KIND/NAME")]
-    pub target: Target,
+    pub target: String,
 
     /// How to print it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -40,22 +41,19 @@ impl ExplainArgs {
     /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.injection.config()?;
+        let target = &Target::named(&self.target, &config.targets)?;
         let mut survey = match Survey::new(&config).await {
             Ok(survey) => survey,
             Err(error) => return Ok(unreadable(error)),
         };
-        let target = &self.target;
         let explanation = match survey.explain(target).await {
             Ok(Some(explanation)) => explanation,
             Ok(None) => return Ok(unreadable(format_args!("{target} does not exist"))),
             Err(failure) => return Ok(unreadable(format_args!("{target} cannot be read: {failure}"))),
         };
-        let is_served = config.targets.contains(&self.target.kind);
+        let is_served = config.targets.contains(&target.kind);
         if !is_served {
-            eprintln!(
-                "the injector leaves every {} alone: a flag switches them off",
-                self.target.kind.kind()
-            );
+            eprintln!("the injector leaves every {} alone: a flag switches them off", target.kind.kind());
         }
         runtime::output::print(&match self.output {
             Output::Text => explanation.text(Timestamp::now()).to_string(),

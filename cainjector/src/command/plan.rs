@@ -129,6 +129,7 @@ mod tests {
             fields: Vec::new(),
             next_change: None,
             dry_run,
+            contested: None,
             advice: Vec::new(),
         }
     }

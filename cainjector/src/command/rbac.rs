@@ -65,7 +65,8 @@ impl RbacArgs {
     /// When the injector would not start with these flags, or nothing can be printed.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let config = self.injection.config()?;
-        let found = if self.files.is_empty() {
+        let memory = config.memory.clone();
+        let mut found = if self.files.is_empty() {
             match Survey::new(&config).await {
                 Ok(survey) => in_cluster(survey, config).await,
                 Err(error) => return Ok(unreadable(error)),
@@ -73,6 +74,9 @@ impl RbacArgs {
         } else {
             in_files(&FileArgs { files: self.files, recursive: self.recursive }, &config)
         };
+        if let Some(memory) = &memory {
+            found.needs.add_memory(memory);
+        }
         runtime::output::print(&found.needs.manifests(&self.service_account).to_string())?;
         Ok(runtime::exit::answer(found.is_whole.then_some(true)))
     }

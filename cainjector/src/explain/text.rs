@@ -99,6 +99,13 @@ impl Lines {
         if let Some(dry_run) = &told.dry_run {
             self.line(tried(dry_run));
         }
+        if let Some(contested) = &told.contested {
+            self.line(format!(
+                "Contested, as was told at {}: {}",
+                self.moment(contested.last_told),
+                contested.message
+            ));
+        }
         if let Some(next) = told.next_change {
             self.line(format!("Next change, if nothing else happens: {}", self.moment(next)));
         }

@@ -75,6 +75,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether it is this process that cannot get at a source which may well be as it should be.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Forbidden | Self::SourceUnavailable)
+    }
+
     /// Whether the owner of the source can do something about it, and so is told.
     pub fn is_of_the_source(self) -> bool {
         match self {

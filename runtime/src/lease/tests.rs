@@ -32,6 +32,7 @@ struct State {
     lease: Option<Value>,
     version: u64,
     is_down: bool,
+    is_read_only: bool,
     writes: Vec<String>,
 }
 
@@ -69,6 +70,9 @@ impl Server {
         }
         if method == Method::GET {
             return state.lease.clone().map_or_else(|| refused(404), |lease| (200, lease));
+        }
+        if state.is_read_only {
+            return refused(403);
         }
         let sent: Value = serde_json::from_slice(body).unwrap();
         let current = state.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
@@ -147,6 +151,38 @@ async fn a_leader_that_could_not_renew_in_time_may_not_write() {
     assert!(!process.leadership.may_write());
     server.state(|state| state.is_down = false);
     process.leadership.leading().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_cannot_get_at_the_lease_says_so_once_that_lasts() {
+    for state in
+        [State { is_down: true, ..State::default() }, State { is_read_only: true, ..State::default() }]
+    {
+        let what = if state.is_down { "read" } else { "write" };
+        let code = if state.is_down { 500 } else { 403 };
+        let server = Server { state: Arc::new(Mutex::new(state)) };
+        let process = Process::start(&server, "one");
+        tokio::time::sleep(secs(15)).await;
+        assert_eq!(process.leadership.takes_part(), Ok(()), "it may pass");
+        tokio::time::sleep(secs(2)).await;
+        let told = format!("cannot {what} the Lease kube-system/example: refused with {code}");
+        assert_eq!(process.leadership.takes_part(), Err(told));
+        server.state(|state| (state.is_down, state.is_read_only) = (false, false));
+        process.leadership.leading().await;
+        assert_eq!(process.leadership.takes_part(), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_by_takes_part() {
+    let server = Server::default();
+    let one = Process::start(&server, "one");
+    one.leadership.leading().await;
+    let two = Process::start(&server, "two");
+    tokio::time::sleep(secs(100)).await;
+    assert!(!two.leadership.may_write());
+    assert_eq!(two.leadership.takes_part(), Ok(()));
+    assert_eq!(Leadership::always().takes_part(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use kube::Api;
-use kube::runtime::utils::StreamBackoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::tries::tries;
 use super::{Answers, Failure, NamedObjects, ObjectName, Watched};
 use crate::backoff::Backoff;
 use crate::lock::lock;
@@ -89,13 +89,13 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
         let read_api = Arc::clone(&api);
         Self::of_ways(Ways {
             named: Box::new(move |name| {
-                let objects = watcher::watch_object(api(name), &name.name);
-                let objects = StreamBackoff::new(objects, Backoff::default());
+                let (api, name) = (api(name), name.name.clone());
+                let objects = tries(move || watcher::watch_object(api.clone(), &name));
                 objects.map(move |answer| answer.map(found)).boxed()
             }),
             namespace: Box::new(move |name| {
-                let events = watcher(namespace(name), watcher::Config::default().page_size(PAGE_SIZE));
-                StreamBackoff::new(events, Backoff::default()).boxed()
+                let (api, config) = (namespace(name), watcher::Config::default().page_size(PAGE_SIZE));
+                tries(move || watcher(api.clone(), config.clone()))
             }),
             read: Box::new(move |name| {
                 let (api, name) = (read_api(name), name.name.clone());
@@ -361,7 +361,13 @@ impl<T: Send + Sync + 'static> Follower<T> {
                         return Some(Ok(news));
                     }
                 }
-                Some(Err(error)) => return Some(Err(error)),
+                Some(Err(error)) => {
+                    // Once it may be seen again, it is news even in the version that it had.
+                    if Failure::from(&error).is_forbidden() {
+                        self.known = Known::Nothing;
+                    }
+                    return Some(Err(error));
+                }
                 None => {}
             }
         }
