@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::MANAGER;
 use crate::contests::{Contests, Peace};
 use crate::index::{Effects, Index};
+use crate::kept::Kept;
 use crate::metrics::Figures;
 use crate::ownership;
 use crate::plan::{Advice, Inputs, Plan, Planned, Reason, Refusal, plan};
@@ -56,6 +57,7 @@ pub struct Injector {
     queue: Arc<Queue<Target>>,
     index: Arc<Mutex<Index>>,
     watched: Watched,
+    kept: Kept,
     definition_reads: Semaphore,
     leadership: Leadership,
     contests: Contests,
@@ -82,6 +84,7 @@ impl Injector {
             contests: Contests::default(),
             unwritten: Notify::new(),
             watched: Watched::new(&client, this),
+            kept: Kept::default(),
             definition_reads: Semaphore::new(DEFINITION_READS),
             client,
             queue: Arc::default(),
@@ -118,6 +121,11 @@ impl Injector {
     /// Whether the object is never a target, whatever it asks for.
     pub(crate) fn excludes(&self, target: &Target) -> bool {
         lock(&self.index).excludes(target)
+    }
+
+    /// A target was seen, and this is all that a plan needs of it.
+    pub(crate) fn keep(&self, live: Live) {
+        self.kept.keep(live);
     }
 
     /// A target was seen that asks for a bundle, at this version of it.
@@ -205,6 +213,7 @@ impl Injector {
     }
 
     fn forget(&self, target: &Target) {
+        self.kept.forget(target);
         self.report.forget(target);
         self.contests.forget(target);
     }
@@ -268,8 +277,11 @@ impl Injector {
         Outcome::Failed
     }
 
-    /// The target as it is now, if it is there.
+    /// The target as it is now, if it is there, or as its watch has shown it last.
     async fn read(&self, target: &Target) -> kube::Result<Option<Live>> {
+        if let Some(live) = self.kept.get(target) {
+            return Ok(Some(live));
+        }
         // A semaphore that nobody closes always grants.
         let _large = match target.kind {
             TargetKind::CustomResourceDefinition => self.definition_reads.acquire().await.ok(),
@@ -325,11 +337,19 @@ impl Injector {
             },
             Plan::Apply { body } => match self.pause(live, inputs, planned.lacks_source) {
                 Some(pause) => Outcome::Again(pause),
-                None => self.apply(live, inputs, &body, &News::Injected, done).await,
+                None => self.apply(live, inputs, &body, &self.injection(target, inputs), done).await,
             },
             Plan::Release { body } => self.apply(live, inputs, &body, &News::Released, done).await,
         };
         Some(outcome)
+    }
+
+    /// What an injection of this target will be: that its source has moved on is no news, that it has lost what it had is.
+    fn injection(&self, target: &Target, inputs: &Inputs) -> News {
+        match self.report.has_bundle(target) && !lock(&self.index).had_all(target, inputs) {
+            true => News::Rotated,
+            false => News::Injected,
+        }
     }
 
     /// How long to leave a target that has to be written, because somebody keeps overwriting it.
@@ -390,6 +410,8 @@ impl Injector {
             // Another leads by now. Should we lead once more, the target has its turn again.
             return Outcome::Failed;
         }
+        // It is another one after this, or has become one before.
+        self.kept.forget(target);
         let params = PatchParams::apply(MANAGER).force();
         match self.versions(target).patch(&target.name.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
@@ -397,7 +419,7 @@ impl Injector {
                 let waited = lock(&self.index).waited(target, Instant::now());
                 self.done(target, inputs, resource_version, true);
                 self.report.tell(target, news);
-                if *news != News::Injected {
+                if *news == News::Released {
                     self.contests.forget(target);
                     return done;
                 }
@@ -426,6 +448,7 @@ impl Injector {
         if !self.leadership.may_write() {
             return Err(Outcome::Failed);
         }
+        self.kept.forget(target);
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match self.versions(target).patch(&target.name.name, &params, &patch).await {
             Ok(_) => {

@@ -1,11 +1,11 @@
 //! The cainjector: copies CA bundles into webhook configurations, API services and CustomResourceDefinitions, so that the
 //! API server trusts the servers that it calls.
 //!
-//! It works as watch → index → plan → apply. [`watch`] follows the metadata of the targets and keeps in the [`index`]
-//! who asked for which CA; the Secrets and Certificates that are asked for, and no others, are watched by name. [`plan`]
-//! decides, as a pure function of target, source and clock. [`apply`] reads the target, asks for the plan and carries it
-//! out with a server-side apply of the bundle fields alone; it writes nothing that is there already, and never creates a
-//! target.
+//! It works as watch → index → plan → apply. [`watch`] follows the targets, those that may be large by their metadata
+//! alone, and keeps in the [`index`] who asked for which CA; the Secrets and Certificates that are asked for, and no
+//! others, are watched by name. [`plan`] decides, as a pure function of target, source and clock. [`apply`] asks for the
+//! plan of the target as its watch has shown it, or as it reads it, and carries it out with a server-side apply of the
+//! bundle fields alone; it writes nothing that is there already, and never creates a target.
 //!
 //! One replica writes; the others watch as well, and take over when its Lease ends. That spares work and is not what
 //! keeps things right: the result depends on nothing but the objects, and each write is bound to the version of the
@@ -22,6 +22,7 @@ mod contests;
 pub mod explain;
 pub mod guard;
 pub mod index;
+mod kept;
 mod memory;
 mod metrics;
 pub mod ownership;
@@ -48,7 +49,6 @@ use anyhow::Context as _;
 use kube::Client;
 use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
-use runtime::follow::follow;
 use runtime::lease::{self, Leadership};
 use runtime::lock::lock;
 use runtime::readiness::Readiness;
@@ -126,15 +126,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for kind in targets {
         let standing = readiness.teller(kind.plural());
         served.push((kind, standing.clone()));
+        let (injector, shutdown) = (Arc::clone(&injector), shutdown.clone());
         if kind.is_wider() {
-            let kept = wider::keep(Arc::clone(&injector), kind, standing, shutdown.clone());
-            tasks.spawn(kind.plural(), kept);
-            continue;
+            tasks.spawn(kind.plural(), wider::keep(injector, kind, standing, shutdown));
+        } else {
+            tasks.spawn(kind.plural(), watch::follow(injector, kind, standing, shutdown));
         }
-        let (api, injector) = (injector.targets(kind), Arc::clone(&injector));
-        let changed = move |change| injector.changed(kind, change);
-        let (selector, plural, shutdown) = (kind.selector(), kind.plural(), shutdown.clone());
-        tasks.spawn(plural, follow(api, selector, plural, standing, shutdown, changed));
     }
     metrics::register_served(&metrics, served);
     if let Some(name) = memory {

@@ -29,6 +29,8 @@ pub(crate) const CONTESTED_AGAIN: Duration = Duration::from_secs(1_200);
 pub(crate) enum News {
     /// It got a new bundle.
     Injected,
+    /// It had its bundle, and got the CA that its source has by now.
+    Rotated,
     /// It gave its bundle up.
     Released,
     /// It asks for nothing any more, and keeps its bundle.
@@ -60,7 +62,7 @@ impl News {
     /// Whether the target has what it should have; None: it asks for nothing any more.
     fn verdict(&self) -> Option<Verdict> {
         match self {
-            Self::Injected | Self::InSync => Some(Verdict::InSync),
+            Self::Injected | Self::Rotated | Self::InSync => Some(Verdict::InSync),
             Self::Released | Self::Stopped => None,
             // There is a CA for it, and it does not get it.
             Self::WriteRefused(_) | Self::Failed(_) => Some(Verdict::OutOfSync),
@@ -72,7 +74,7 @@ impl News {
     /// For programs: label of the figures and reason of the event.
     fn result(&self) -> String {
         match self {
-            Self::Injected => "Injected".to_owned(),
+            Self::Injected | Self::Rotated => "Injected".to_owned(),
             Self::Released => "Released".to_owned(),
             Self::Stopped => "InjectionStopped".to_owned(),
             Self::InSync => "InSync".to_owned(),
@@ -134,6 +136,12 @@ impl Report {
                 tracing::info!(%target, "injected the CA bundle");
                 Some((Level::Normal, "the CA bundle was updated".to_owned()))
             }
+            // A CA of a thousand targets would make a thousand events of each of its rotations, and nothing has changed
+            // for anybody: they trust the source as before.
+            News::Rotated => {
+                tracing::info!(%target, "injected the CA bundle: its source has another CA");
+                None
+            }
             News::Released => {
                 tracing::info!(%target, "gave the CA bundle up");
                 let note =
@@ -169,6 +177,13 @@ impl Report {
         if let Some((level, message)) = event.filter(|_| is_new) {
             self.events.tell(Event { about: self.reference(target), level, reason: result, message });
         }
+    }
+
+    /// Whether the target was said to have its bundle.
+    pub(crate) fn has_bundle(&self, target: &Target) -> bool {
+        let said = lock(&self.said);
+        let news = said.get(target).and_then(|said| said.news.as_ref());
+        matches!(news, Some(News::Injected | News::Rotated | News::InSync))
     }
 
     /// Tells what a plan found: figures of the bundles, and what should be looked at.

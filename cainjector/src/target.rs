@@ -114,6 +114,14 @@ impl TargetKind {
         }
     }
 
+    /// Whether its objects are small and few: then a watch shows the whole of them.
+    pub fn is_watched_whole(self) -> bool {
+        matches!(
+            self,
+            Self::ValidatingWebhookConfiguration | Self::MutatingWebhookConfiguration | Self::ApiService
+        )
+    }
+
     /// Whether a write costs the API servers much: each builds the storage of the defined resource anew, and all watches
     /// of its objects end.
     pub fn has_costly_writes(self) -> bool {

@@ -1,16 +1,18 @@
 //! The watches: of all targets, and of the sources that they name.
 //!
-//! Of the targets, the API server sends metadata alone. What their annotations ask for is kept; managed fields and
-//! foreign annotations are not even built.
+//! Of targets that may be large, the API server sends metadata alone, and what their annotations ask for is kept. Small
+//! ones are sent whole, so that they need not be read again before they are written; of these, what a plan needs is kept.
+//! Foreign annotations are not even built.
 
 use std::collections::VecDeque;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use kube::core::ObjectMeta;
 use kube::{Api, Client};
-use runtime::follow::Change;
+use runtime::follow::{self, Change};
 use runtime::held::Held;
+use runtime::readiness::Teller;
+use runtime::shutdown::Shutdown;
 use runtime::trimmed::{Keep, Trimmed};
 use runtime::watch::{NamedObjects, State};
 
@@ -18,7 +20,7 @@ use crate::apply::Injector;
 use crate::index::{Effects, Index, Watch};
 use crate::reference;
 use crate::source::{SourceCertificate, SourceSecret, certificate, secret};
-use crate::target::{Target, TargetKind};
+use crate::target::{Live, LiveContent, Target, TargetKind};
 
 /// A target without its content.
 pub(crate) type Metadata = Trimmed<MetadataOnly>;
@@ -32,16 +34,39 @@ impl Keep for MetadataOnly {
     const METADATA_ONLY: bool = true;
 }
 
-impl Injector {
-    /// The metadata of all targets of one kind.
-    pub(crate) fn targets(&self, kind: TargetKind) -> Api<Metadata> {
-        Api::all_with(self.client(), &kind.resource())
+/// Follows the targets of one kind until shutdown is requested.
+///
+/// # Errors
+/// None; the result is for [`runtime::tasks::Tasks::spawn`].
+pub(crate) async fn follow(
+    injector: Arc<Injector>,
+    kind: TargetKind,
+    standing: Teller,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let (client, resource) = (injector.client(), kind.resource());
+    let (selector, plural) = (kind.selector(), kind.plural());
+    if kind.is_watched_whole() {
+        let api = Api::<Trimmed<LiveContent>>::all_with(client, &resource);
+        let changed = move |change| injector.changed(kind, change, |object| Some(Live::new(kind, object)));
+        follow::follow(api, selector, plural, standing, shutdown, changed).await
+    } else {
+        let api = Api::<Metadata>::all_with(client, &resource);
+        let changed = move |change| injector.changed(kind, change, |_| None);
+        follow::follow(api, selector, plural, standing, shutdown, changed).await
     }
+}
 
-    /// Takes what a watch tells about the targets of one kind.
-    pub(crate) fn changed(&self, kind: TargetKind, change: Change<Metadata>) {
+impl Injector {
+    /// Takes what a watch tells about the targets of one kind; `whole` is what it shows of one beyond its metadata.
+    fn changed<K: Keep>(
+        &self,
+        kind: TargetKind,
+        change: Change<Trimmed<K>>,
+        whole: impl Fn(Trimmed<K>) -> Option<Live>,
+    ) {
         match change {
-            Change::Seen(object) => self.seen(kind, object.metadata),
+            Change::Seen(object) => self.seen(kind, object, whole),
             Change::Gone(object) => {
                 self.gone(&Target::of(kind, &object.metadata));
             }
@@ -54,16 +79,25 @@ impl Injector {
         }
     }
 
-    fn seen(&self, kind: TargetKind, metadata: ObjectMeta) {
-        let target = Target::of(kind, &metadata);
+    fn seen<K: Keep>(
+        &self,
+        kind: TargetKind,
+        mut object: Trimmed<K>,
+        whole: impl Fn(Trimmed<K>) -> Option<Live>,
+    ) {
+        let target = Target::of(kind, &object.metadata);
         if self.excludes(&target) {
             return;
         }
-        match reference::wanted(&metadata.annotations.unwrap_or_default()) {
+        let wanted = reference::wanted(&object.metadata.annotations.take().unwrap_or_default());
+        let resource_version = object.metadata.resource_version.clone().unwrap_or_default();
+        match wanted {
             Some(wanted) => {
-                self.wants(target, wanted, &metadata.resource_version.unwrap_or_default());
+                // First, for those who are told that the target is due.
+                whole(object).into_iter().for_each(|live| self.keep(live));
+                self.wants(target, wanted, &resource_version);
             }
-            None => self.wants_nothing(&target, &metadata.resource_version.unwrap_or_default()),
+            None => self.wants_nothing(&target, &resource_version),
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use runtime::follow::follow;
 use runtime::readiness::Teller;
 use runtime::shutdown::Shutdown;
 use tokio::time::Instant;
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use crate::apply::Injector;
 use crate::guard::{Account, Guard, GuardError};
 use crate::target::TargetKind;
+use crate::watch;
 
 /// How long to wait for a policy without a word: Helm applies them, and those of a new version, after the pods.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,12 +43,7 @@ pub(crate) async fn keep(
             account = keeper.held() => account,
         };
         injector.keeps(account.own());
-        let changed = {
-            let injector = Arc::clone(&injector);
-            move |change| injector.changed(kind, change)
-        };
-        let (api, selector) = (injector.targets(kind), kind.selector());
-        let following = follow(api, selector, kind.plural(), standing.clone(), shutdown.clone(), changed);
+        let following = watch::follow(Arc::clone(&injector), kind, standing.clone(), shutdown.clone());
         tokio::select! {
             outcome = following => return outcome,
             () = keeper.lost() => injector.leave(kind),

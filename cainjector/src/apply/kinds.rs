@@ -20,6 +20,7 @@ impl Injector {
         let news = News::unread(failure);
         let targets = lock(&self.index).unsettle(kind);
         for target in targets {
+            self.kept.forget(&target);
             match self.leadership.may_write() {
                 true => self.report.tell(&target, &news),
                 // The leader tells of it.

@@ -1,5 +1,5 @@
 use http::header::CONTENT_TYPE;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use runtime::testing::{self, SlowServer};
 
@@ -226,7 +226,7 @@ fn failing(read: u16, write: u16) -> Client {
             }
         };
         let mut response = Response::new(Body::from(object.to_string().into_bytes()));
-        *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
         response
     })
 }
@@ -316,4 +316,91 @@ async fn a_target_that_changes_does_not_wait_for_those_that_are_looked_at_once_m
         order.push(injector.queue.take().await.name.name);
     }
     assert_eq!(order, ["new", "one", "two"]);
+}
+
+/// An API server with one API service, which is at version 7: a write that is bound to another one is refused. The calls
+/// are noted.
+fn at_version_7(calls: &Arc<Mutex<Vec<String>>>) -> Client {
+    let calls = Arc::clone(calls);
+    testing::client(move |request: Request<Body>| {
+        let calls = Arc::clone(&calls);
+        async move {
+            let (head, body) = request.into_parts();
+            if !head.uri.path().ends_with("/apiservices/web") {
+                return std::future::pending().await;
+            }
+            lock(&calls).push(head.method.to_string());
+            let body = body.collect_bytes().await.unwrap();
+            let is_late = !String::from_utf8_lossy(&body).contains(r#""resourceVersion":"7""#);
+            if head.method == Method::PATCH && is_late {
+                let status =
+                    r#"{"kind": "Status", "status": "Failure", "code": 409, "message": "it has changed"}"#;
+                let mut response = Response::new(Body::from(status.as_bytes().to_vec()));
+                *response.status_mut() = StatusCode::CONFLICT;
+                return response;
+            }
+            Response::new(Body::from(web("7").into_bytes()))
+        }
+    })
+}
+
+fn web(version: &str) -> String {
+    format!(
+        r#"{{"metadata": {{"name": "web", "uid": "u", "resourceVersion": "{version}"}}, "spec": {{"service": {{}}}}}}"#
+    )
+}
+
+/// Has a target written that its watch has shown at this version; the calls, and what came of it.
+async fn written_at(version: &str) -> (Vec<String>, Outcome, Arc<Injector>) {
+    let calls = Arc::default();
+    let (injector, _) = injector(at_version_7(&calls));
+    injector.api_server_changed(Some(crate::testing::root("ca", 5).to_pem().into_bytes()));
+    injector.keep(Live::new(target().kind, serde_json::from_str(&web(version)).unwrap()));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), version);
+    let outcome = injector.reconcile(&target()).await;
+    if outcome == Outcome::Failed {
+        injector.reconcile(&target()).await;
+    }
+    (std::mem::take(&mut *lock(&calls)), outcome, injector)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_has_changed_since_it_was_seen_is_read_after_the_write_is_refused() {
+    let (calls, outcome, _) = written_at("6").await;
+    assert_eq!(outcome, Outcome::Failed);
+    assert_eq!(calls, ["PATCH", "GET", "PATCH"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_its_watch_has_shown_is_written_without_being_read() {
+    let (calls, outcome, injector) = written_at("7").await;
+    assert!(matches!(outcome, Outcome::Again(_)), "{outcome:?}");
+    assert_eq!(calls, ["PATCH"]);
+    assert_eq!(injector.kept.get(&target()), None, "it is another one by now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_is_no_event_and_a_bundle_that_was_lost_is_one() {
+    let writes = Arc::default();
+    let (injector, metrics) = injector(overwritten(&writes));
+    // Nobody writes them here.
+    let events = |expected: u64| {
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(&format!("signet_events_dropped_total {expected}\n")), "{text}");
+    };
+    let ca = |names: &[&str]| {
+        let roots = names.iter().map(|name| crate::testing::root(name, 5).to_pem());
+        Some(roots.collect::<String>().into_bytes())
+    };
+    injector.api_server_changed(ca(&["one"]));
+    injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "0");
+    injector.reconcile(&target()).await;
+    events(1);
+    injector.api_server_changed(ca(&["two"]));
+    injector.reconcile(&target()).await;
+    assert_eq!(*lock(&writes), 2);
+    events(1);
+    injector.reconcile(&target()).await;
+    assert_eq!(*lock(&writes), 3);
+    events(2);
 }

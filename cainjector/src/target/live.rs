@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::custom::{CustomField, CustomTarget, Whole};
 use super::path::{FieldPath, Step};
 use super::{Target, TargetKind};
+use crate::reference::ANNOTATIONS;
 
 /// What planning needs of a target, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +141,7 @@ struct ConversionWebhookData {
 }
 
 impl Keep for LiveContent {
+    const ANNOTATIONS: &'static [&'static str] = ANNOTATIONS;
     const OWNERS: bool = true;
     const OWNED_FIELDS: &'static [&'static str] = &["f:caBundle", "f:ca.crt", "f:trustBundle"];
 
@@ -260,6 +262,18 @@ impl Fields {
     pub fn bundles(&self) -> Vec<&[u8]> {
         match self {
             Self::Webhooks(webhooks) => webhooks.iter().map(|webhook| webhook.bundle.as_slice()).collect(),
+            Self::ApiService { bundle, .. }
+            | Self::Definition { bundle, .. }
+            | Self::ConfigMap { bundle, .. }
+            | Self::TrustBundle { bundle }
+            | Self::Custom(CustomField { bundle, .. }) => vec![bundle],
+        }
+    }
+
+    /// The same, to be taken out or put back.
+    pub fn bundles_mut(&mut self) -> Vec<&mut Vec<u8>> {
+        match self {
+            Self::Webhooks(webhooks) => webhooks.iter_mut().map(|webhook| &mut webhook.bundle).collect(),
             Self::ApiService { bundle, .. }
             | Self::Definition { bundle, .. }
             | Self::ConfigMap { bundle, .. }
