@@ -132,7 +132,18 @@ fn server(host: &str, has_ca: bool) -> Result<Uri, ClientError> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::routing::get;
+    use http::HeaderMap;
+    use http::header::AUTHORIZATION;
+    use k8s_openapi::ByteString;
+    use k8s_openapi::apimachinery::pkg::version::Info;
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+
     use super::*;
+    use crate::server::serve;
+    use crate::shutdown::Shutdown;
+    use crate::tls::{ServingCertificate, server_config};
 
     #[test]
     fn an_address_of_the_api_server_that_cannot_be_one_is_refused() {
@@ -169,6 +180,38 @@ mod tests {
             assert_eq!(server_ca(&configuration(&args).await.unwrap()), expected, "{cluster}");
         }
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_api_server_is_asked_over_tls_with_credentials_and_the_name_of_the_program() {
+        crate::install_crypto();
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (ServingCertificate::new(), pair.signing_key.serialize_der());
+        certificate.set(vec![pair.cert.der().clone()], &PrivatePkcs8KeyDer::from(key).into()).unwrap();
+        let version = async |headers: HeaderMap| {
+            let told = [AUTHORIZATION, USER_AGENT].map(|name| headers[name].to_str().unwrap().to_owned());
+            serde_json::to_string(&Info { git_version: told.join(" "), ..Info::default() }).unwrap()
+        };
+        let router = Router::new().route("/version", get(version));
+        let listener = crate::listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let (tls, end) = (server_config(certificate, &[]).into(), Shutdown::default());
+        let served = tokio::spawn(serve(listener, Some(tls), router, end.clone(), Duration::ZERO));
+
+        let folder = tempfile::tempdir().unwrap();
+        let ca = serde_json::to_string(&ByteString(pair.cert.pem().into_bytes())).unwrap();
+        let text = format!(
+            "{{clusters: [{{name: c, cluster: {{server: '{address}', certificate-authority-data: {ca}}}}}],\n \
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}], current-context: x,\n \
+             users: [{{name: u, user: {{token: secret}}}}]}}"
+        );
+        let path = folder.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        let args = KubernetesArgs { api_server_host: None, kubeconfig: Some(path) };
+        let client = connect(&args, "tester/1").await.unwrap();
+        assert_eq!(client.apiserver_version().await.unwrap().git_version, "Bearer secret tester/1");
+        end.request();
+        served.await.unwrap().unwrap();
     }
 
     #[tokio::test]
