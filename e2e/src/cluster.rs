@@ -366,6 +366,15 @@ impl Cluster {
         Ok(self.as_administrator(&program))
     }
 
+    /// cert-manager's cainjector as administrator, in the cluster's network.
+    ///
+    /// # Errors
+    /// When it cannot be built.
+    pub fn peer_command(&self) -> anyhow::Result<Command> {
+        let program = Toolchain::ensure(&[Tool::Cainjector])?.path(Tool::Cainjector);
+        Ok(self.as_administrator(&program))
+    }
+
     /// Ends a component without warning and starts it again.
     ///
     /// # Errors
@@ -400,6 +409,12 @@ impl Cluster {
         let mut found = cgroup::processes(&self.layout.cgroup());
         found.retain(|pid| process::executable(*pid).is_some_and(|name| name == program));
         found
+    }
+
+    /// The process of a component, if it runs.
+    #[must_use]
+    pub fn component(&self, component: Component) -> Option<i32> {
+        self.process(component).map(|process| process.pid())
     }
 
     /// The mounts of node `number` (from one), a line of `mountinfo` each.

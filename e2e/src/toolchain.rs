@@ -49,11 +49,13 @@ pub enum Tool {
     Helm,
     /// cert-manager's own client.
     Cmctl,
+    /// cert-manager's cainjector.
+    Cainjector,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
@@ -66,6 +68,7 @@ impl Tool {
         Self::PebbleChalltestsrv,
         Self::Helm,
         Self::Cmctl,
+        Self::Cainjector,
     ];
 
     /// What a control plane on loopback needs.
@@ -100,6 +103,7 @@ impl Tool {
             Self::PebbleChalltestsrv => "pebble-challtestsrv",
             Self::Helm => "helm",
             Self::Cmctl => "cmctl",
+            Self::Cainjector => "cainjector",
         }
     }
 
@@ -118,6 +122,7 @@ impl Tool {
             }
             Self::Helm => "helm.sh/helm/v3/cmd/helm".to_owned(),
             Self::Cmctl => "github.com/cert-manager/cmctl/v2".to_owned(),
+            Self::Cainjector => "signet.example/e2e/tools/cainjector".to_owned(),
         }
     }
 
@@ -126,6 +131,7 @@ impl Tool {
     fn module(self) -> &'static str {
         match self {
             Self::Cmctl => "e2e/tools/cmctl",
+            Self::Cainjector => "e2e/tools/cainjector",
             _ => "e2e/tools",
         }
     }
@@ -151,7 +157,9 @@ impl Toolchain {
             let path = module.join(name);
             fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
         };
-        let key = digest(&read("go.mod")?, &read("go.sum")?);
+        // Only what has no program of its own that others can build has a source here.
+        let source = fs::read(module.join("main.go")).unwrap_or_default();
+        let key = digest(&read("go.mod")?, &read("go.sum")?, &source);
         let dir = paths::cache()?.join(format!("tools-{key}"));
         fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let toolchain = Self { dir };
@@ -227,10 +235,11 @@ fn linker_flags() -> String {
     )
 }
 
-fn digest(go_mod: &[u8], go_sum: &[u8]) -> String {
+fn digest(go_mod: &[u8], go_sum: &[u8], source: &[u8]) -> String {
     let environment = format!("{ENVIRONMENT:?} {}", linker_flags());
     let mut hash = Sha256::new();
-    for part in [go_mod, go_sum, environment.as_bytes()] {
+    let source = Some(source).filter(|source| !source.is_empty());
+    for part in [go_mod, go_sum, environment.as_bytes()].into_iter().chain(source) {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
@@ -243,11 +252,12 @@ mod tests {
 
     #[test]
     fn the_digest_changes_with_each_of_its_parts() {
-        let base = digest(b"mod", b"sum");
-        assert_eq!(base, digest(b"mod", b"sum"));
-        assert_ne!(base, digest(b"mod2", b"sum"));
-        assert_ne!(base, digest(b"mod", b"sum2"));
-        assert_ne!(base, digest(b"mods", b"um"), "the parts' borders count");
+        let base = digest(b"mod", b"sum", b"");
+        assert_eq!(base, digest(b"mod", b"sum", b""));
+        assert_ne!(base, digest(b"mod2", b"sum", b""));
+        assert_ne!(base, digest(b"mod", b"sum2", b""));
+        assert_ne!(base, digest(b"mod", b"sum", b"source"));
+        assert_ne!(base, digest(b"mods", b"um", b""), "the parts' borders count");
     }
 
     #[test]

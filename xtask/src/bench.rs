@@ -49,6 +49,9 @@ pub(crate) struct Arguments {
     /// Also measure the cainjector beside 20,000 Secrets and 1,000 CustomResourceDefinitions; takes minutes
     #[arg(long)]
     large: bool,
+    /// Also measure the Go injector; builds it the first time
+    #[arg(long)]
+    peer: bool,
     /// Use this running cluster, on which the chart is installed already, and leave it running
     #[arg(long, value_name = "NAME", conflicts_with = "keep")]
     cluster: Option<Name>,
@@ -171,8 +174,11 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Rep
     } else {
         None
     };
-    let injections =
-        if arguments.wants(Part::Inject) { Some(inject::run(cluster, arguments.large).await?) } else { None };
+    let injections = if arguments.wants(Part::Inject) {
+        Some(inject::run(cluster, arguments.large, arguments.peer).await?)
+    } else {
+        None
+    };
     Ok(Report { command: command(), machine, core, installed: None, mounts, reviews, injections })
 }
 

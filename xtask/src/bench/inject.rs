@@ -1,6 +1,9 @@
 //! `cargo xtask bench inject`: how long a CA takes from its Secret into the fields that ask for it, and what memory the
 //! cainjector needs for that, in a small cluster and in a large one.
 
+mod floor;
+mod peer;
+mod server;
 mod stage;
 
 use std::time::Duration;
@@ -9,10 +12,14 @@ use e2e::cluster::Cluster;
 use e2e::namespace::{self, Scope};
 use e2e::progress;
 
+pub(crate) use self::floor::Floor;
+pub(crate) use self::peer::Peer;
+use self::server::Look;
+pub(crate) use self::server::Work;
 use self::stage::{Group, Stage};
 use super::figures::{Latencies, Series};
 use super::load;
-use super::process::Memory;
+use super::process::{Memory, Process};
 
 /// Targets that are measured one by one, and how often the CA of each is replaced. A bundle grows with each
 /// replacement, and ten CAs are many for a real one.
@@ -39,6 +46,10 @@ pub(crate) struct Injections {
     pub(crate) one: Series,
     /// Many targets of one CA.
     pub(crate) groups: Vec<Together>,
+    /// The same without the program, for each group.
+    pub(crate) floors: Vec<Floor>,
+    /// The same by the Go injector.
+    pub(crate) peer: Option<Peer>,
     /// From the start of the program, beside 10,000 Secrets, to its first injection.
     pub(crate) starts: Latencies,
     /// The program that has just started and has nothing to do.
@@ -52,6 +63,8 @@ pub(crate) struct Together {
     pub(crate) series: Series,
     /// For each change, how long the last target took.
     pub(crate) last: Latencies,
+    /// What the API server did for all of them.
+    pub(crate) work: Work,
 }
 
 /// What 20,000 Secrets and 1,000 definitions that no target names change.
@@ -74,13 +87,14 @@ impl Large {
     }
 }
 
-/// Measures on a cluster on which the chart is installed; `large` makes that a large one, which takes minutes.
+/// Measures on a cluster on which the chart is installed; `large` makes that a large one, which takes minutes, and `peer`
+/// measures the Go injector as well.
 ///
 /// # Errors
 /// The first thing that does not work: a failure is never measured. What was made is removed all the same.
-pub(crate) async fn run(cluster: &Cluster, large: bool) -> anyhow::Result<Injections> {
+pub(crate) async fn run(cluster: &Cluster, large: bool, peer: bool) -> anyhow::Result<Injections> {
     namespace::with(cluster, "bench-inject", |scope| async move {
-        let measured = measure(&scope, large).await;
+        let measured = measure(&scope, large, peer).await;
         progress::note("removing what was made for the measurement");
         // It may have been stopped at the moment.
         let restored = Stage::new(&scope).scale(1).await;
@@ -91,7 +105,7 @@ pub(crate) async fn run(cluster: &Cluster, large: bool) -> anyhow::Result<Inject
     .await
 }
 
-async fn measure(scope: &Scope, large: bool) -> anyhow::Result<Injections> {
+async fn measure(scope: &Scope, large: bool, peer: bool) -> anyhow::Result<Injections> {
     let stage = Stage::new(scope);
     let idle = stage.start_anew().await?.memory()?;
     let mut memory = vec![("just started, without targets".to_owned(), idle)];
@@ -100,10 +114,12 @@ async fn measure(scope: &Scope, large: bool) -> anyhow::Result<Injections> {
     let group = stage.group("group").await?;
     let mut groups = Vec::new();
     for (size, changes) in GROUPS {
-        groups.push(together(&stage, &group, size, changes).await?);
+        groups.push(together(stage.program()?, &group, size, changes).await?);
         memory.push((format!("after {size} configurations of one CA"), stage.program()?.memory()?));
     }
     stage.remove_targets().await?;
+    let floors = floor::run(&stage).await?;
+    let peer = if peer { Some(peer::run(&stage).await?) } else { None };
 
     progress::note(&format!("creating {SECRETS} Secrets"));
     stage.secrets(0..SECRETS).await?;
@@ -115,7 +131,7 @@ async fn measure(scope: &Scope, large: bool) -> anyhow::Result<Injections> {
     let beside = format!("just started, beside {SECRETS} Secrets, without targets");
     memory.push((beside, stage.start_anew().await?.memory()?));
     let large = if large { Some(in_large_cluster(&stage, &mut memory).await?) } else { None };
-    Ok(Injections { one, groups, starts: Latencies::of(starts), idle, memory, large })
+    Ok(Injections { one, groups, floors, peer, starts: Latencies::of(starts), idle, memory, large })
 }
 
 /// Targets with a CA each that is replaced several times; `prefix` begins the names of their Secrets.
@@ -141,20 +157,23 @@ async fn singles(stage: &Stage, name: &str, prefix: &str) -> anyhow::Result<Seri
 }
 
 /// A group that is made this large, and whose CA is then replaced several times.
-async fn together(stage: &Stage, group: &Group, size: usize, changes: usize) -> anyhow::Result<Together> {
+async fn together(program: Process, group: &Group, size: usize, changes: usize) -> anyhow::Result<Together> {
     progress::note(&format!("{size} configurations of one CA"));
     group.grow(size).await?;
-    let program = stage.program()?;
-    let (mut parts, mut last) = (Vec::new(), Vec::new());
+    let (mut parts, mut last, mut work) = (Vec::new(), Vec::new(), Work::default());
     for _ in 0..changes {
         load::idle(program).await?;
+        let before = Look::before(group.cluster())?;
         let part = load::measure("a change", program, group.change()).await?;
+        // What follows an injection is part of it.
+        load::idle(program).await?;
+        work.add(&before.after(group.cluster())?);
         last.push(part.latencies.percentile(100));
         parts.push(part);
     }
     group.check().await?;
     let name = format!("{size} configurations of one CA");
-    Ok(Together { series: Series::together(&name, &parts).told(), last: Latencies::of(last) })
+    Ok(Together { series: Series::together(&name, &parts).told(), last: Latencies::of(last), work })
 }
 
 async fn in_large_cluster(stage: &Stage, memory: &mut Vec<(String, Memory)>) -> anyhow::Result<Large> {

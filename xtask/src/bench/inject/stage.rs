@@ -11,6 +11,7 @@ use api::keys::annotation;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use e2e::authority::{Authority, trust_secret};
+use e2e::cluster::Cluster;
 use e2e::install::RELEASE;
 use e2e::namespace::Scope;
 use e2e::wait;
@@ -41,6 +42,9 @@ const SCHEMA_BYTES: usize = 8 * 1024;
 /// Marks the targets of this measurement.
 const LABEL: &str = "signet.example/bench";
 
+/// Names of the webhooks of a target.
+const ENTRIES: [&str; 2] = ["one.signet.example", "two.signet.example"];
+
 /// The cluster, and the namespace of the measurement.
 pub(super) struct Stage {
     scope: Scope,
@@ -49,6 +53,10 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(scope: &Scope) -> Self {
         Self { scope: scope.clone() }
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.scope.cluster
     }
 
     /// The running cainjector.
@@ -179,6 +187,13 @@ impl Stage {
         load::idle(self.program()?).await
     }
 
+    /// Writes a target as the program does; of the answer it needs no more than the program.
+    pub(super) async fn apply(&self, name: &str, body: &Value) -> anyhow::Result<()> {
+        let params = PatchParams::apply(PROGRAM).force();
+        let written = self.targets().patch_metadata(name, &params, &Patch::Apply(body)).await;
+        written.map(drop).with_context(|| format!("failed to write {name}"))
+    }
+
     fn targets(&self) -> Api<DynamicObject> {
         self.scope.resource("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
     }
@@ -194,6 +209,10 @@ pub(super) struct Group {
 }
 
 impl Group {
+    pub(super) fn cluster(&self) -> &Cluster {
+        self.stage.cluster()
+    }
+
     /// Makes it so large, and waits until all have their CA.
     pub(super) async fn grow(&self, size: usize) -> anyhow::Result<()> {
         let former = self.size.load(Ordering::Relaxed);
@@ -226,6 +245,24 @@ impl Group {
             tokio::try_join!(changed, seen(events, self.size.load(Ordering::Relaxed), began))?;
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = ca.certificate;
         Ok(durations)
+    }
+
+    /// What gives each target this bundle, bound to the version that it has now, with its name.
+    pub(super) async fn bodies(&self, bundle: &str) -> anyhow::Result<Vec<(String, Value)>> {
+        let targets = self.stage.targets().list_metadata(&self.labelled()).await?.items;
+        let bundle = STANDARD.encode(bundle);
+        let bodies = targets.into_iter().map(|target| {
+            let name = target.metadata.name.unwrap_or_default();
+            let entries = ENTRIES.map(|entry| json!({"name": entry, "clientConfig": {"caBundle": bundle}}));
+            let body = json!({
+                "apiVersion": "admissionregistration.k8s.io/v1",
+                "kind": "ValidatingWebhookConfiguration",
+                "metadata": {"name": name, "resourceVersion": target.metadata.resource_version},
+                "webhooks": entries,
+            });
+            (name, body)
+        });
+        Ok(bodies.collect())
     }
 
     /// Whether each target has the CA that was injected last: what was measured is an injection.
@@ -266,7 +303,7 @@ impl Group {
 }
 
 /// Waits until so many targets were changed, each for the first time since `began`; how long each took.
-async fn seen(
+pub(super) async fn seen(
     events: impl Stream<Item = kube::Result<WatchEvent<PartialObjectMeta<DynamicObject>>>>,
     count: usize,
     began: Instant,
@@ -297,7 +334,7 @@ async fn seen(
 fn configuration(namespace: &str, group: &str, number: usize) -> Value {
     let entry = |name: &str| {
         json!({
-            "name": format!("{name}.signet.example"),
+            "name": name,
             "admissionReviewVersions": ["v1"],
             "sideEffects": "None",
             "failurePolicy": "Ignore",
@@ -312,7 +349,7 @@ fn configuration(namespace: &str, group: &str, number: usize) -> Value {
             "labels": {LABEL: group},
             "annotations": {annotation::INJECT_CA_FROM_SECRET: format!("{namespace}/{group}")},
         },
-        "webhooks": [entry("one"), entry("two")],
+        "webhooks": ENTRIES.map(entry),
     })
 }
 
