@@ -379,6 +379,21 @@ async fn a_target_that_its_watch_has_shown_is_written_without_being_read() {
     assert_eq!(injector.kept.get(&target()), None, "it is another one by now");
 }
 
+#[tokio::test]
+async fn what_was_seen_of_a_target_is_forgotten_when_it_may_be_seen_no_more_or_is_gone() {
+    let denial = Failure { code: Some(403), message: "no".to_owned() };
+    let forget: [&dyn Fn(&Injector); 2] =
+        [&|injector| injector.denied(target().kind, &denial), &|injector| injector.gone(&target())];
+    for forget in forget {
+        let (injector, _) = injector(testing::silent());
+        injector.keep(Live::new(target().kind, serde_json::from_str(&web("7")).unwrap()));
+        injector.wants(target(), Wanted::Source(SourceRef::ApiServer), "7");
+        assert!(injector.kept.get(&target()).is_some());
+        forget(&injector);
+        assert_eq!(injector.kept.get(&target()), None);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rotation_is_no_event_and_a_bundle_that_was_lost_is_one() {
     let writes = Arc::default();
