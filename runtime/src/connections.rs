@@ -1,4 +1,5 @@
-//! The open connections of a listener: how many there are, which of them rest, and for how long each was silent.
+//! The open connections of a listener: how many there are, which of them rest or wait for a body that does not come,
+//! and for how long each was silent.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -9,11 +10,14 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
+use axum::{BoxError, Router};
 use axum_server::accept::Accept;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::Request;
+use http_body_util::BodyExt as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,11 +29,14 @@ use crate::lock::lock;
 
 /// Pause between two looks for a connection that could give way to a new one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// A body that comes more slowly than this, in bytes a second, stalls. Reviews are sent at once, and the largest need a
+/// hundred times as much to come in time.
+const BODY_BYTES_PER_SEC_MIN: u128 = 16 * 1024;
 
 /// The open connections of one listener.
 pub(crate) struct Connections {
     room: Arc<Semaphore>,
-    /// How long a connection must be without a request before it can be closed for another.
+    /// How long a connection must be without a request, or wait for a body, before it can be closed for another.
     rest: Duration,
     open: Mutex<Vec<Weak<Connection>>>,
 }
@@ -52,7 +59,7 @@ impl Connections {
                 break place;
             }
         };
-        let usage = Usage { requests: 0, is_new: true, at: Instant::now() };
+        let usage = Usage { requests: 0, arriving: 0, arrived_bytes: 0, is_new: true, at: Instant::now() };
         let connection = Arc::new(Connection {
             usage: Mutex::new(usage),
             closing: CancellationToken::new(),
@@ -64,19 +71,29 @@ impl Connections {
         connection
     }
 
-    /// Closes the connection that has been without a request for longest; first of all one that never had any.
+    /// Closes the connection that is most easily missed, and of those the one that has been so for longest.
     fn close_one(&self) {
         let open: Vec<_> = lock(&self.open).iter().filter_map(Weak::upgrade).collect();
-        let resting = open.iter().filter_map(|connection| {
+        let idle = open.iter().filter_map(|connection| {
             let usage = *lock(&connection.usage);
-            let rests = usage.requests == 0 && usage.at.elapsed() >= self.rest;
-            rests.then_some((!usage.is_new, usage.at, connection))
+            usage.idleness(self.rest).map(|idleness| (idleness, connection))
         });
-        if let Some((.., connection)) = resting.min_by_key(|(was_used, at, _)| (*was_used, *at)) {
-            tracing::debug!("closing a connection that rests, for a new one");
+        if let Some(((why, _), connection)) = idle.min_by_key(|(idleness, _)| *idleness) {
+            tracing::debug!(?why, "closing a connection for a new one");
             connection.closing.cancel();
         }
     }
+}
+
+/// Why a connection can be closed for another one; who comes first is closed first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Idle {
+    /// There was no request yet.
+    New,
+    /// The bodies of all its requests stall. Nothing is lost that could be answered.
+    Stalls,
+    /// Its last request was answered.
+    Rests,
 }
 
 /// One open connection; its place is free again when the last handle is dropped.
@@ -90,31 +107,86 @@ pub(crate) struct Connection {
 struct Usage {
     /// Requests in work.
     requests: usize,
-    /// Whether there was none yet.
+    /// Those of them whose bodies have not come whole.
+    arriving: usize,
+    /// What of their bodies has come since `at`, in bytes.
+    arrived_bytes: usize,
+    /// Whether there was no request yet.
     is_new: bool,
-    /// When it was opened, or the last request began or ended.
+    /// When it was opened, or the last request began, had come whole, or ended. That another one begins while some
+    /// arrive does not count: they would never be found to stall.
     at: Instant,
 }
 
+impl Usage {
+    /// Why, and since when, the connection is of no use; None: it is, or was a moment ago.
+    fn idleness(&self, rest: Duration) -> Option<(Idle, Instant)> {
+        let time = self.at.elapsed();
+        let due = BODY_BYTES_PER_SEC_MIN.saturating_mul(time.as_millis()) / 1000;
+        let why = match self {
+            _ if time < rest => return None,
+            Self { requests: 0, is_new: true, .. } => Idle::New,
+            Self { requests: 0, .. } => Idle::Rests,
+            Self { requests, arriving, arrived_bytes, .. } => {
+                let stalls =
+                    requests == arriving && u128::try_from(*arrived_bytes).is_ok_and(|come| come < due);
+                return stalls.then_some((Idle::Stalls, self.at));
+            }
+        };
+        Some((why, self.at))
+    }
+}
+
 impl Connection {
-    fn begin(self: Arc<Self>) -> Request {
+    fn begin(self: Arc<Self>) -> InWork {
         let mut usage = lock(&self.usage);
-        *usage = Usage { requests: usage.requests.saturating_add(1), is_new: false, at: Instant::now() };
+        usage.requests = usage.requests.saturating_add(1);
+        usage.is_new = false;
+        if usage.arriving == 0 {
+            usage.at = Instant::now();
+        }
         drop(usage);
-        Request { connection: self }
+        InWork { connection: self }
+    }
+
+    fn expect(self: Arc<Self>) -> Arriving {
+        let mut usage = lock(&self.usage);
+        usage.arriving = usage.arriving.saturating_add(1);
+        drop(usage);
+        Arriving { connection: self }
     }
 }
 
 /// A request in work.
-struct Request {
+struct InWork {
     connection: Arc<Connection>,
 }
 
-impl Drop for Request {
+impl Drop for InWork {
     fn drop(&mut self) {
         let mut usage = lock(&self.connection.usage);
         usage.requests = usage.requests.saturating_sub(1);
         usage.at = Instant::now();
+    }
+}
+
+/// A body that comes in; when it is dropped, it has come whole, or nobody wants it any more.
+struct Arriving {
+    connection: Arc<Connection>,
+}
+
+impl Arriving {
+    fn count(&self, bytes: usize) {
+        let mut usage = lock(&self.connection.usage);
+        usage.arrived_bytes = usage.arrived_bytes.saturating_add(bytes);
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let mut usage = lock(&self.connection.usage);
+        usage.arriving = usage.arriving.saturating_sub(1);
+        (usage.arrived_bytes, usage.at) = (0, Instant::now());
     }
 }
 
@@ -169,20 +241,29 @@ pub(crate) struct Admitted {
     connection: Arc<Connection>,
 }
 
-impl<R> Service<R> for Admitted
+impl<B> Service<Request<B>> for Admitted
 where
-    Router: Service<R, Response = Response, Error = Infallible, Future: Send + 'static>,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.router.poll_ready(cx)
+        Service::<Request<Body>>::poll_ready(&mut self.router, cx)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let in_work = Arc::clone(&self.connection).begin();
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::new(body);
+            }
+            let arriving = Arc::clone(&self.connection).expect();
+            Body::new(body.inspect_frame(move |frame| {
+                arriving.count(frame.data_ref().map_or(0, Bytes::len));
+            }))
+        });
         let answer = self.router.call(request);
         async move {
             let answer = answer.await;

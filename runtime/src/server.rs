@@ -19,8 +19,8 @@ use crate::shutdown::Shutdown;
 /// Most connections of one listener. API servers, kubelets and scrapers keep one or two each; so many, each with its
 /// buffers, still fit in what the chart gives the smallest container.
 const CONNECTIONS_MAX: usize = 256;
-/// How long a connection stays although there is no room for another and it has no request: long enough for an answer
-/// that was just given to leave.
+/// How long a connection stays although there is no room for another and it has no request, or only such whose bodies
+/// do not come: long enough for an answer that was just given to leave, and for a packet that was lost to come again.
 const REST_TIME_MIN: Duration = Duration::from_secs(1);
 /// Longest silence on a connection, in both directions. Whoever wants to keep one open over HTTP/2 answers our pings.
 const SILENCE_TIME_MAX: Duration = Duration::from_secs(60);
@@ -84,8 +84,9 @@ impl From<ServerConfig> for Tls {
 /// Serves `router` until `end` is requested. Then nothing new is taken, and what is in flight has `drain` to end
 /// before its connection is cut. Without `tls` it is plain HTTP.
 ///
-/// No more than 256 connections are open: a further one takes the place of the one that has been without a request for
-/// longest, or waits while all have one.
+/// No more than 256 connections are open: a further one takes the place of one that never had a request, or else of one
+/// whose requests' bodies do not come, or else of the one that has been without a request for longest; or waits while
+/// all have one.
 ///
 /// # Errors
 /// When the listener fails.
@@ -318,6 +319,78 @@ mod tests {
         closed(&mut resting).await;
         used.write_all(REQUEST).await.unwrap();
         answer(&mut used).await;
+    }
+
+    /// The beginning of a request whose body does not come whole.
+    const STALLED: &[u8] = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{";
+
+    /// Answers once it has the whole body.
+    fn reading() -> Router {
+        Router::new().route("/", get(async || "here\n").post(async |_: axum::body::Bytes| "here\n"))
+    }
+
+    #[tokio::test]
+    async fn bodies_that_stall_shut_nobody_out() {
+        const SLOW: usize = 300;
+        let [begun, release] = [(); 2].map(|()| Arc::new(Notify::new()));
+        let (beginning, released) = (Arc::clone(&begun), Arc::clone(&release));
+        let slow = axum::routing::post(async move |_: axum::body::Bytes| {
+            beginning.notify_one();
+            released.notified().await;
+            "here\n"
+        });
+        let server = start(Bounds::default(), reading().route("/slow", slow), BRIEF);
+        let mut in_flight =
+            send(server.address, b"POST /slow HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n{").await;
+        begun.notified().await;
+        let mut strangers = Vec::new();
+        for _ in 0..SLOW {
+            strangers.push(send(server.address, STALLED).await);
+        }
+        let started = std::time::Instant::now();
+        let mut review = send(server.address, STALLED).await;
+        review.write_all(&[b' '; 999]).await.unwrap();
+        answer(&mut review).await;
+        assert!(started.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
+        release.notify_one();
+        answer(&mut in_flight).await;
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stalls_gives_way_before_a_connection_that_rests() {
+        let bounds = Bounds { connections: 3, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, reading(), BRIEF);
+        let mut used = send(server.address, REQUEST).await;
+        answer(&mut used).await;
+        let mut first = send(server.address, STALLED).await;
+        tokio::time::sleep(BRIEF / 2).await;
+        let mut second = send(server.address, STALLED).await;
+        tokio::time::sleep(BRIEF * 2).await;
+        let mut third = send(server.address, REQUEST).await;
+        answer(&mut third).await;
+        closed(&mut first).await;
+        second.write_all(&[b' '; 999]).await.unwrap();
+        answer(&mut second).await;
+        used.write_all(REQUEST).await.unwrap();
+        answer(&mut used).await;
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_at_a_fair_pace_keeps_its_place() {
+        const PIECES: usize = 8;
+        let bounds = Bounds { connections: 1, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, reading(), BRIEF);
+        let piece = [b' '; 8 * 1024];
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", PIECES * piece.len());
+        let mut slow = send(server.address, head.as_bytes()).await;
+        let mut other = TcpStream::connect(server.address).await.unwrap();
+        other.write_all(REQUEST).await.unwrap();
+        for _ in 0..PIECES {
+            slow.write_all(&piece).await.unwrap();
+            tokio::time::sleep(BRIEF / 2).await;
+        }
+        answer(&mut slow).await;
+        answer(&mut other).await;
     }
 
     #[tokio::test]
