@@ -1,6 +1,5 @@
 //! From a review to a verdict: which kind, which objects, which rules. It asks nobody but the clock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rules::{Case, Context, Judged, Kind, Object, Verdict};
@@ -31,11 +30,26 @@ const SLOW_RULES_TIME: Duration = Duration::from_millis(50);
 /// How many of the slowest are told.
 const SLOWEST_MAX: usize = 3;
 
-/// Judges a review. None: it is of no concern to us.
+/// A review with rules for its objects, which have been weighed and not been parsed yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Weighed<'a> {
+    request: &'a Request<'a>,
+    kind: Kind,
+    /// Most memory that the objects may take once they are parsed, in bytes.
+    weight: usize,
+}
+
+/// Most memory that the objects of a review may take once they are parsed. The largest lists of names that etcd can store
+/// weigh 3 MiB, ten thousand names of other kinds 9 MiB, and a thousand ACME solvers 10 MiB, before and after.
+const PARSED_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Objects that weigh more than this are large. Nearly all weigh less.
+const LARGE_BYTES_MIN: usize = 256 * 1024;
+
+/// Weighs the objects of a review before they are parsed. None: it is of no concern to us.
 ///
 /// # Errors
-/// A denial, when the review is broken in itself.
-pub fn validate<'a>(request: &'a Request<'a>, context: Context<'_>) -> Result<Option<Judgement<'a>>, Denial> {
+/// A denial, when the review does not say what it is about, or parsing the objects could take too much memory.
+pub fn weigh<'a>(request: &'a Request<'a>) -> Result<Option<Weighed<'a>>, Denial> {
     let resource = &request.resource;
     let kind = rules::kind_of_resource(&resource.group, &resource.version, &resource.resource)?;
     if matches!(request.operation, Operation::Delete | Operation::Connect) {
@@ -44,14 +58,49 @@ pub fn validate<'a>(request: &'a Request<'a>, context: Context<'_>) -> Result<Op
     let Some(kind) = kind else {
         return Ok(None);
     };
-    match kind {
-        Kind::Certificate => judge::<api::CertificateSpec>(request, kind, context, |_| None),
-        Kind::CertificateRequest => judge(request, kind, context, |case| decision(case, &request.namespace)),
-        Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, context, |_| None),
-        Kind::Order => judge::<api::OrderSpec>(request, kind, context, |_| None),
-        Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, context, |_| None),
+    let objects = [request.object, request.old_object].into_iter().flatten();
+    let weight = objects.fold(0, |sum: usize, json| sum.saturating_add(weight::parsed_bytes_max(json.get())));
+    if weight <= PARSED_BYTES_MAX {
+        return Ok(Some(Weighed { request, kind, weight }));
     }
-    .map(Some)
+    let message = format!(
+        "the object and what is stored of it have too many members and items: reading them could take {weight} bytes, \
+         and at most {PARSED_BYTES_MAX} can be spared; split the object"
+    );
+    Err(Denial::new(413, "RequestEntityTooLarge", message))
+}
+
+impl<'a> Weighed<'a> {
+    /// Whether the objects are so large that they should be judged one review at a time: then 32 MiB are enough for all
+    /// reviews together.
+    pub fn is_large(&self) -> bool {
+        self.weight >= LARGE_BYTES_MIN
+    }
+
+    /// Parses the objects and judges them.
+    ///
+    /// # Errors
+    /// A denial, when the review is broken in itself.
+    pub fn judge(self, context: Context<'_>) -> Result<Judgement<'a>, Denial> {
+        let Self { request, kind, .. } = self;
+        match kind {
+            Kind::Certificate => judge::<api::CertificateSpec>(request, kind, context, |_| None),
+            Kind::CertificateRequest => {
+                judge(request, kind, context, |case| decision(case, &request.namespace))
+            }
+            Kind::Issuer | Kind::ClusterIssuer => judge::<api::IssuerSpec>(request, kind, context, |_| None),
+            Kind::Order => judge::<api::OrderSpec>(request, kind, context, |_| None),
+            Kind::Challenge => judge::<api::ChallengeSpec>(request, kind, context, |_| None),
+        }
+    }
+}
+
+/// Judges a review, however large. None: it is of no concern to us.
+///
+/// # Errors
+/// A denial, when the review is broken in itself, or parsing its objects could take too much memory.
+pub fn validate<'a>(request: &'a Request<'a>, context: Context<'_>) -> Result<Option<Judgement<'a>>, Denial> {
+    weigh(request)?.map(|weighed| weighed.judge(context)).transpose()
 }
 
 fn judge<'a, S: Judged>(
@@ -60,7 +109,6 @@ fn judge<'a, S: Judged>(
     context: Context<'_>,
     decision: impl Fn(&Case<'_, S>) -> Option<Decision>,
 ) -> Result<Judgement<'a>, Denial> {
-    let _turn = turn(weigh(request)?);
     let object = read::<S>(request.object, "object", kind)?;
     let old = match request.operation {
         Operation::Update => Some(read::<S>(request.old_object, "oldObject", kind)?),
@@ -83,34 +131,6 @@ fn judge<'a, S: Judged>(
         time,
         slowest: if time < SLOW_RULES_TIME { Vec::new() } else { slowest(&case) },
     })
-}
-
-/// Most memory that the objects of a review may take once they are parsed. The largest lists of names that etcd can store
-/// weigh 3 MiB, ten thousand names of other kinds 9 MiB, and a thousand ACME solvers 10 MiB, before and after.
-const PARSED_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Objects that weigh more than this are parsed one review at a time, so that the bound above holds for all of them
-/// together. Nearly all weigh less.
-const TURN_BYTES_MIN: usize = 256 * 1024;
-
-/// Weighs the objects before they are parsed.
-fn weigh(request: &Request<'_>) -> Result<usize, Denial> {
-    let objects = [request.object, request.old_object].into_iter().flatten();
-    let weight = objects.fold(0, |sum: usize, json| sum.saturating_add(weight::parsed_bytes_max(json.get())));
-    if weight <= PARSED_BYTES_MAX {
-        return Ok(weight);
-    }
-    let message = format!(
-        "the object and what is stored of it have too many members and items: reading them could take {weight} bytes, \
-         and at most {PARSED_BYTES_MAX} can be spared; split the object"
-    );
-    Err(Denial::new(413, "RequestEntityTooLarge", message))
-}
-
-/// Waits until no other large objects are in memory. It is a matter of milliseconds, and nobody is asked meanwhile.
-fn turn(weight: usize) -> Option<MutexGuard<'static, ()>> {
-    static LARGE: Mutex<()> = Mutex::new(());
-    // A review that panicked has left nothing half done: it guards no data.
-    (weight >= TURN_BYTES_MIN).then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Evaluates the rules once more, with a look at the clock after each.
@@ -234,6 +254,21 @@ mod tests {
         update["oldObject"] = update["object"].clone();
         assert!(outcome(&update).starts_with("413 "), "both count");
         assert!(outcome(&solvers(1_000)).starts_with("judged Issuer"));
+    }
+
+    #[test]
+    fn an_object_of_many_parts_is_large() {
+        let is_large = |count: usize| {
+            let request =
+                request(|request| request["object"]["spec"]["dnsNames"] = json!(vec!["a.test"; count]));
+            let body =
+                json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+            let body = body.to_string();
+            let review = review::read(body.as_bytes()).unwrap();
+            weigh(&review.request).unwrap().unwrap().is_large()
+        };
+        assert!(is_large(2_100));
+        assert!(!is_large(1_900));
     }
 
     #[test]

@@ -82,6 +82,10 @@ mod tests {
             certificate(json!({"secretName": 7})).to_string(),
             certificate(json!({"secretName": "a", "issuerRef": {"name": "b"}, "dnsNames": ["c"]}))
                 .to_string(),
+            certificate(
+                json!({"secretName": "a", "issuerRef": {"name": "b"}, "dnsNames": vec!["c"; 10_000]}),
+            )
+            .to_string(),
         ] {
             super::review(text.as_bytes());
         }

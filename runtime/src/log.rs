@@ -11,6 +11,10 @@ use crate::args::{LogFormat, LoggingArgs, ModuleLevel};
 /// Verbosity where nobody says otherwise: what a running process tells its operator.
 const VERBOSITY: u8 = 2;
 
+/// Module of the client library that logs the API server's answers as they are when it cannot read them. They may be
+/// Secrets, so nobody gets to see its lines; what went wrong is in the errors that it returns.
+const WHOLE_ANSWERS: &str = "kube_client::client";
+
 /// Starts logging as the flags say, and warns of those that have no effect. A second call changes nothing, so tests may
 /// call it freely.
 pub fn init(args: &LoggingArgs) {
@@ -42,6 +46,9 @@ impl Levels {
     }
 
     fn of(&self, module: &str) -> LevelFilter {
+        if module == WHOLE_ANSWERS {
+            return LevelFilter::OFF;
+        }
         let name = module.rsplit("::").next().unwrap_or(module);
         let named = self.modules.iter().find(|ModuleLevel { pattern, .. }| {
             matches(pattern, if pattern.contains(':') { module } else { name })
@@ -114,9 +121,18 @@ mod tests {
 
     #[test]
     fn the_client_library_is_silent_unless_somebody_debugs() {
-        check(&[], "kube_client::client", LevelFilter::OFF);
-        check(&["client=3"], "kube_client::client", LevelFilter::DEBUG);
+        check(&[], "kube_client::client::builder", LevelFilter::OFF);
+        check(&["builder=3"], "kube_client::client::builder", LevelFilter::DEBUG);
         assert_eq!(Levels { modules: Vec::new(), others: 3 }.of("kube_client"), LevelFilter::DEBUG);
+    }
+
+    #[test]
+    fn what_logs_whole_answers_of_the_api_server_is_always_silent() {
+        let of = |modules: &[&str], others| {
+            let modules = modules.iter().map(|text| text.parse().unwrap()).collect();
+            Levels { modules, others }.of("kube_client::client")
+        };
+        assert_eq!((of(&[], 5), of(&["client=5", "*=5"], 5)), (LevelFilter::OFF, LevelFilter::OFF));
     }
 
     #[test]

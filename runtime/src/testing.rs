@@ -1,12 +1,17 @@
-//! API servers for tests: those of this crate, and with feature `testing` those of others.
+//! API servers and a log for tests: those of this crate, and with feature `testing` those of others.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
 use tokio::sync::Notify;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use crate::lock::lock;
 
 /// A client of a server that answers so.
 pub fn client<Answer>(answer: impl Fn(Request<Body>) -> Answer + Send + 'static) -> Client
@@ -61,5 +66,37 @@ impl SlowServer {
     /// Answers one.
     pub fn answer(&self) {
         self.told.notify_one();
+    }
+}
+
+/// What is logged during a test.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Log {
+    /// Takes what this thread logs, at every level, until the guard is dropped.
+    #[must_use]
+    pub fn listen(&self) -> DefaultGuard {
+        let log = self.clone();
+        let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(lines))
+    }
+
+    /// What was logged so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.written)).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.written).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

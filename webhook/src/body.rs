@@ -21,7 +21,7 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(4);
 const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bodies up to this are small; nearly all reviews are, and take some KiB.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// Memory for small bodies alone, so that large ones cannot keep them out.
 const SMALL_BODIES_KIB_MAX: usize = 16 * 1024;
 /// Memory for large bodies, and for small ones that find none of their own. With the above it is half of what the

@@ -203,7 +203,12 @@ impl EndpointMetrics {
     }
 
     /// Counts broken rules.
-    pub fn judged(&self, kind: &'static str, denials: &[Finding], warnings: &[Finding]) {
+    pub fn judged(&self, kind: &'static str, answer: &Answer) {
+        let (denials, warnings): (&[Finding], &[Finding]) = match answer {
+            Answer::Allowed { warnings } => (&[], warnings),
+            Answer::Patched { .. } => (&[], &[]),
+            Answer::Denied(denial) => (&denial.findings, &denial.warnings),
+        };
         for (family, findings) in [(&self.all.denials, denials), (&self.all.warnings, warnings)] {
             for finding in findings {
                 family.get_or_create(&RuleLabels { kind, rule: finding.rule.id }).inc();

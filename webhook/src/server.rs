@@ -3,6 +3,7 @@
 //! moreover gets the HTTP status that belongs to it: the API server takes no answer without its question's uid.
 
 mod handler;
+mod judging;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::any;
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderValue, Method, Version, header};
 use runtime::shutdown::Shutdown;
+use tokio::sync::Semaphore;
 
 use crate::approval::Authorizer;
 use crate::body::Budget;
@@ -37,15 +39,20 @@ struct Shared {
     authorizer: Arc<dyn Authorizer>,
     judge: Judge,
     bodies: Budget,
+    /// Who has one may read and judge a large review.
+    turns: Arc<Semaphore>,
     shutdown: Shutdown,
 }
+
+/// Large reviews that are judged at a time. It bounds what they take of memory and processors.
+const TURNS: usize = 1;
 
 impl Service {
     /// A service that judges as `judge` says, asks `authorizer` about approvals, and sends its clients away once
     /// `shutdown` is requested.
     pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>, judge: Judge, shutdown: Shutdown) -> Self {
-        let bodies = Budget::default();
-        Self { shared: Arc::new(Shared { metrics, authorizer, judge, bodies, shutdown }) }
+        let (bodies, turns) = (Budget::default(), Arc::new(Semaphore::new(TURNS)));
+        Self { shared: Arc::new(Shared { metrics, authorizer, judge, bodies, turns, shutdown }) }
     }
 }
 
@@ -62,14 +69,17 @@ pub fn router(service: &Service) -> Router {
     Router::new()
         .route(Endpoint::Validate.path(), route(Endpoint::Validate))
         .route(Endpoint::Mutate.path(), route(Endpoint::Mutate))
-        .fallback(async || (StatusCode::NOT_FOUND, "POST to /validate or /mutate\n"))
+        .fallback(async || {
+            let denial = Denial::new(404, "NotFound", "nothing is served here; POST to /validate or /mutate");
+            Answered::without_review(String::new(), denial).into_response()
+        })
 }
 
 async fn handle(State(context): State<Arc<Context>>, request: http::Request<Body>) -> Response {
     let _in_flight = context.metrics.start();
     let (head, body) = request.into_parts();
     let answered = if head.method == Method::POST {
-        context.answer(&head.headers, body).await
+        context.answer(&head.uri, &head.headers, body).await
     } else {
         let message = format!("{} is not allowed here; use POST", head.method);
         Answered::without_review(String::new(), Denial::new(405, "MethodNotAllowed", message))
@@ -89,6 +99,7 @@ mod tests {
     use crate::body;
     use bytes::Bytes;
     use futures::future::BoxFuture;
+    use http::StatusCode;
     use http_body_util::BodyExt as _;
     use rules::Requester;
     use serde_json::{Value, json};
@@ -274,6 +285,58 @@ mod tests {
         assert!(started.elapsed() + Duration::from_secs(1) < wait, "{:?} of {wait:?}", started.elapsed());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_review_that_hangs_is_answered_before_an_impatient_api_server_gives_up() {
+        let (router, _) = setup(Hangs);
+        let started = tokio::time::Instant::now();
+        let (_, response) = send(&router, post("/validate?timeout=3s", approval())).await;
+        assert_eq!((&response["status"]["code"], &response["uid"]), (&json!(504), &json!("u-1")));
+        assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_small_review_does_not_wait_for_large_ones() {
+        const LARGE: usize = 4;
+        let certificate = |count: usize, note: usize| {
+            let names: Vec<String> = (0..count).map(|number| format!("host-{number}.example.com")).collect();
+            let spec = json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": names,
+                "commonName": "host-0.example.com"});
+            let object = json!({"apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                "metadata": {"name": "web", "annotations": {"note": "a".repeat(note)}}, "spec": spec});
+            review("certificates", |request| request["object"] = object)
+        };
+        let large = certificate(10_000, 1 << 20);
+        let (router, _) = setup(Granted::default());
+        let allowed = |body: String| {
+            let router = router.clone();
+            async move { send(&router, post("/validate", body)).await.1["allowed"].take() }
+        };
+        let waiting: Vec<_> = (0..LARGE).map(|_| tokio::spawn(allowed(large.clone()))).collect();
+        let small = tokio::spawn(allowed(certificate(1, 1)));
+        assert_eq!(small.await.unwrap(), json!(true));
+        let judged = waiting.iter().filter(|large| large.is_finished()).count();
+        assert!(judged < LARGE - 1, "{judged} large reviews were judged before it");
+        for large in waiting {
+            assert_eq!(large.await.unwrap(), json!(true));
+        }
+    }
+
+    #[tokio::test]
+    async fn no_secret_of_a_review_is_logged() {
+        let log = runtime::testing::Log::default();
+        let _guard = log.listen();
+        let (router, _) = setup(Granted::default());
+        for (names, allowed) in [(json!(["a.test"]), true), (json!([]), false)] {
+            let spec = json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": names,
+                "keystores": {"jks": {"create": true, "password": "hunter2"}}});
+            let (_, response) = send(&router, post("/validate", certificate(&spec))).await;
+            assert_eq!(response["allowed"], allowed);
+        }
+        let text = log.text();
+        assert!(text.contains("asked") && text.contains("answering"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
     #[tokio::test]
     async fn a_wrong_object_is_invalid() {
         let request = post("/validate", certificate(&json!({"secretName": "tls", "dnsNames": ["a.test"]})));
@@ -350,9 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn other_paths_are_not_found() {
-        let (router, _) = setup(Granted::default());
-        let response = router.oneshot(post("/convert", "{}")).await.unwrap();
-        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        check(post("/convert", "{}"), 404, 404, "", "nothing is served here; POST to /validate").await;
     }
 
     #[tokio::test]

@@ -35,6 +35,13 @@ const MEMORY_MB_MAX: u32 = 1024;
 /// Octets of one input: the longest request that we read has 36,500 characters of PEM.
 const INPUT_BYTES_MAX: u32 = 40_000;
 
+/// The same for reviews, of which the large ones take another way: more than 64 KiB, or objects of many parts.
+const REVIEW_BYTES_MAX: u32 = 256 * 1024;
+
+/// One review of so many to start from is large, by so many names: 80 KB.
+const LARGE_EACH: usize = 10;
+const LARGE_NAMES: usize = 4_000;
+
 /// A program of the crate `fuzz`, with what it starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -75,6 +82,10 @@ impl Target {
             Self::Lint => "lint",
             Self::Review => "review",
         }
+    }
+
+    fn bytes_max(self) -> u32 {
+        if self == Self::Review { REVIEW_BYTES_MAX } else { INPUT_BYTES_MAX }
     }
 
     /// Inputs to start from: texts of tests, or fresh keys.
@@ -205,7 +216,7 @@ fn start(target: Target, programs: &Path, arguments: &Arguments) -> anyhow::Resu
         .arg(format!("-seed={}", arguments.seed.unwrap_or_default()))
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MB_MAX}"))
-        .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+        .arg(format!("-max_len={}", target.bytes_max()))
         .arg(format!("-artifact_prefix={}/", findings.display()))
         .arg("-print_final_stats=1")
         .args([&kept, &seeds])
@@ -272,7 +283,7 @@ fn reviews() -> anyhow::Result<Vec<Vec<u8>>> {
         for text in files(&format!("rules/examples/{folder}"))? {
             let example: Value = serde_saphyr::from_slice(&text).context("an example is no YAML")?;
             let kind = example["object"]["kind"].as_str().unwrap_or_default();
-            let review = json!({
+            let mut review = json!({
                 "apiVersion": "admission.k8s.io/v1",
                 "kind": "AdmissionReview",
                 "request": {
@@ -287,6 +298,12 @@ fn reviews() -> anyhow::Result<Vec<Vec<u8>>> {
                     "oldObject": example["old"],
                 },
             });
+            if reviews.len() % LARGE_EACH == 0 {
+                // The engine would hardly find out by itself how to make one large.
+                let spec = review.pointer_mut("/request/object/spec").and_then(Value::as_object_mut);
+                let names = Value::from(vec!["large.example.com"; LARGE_NAMES]);
+                spec.map(|spec| spec.insert("dnsNames".to_owned(), names));
+            }
             reviews.push(review.to_string().into_bytes());
         }
     }

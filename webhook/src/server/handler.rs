@@ -4,26 +4,25 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use admission::decision::Decision;
-use admission::review::{self, About, Answer, Denial};
-use admission::{mutate, validate};
+use admission::review::{self, Answer, Denial};
+use api::GoDuration;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use futures::FutureExt as _;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use jiff::Timestamp;
-use rules::Verdict;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use tokio::time::Instant;
 
+use super::judging::{self, Judged, Open, Outcome, Subject};
 use super::{REVIEW_TIME_MAX, Shared};
 use crate::approval;
-use crate::body;
+use crate::body::{self, SMALL_BYTES_MAX};
 use crate::metrics::{Endpoint, EndpointMetrics};
 
 /// A review that takes longer than this is told in the log, with what took its time.
 const SLOW_REVIEW_TIME: Duration = Duration::from_secs(1);
-/// Most of a body that is logged.
-const LOGGED_BYTES_MAX: usize = 8 * 1024;
+/// Of the time that the API server waits for an answer, this many tenths are used.
+const TIME_USED_TENTHS: u32 = 8;
 
 /// What a path needs to answer.
 pub(super) struct Context {
@@ -57,7 +56,7 @@ impl Answered {
     pub(super) fn into_response(self) -> Response {
         let status = self.http_status();
         let body = review::write(self.api_version, &self.uid, &self.answer);
-        tracing::trace!(%status, body = %logged(&body), "answering");
+        tracing::trace!(%status, uid = self.uid, code = self.answer.code(), bytes = body.len(), "answering");
         let json = HeaderValue::from_static("application/json");
         let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
         if status == StatusCode::METHOD_NOT_ALLOWED {
@@ -78,20 +77,21 @@ struct Stages {
 
 impl Context {
     /// Answers a POST.
-    pub(super) async fn answer(&self, headers: &HeaderMap, body: Body) -> Answered {
-        let started = Instant::now();
+    pub(super) async fn answer(self: &Arc<Self>, uri: &Uri, headers: &HeaderMap, body: Body) -> Answered {
+        let (started, time_max) = (Instant::now(), time_max(uri));
         let held = match body::read(&self.shared.bodies, body).await {
             Ok(held) => held,
             Err(denial) => return Answered::without_review(String::new(), denial),
         };
         let body = &held.bytes;
-        tracing::trace!(path = self.endpoint.path(), body = %logged(body), "asked");
+        // What is in it stays out of the log: a Certificate may hold the password of a keystore.
+        tracing::trace!(path = self.endpoint.path(), bytes = body.len(), "asked");
         if let Err(denial) = check_content_type(headers) {
             return Answered::without_review(review::uid_of(body), denial);
         }
         let mut stages = Stages { body: started.elapsed(), ..Stages::default() };
         let reviewed = AssertUnwindSafe(self.review(body, &mut stages)).catch_unwind();
-        let answered = match tokio::time::timeout_at(started + REVIEW_TIME_MAX, reviewed).await {
+        let answered = match tokio::time::timeout_at(started + time_max, reviewed).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(_)) => {
                 self.metrics.panicked();
@@ -99,7 +99,7 @@ impl Context {
                 Answered::without_review(review::uid_of(body), denial)
             }
             Err(_) => {
-                let message = format!("the review was not answered within {REVIEW_TIME_MAX:?}; try again");
+                let message = format!("the review was not answered within {time_max:?}; try again");
                 Answered::without_review(review::uid_of(body), Denial::new(504, "Timeout", message))
             }
         };
@@ -112,74 +112,83 @@ impl Context {
         answered
     }
 
-    async fn review(&self, body: &[u8], stages: &mut Stages) -> Answered {
-        let review = match review::read(body) {
-            Ok(review) => review,
-            Err(denial) => return Answered::without_review(review::uid_of(body), denial),
+    async fn review(self: &Arc<Self>, body: &Bytes, stages: &mut Stages) -> Answered {
+        let judged = match self.judged_here(body) {
+            Some(judged) => judged,
+            None => self.judged_in_turn(body.clone()).await,
         };
-        let request = &review.request;
-        let resource = &request.resource;
-        let kind = rules::Kind::of_resource(&resource.group, &resource.version, &resource.resource);
-        let kind = kind.map_or("", rules::Kind::as_str);
-        let answer = match self.endpoint {
-            Endpoint::Mutate => mutate::mutate(request),
-            Endpoint::Validate => self.validate(request, stages).await,
+        let Judged { api_version, uid, operation, kind, outcome, subject, time, slowest } = judged;
+        (stages.rules, stages.slowest_rules) = (time, slowest);
+        let answer = match outcome {
+            Outcome::Answer(answer) => answer,
+            Outcome::Open(open) => {
+                let started = Instant::now();
+                let answer = self.authorised(*open, kind, &subject).await;
+                stages.approval = started.elapsed();
+                answer
+            }
         };
-        let answer = answer.unwrap_or_else(|denial| {
-            self.metrics.judged(kind, &denial.findings, &[]);
-            Answer::Denied(denial)
-        });
-        self.metrics.decided(kind, request.operation, &answer);
+        if let Some(operation) = operation {
+            self.metrics.judged(kind, &answer);
+            self.metrics.decided(kind, operation, &answer);
+        }
         if let Answer::Denied(denial) = &answer {
+            let Subject { resource, namespace, name, user } = &subject;
             tracing::debug!(
-                resource = %resource.resource,
-                namespace = %request.namespace,
-                name = %request.name,
-                user = %request.user_info.username,
+                resource,
+                namespace,
+                name,
+                user,
                 code = denial.code,
                 "denied: {}",
                 denial.message
             );
         }
-        Answered { api_version: Some(review.api_version), uid: review.request.uid.into_owned(), answer }
+        Answered { api_version, uid, answer }
     }
 
-    async fn validate(&self, request: &review::Request<'_>, stages: &mut Stages) -> Result<Answer, Denial> {
-        let judge = &self.shared.judge;
-        let Some(judgement) = validate::validate(request, judge.context(Timestamp::now()))? else {
-            return Ok(Answer::Allowed { warnings: Vec::new() });
-        };
-        (stages.rules, stages.slowest_rules) = (judgement.time, judgement.slowest);
-        let mut verdict = judgement.verdict;
-        if let Some(decision) = &judgement.decision {
-            let started = Instant::now();
-            let outcome = self.authorise(decision, request, &mut verdict).await;
-            stages.approval = started.elapsed();
-            outcome?;
-        }
-        let About { kind, .. } = judgement.about;
-        self.metrics.judged(kind, &verdict.denials, &verdict.warnings);
-        Ok(Answer::of_verdict(verdict, &judgement.about, judge.forbids_only))
+    /// Judges what is small at once. None: it is not.
+    fn judged_here(&self, body: &[u8]) -> Option<Judged> {
+        (body.len() <= SMALL_BYTES_MAX).then(|| judging::small(self.endpoint, body, &self.shared.judge))?
     }
 
-    async fn authorise(
-        &self,
-        decision: &Decision,
-        request: &review::Request<'_>,
-        verdict: &mut Verdict,
-    ) -> Result<(), Denial> {
+    /// Judges what is large on a thread of its own, one review at a time, so that others need not wait for it.
+    async fn judged_in_turn(self: &Arc<Self>, body: Bytes) -> Judged {
+        let turns = Arc::clone(&self.shared.turns);
+        let (turn, context) = (turns.acquire_owned().await, Arc::clone(self));
+        let judging = tokio::task::spawn_blocking(move || {
+            let judged = judging::large(context.endpoint, &body, &context.shared.judge);
+            drop(turn);
+            judged
+        });
+        // It is not aborted, so what failed is a defect; who counts those is told.
+        judging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// The answer to an approval or denial, after the check of the right to it.
+    async fn authorised(&self, mut open: Open, kind: &'static str, subject: &Subject) -> Answer {
         let authorizer = self.shared.authorizer.as_ref();
-        match approval::check(authorizer, self.shared.judge.grants, decision, &request.user_info).await {
+        let grants = self.shared.judge.grants;
+        match approval::check(authorizer, grants, &open.decision, &open.requester).await {
             Ok(None) => {}
-            Ok(Some(finding)) => verdict.denials.insert(0, finding),
+            Ok(Some(finding)) => open.verdict.denials.insert(0, finding),
             Err(error) => {
                 let text = format!("{:#}", anyhow::Error::new(error));
-                tracing::warn!(namespace = %request.namespace, name = %request.name, "{text}");
-                return Err(Denial::internal(format!("{text}; nothing was decided, try again")));
+                tracing::warn!(namespace = subject.namespace, name = subject.name, "{text}");
+                return Answer::Denied(Denial::internal(format!("{text}; nothing was decided, try again")));
             }
         }
-        Ok(())
+        open.answer(kind, subject, self.shared.judge.forbids_only)
     }
+}
+
+/// Time for a review. The API server tells how long it waits, as its configurations say: `?timeout=5s`. Somebody else's
+/// may say less than the chart's.
+fn time_max(uri: &Uri) -> Duration {
+    let parameters = uri.query().unwrap_or_default().split('&');
+    let told = parameters.filter_map(|parameter| parameter.strip_prefix("timeout=")).next_back();
+    let told = told.and_then(|text| Duration::try_from(GoDuration::new(text).parse().ok()?).ok());
+    told.map_or(REVIEW_TIME_MAX, |told| (told / 10).saturating_mul(TIME_USED_TENTHS).min(REVIEW_TIME_MAX))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), Denial> {
@@ -193,7 +202,23 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Denial> {
     Err(Denial::new(415, "UnsupportedMediaType", message))
 }
 
-/// The beginning of a body.
-fn logged(body: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(body.get(..LOGGED_BYTES_MAX).unwrap_or(body))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_review_is_answered_before_the_api_server_gives_up() {
+        let check = |query: &str, wanted: u64| {
+            let uri = format!("/validate{query}").parse().unwrap();
+            assert_eq!(time_max(&uri), Duration::from_millis(wanted), "{query}");
+        };
+        for query in
+            ["", "?", "?timeout", "?timeout=", "?timeout=never", "?timeout=-1s", "?a=1s", "?timeout=30s"]
+        {
+            check(query, 8_000);
+        }
+        check("?timeout=10s", 8_000);
+        check("?timeout=5s", 4_000);
+        check("?a=b&timeout=1.5s&c=d", 1_200);
+    }
 }
