@@ -39,8 +39,25 @@ pub enum ApprovalError {
         /// Name of the signer.
         signer: String,
         /// What went wrong.
-        source: Box<kube::Error>,
+        source: ReviewError,
     },
+}
+
+/// Why a SubjectAccessReview told nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    /// It was not answered.
+    #[error(transparent)]
+    Call(Box<kube::Error>),
+    /// Nobody allows the action, but not everybody could be asked (`status.evaluationError`).
+    #[error("an authorizer of the cluster failed: {0}")]
+    Incomplete(String),
+}
+
+impl From<kube::Error> for ReviewError {
+    fn from(error: kube::Error) -> Self {
+        Self::Call(Box::new(error))
+    }
 }
 
 /// Who knows the cluster's kinds and rights: the API server, or a test.
@@ -169,7 +186,7 @@ pub(crate) mod tests {
                     return Err(ApprovalError::Review {
                         user: requester.username.clone(),
                         signer: signer.to_owned(),
-                        source: Box::new(kube::Error::TlsRequired),
+                        source: kube::Error::TlsRequired.into(),
                     });
                 }
                 let holds_here = self.namespace.is_none() || self.namespace == namespace;

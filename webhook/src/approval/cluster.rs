@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 use futures::future::BoxFuture;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
 use kube::api::PostParams;
 use kube::discovery::Scope;
 use kube::error::DiscoveryError;
@@ -16,7 +18,7 @@ use rules::Requester;
 use runtime::lock::lock;
 
 use super::recent::Recent;
-use super::{ApprovalError, Authorizer, IssuerResource, built_in};
+use super::{ApprovalError, Authorizer, IssuerResource, ReviewError, built_in};
 use crate::metrics::{ApprovalMetrics, Lookup, Verdict};
 
 /// Longest API group, a DNS subdomain, and longest kind, a DNS label, in bytes: no longer one can be served.
@@ -37,6 +39,8 @@ const ATTEMPTS_MAX: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Most that a pause is longer: a fifth (A5).
 const JITTER_MILLIS_MAX: u64 = 200;
+/// Most of the API server's words that are passed on.
+const REASON_CHARS_MAX: usize = 300;
 
 type KindName = (String, String);
 
@@ -121,7 +125,7 @@ impl ClusterAuthorizer {
         }))
     }
 
-    async fn reviewed(&self, review: &SubjectAccessReview) -> Result<bool, kube::Error> {
+    async fn reviewed(&self, review: &SubjectAccessReview) -> Result<bool, ReviewError> {
         // Without a key nothing is remembered; there are only texts in it, so that does not happen.
         let key = serde_json::to_vec(&review.spec).ok().and_then(|content| sha256(&content));
         if let Some(allowed) = key.and_then(|key| self.rights.get(&key)) {
@@ -142,12 +146,13 @@ impl ClusterAuthorizer {
         outcome
     }
 
-    async fn asked(&self, review: &SubjectAccessReview) -> Result<bool, kube::Error> {
+    async fn asked(&self, review: &SubjectAccessReview) -> Result<bool, ReviewError> {
         let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
         let mut attempt = 1;
         loop {
-            match reviews.create(&PostParams::default(), review).await {
-                Ok(answer) => return Ok(answer.status.is_some_and(|status| status.allowed)),
+            let answer = reviews.create(&PostParams::default(), review).await;
+            match answer.map_err(ReviewError::from).and_then(|answer| decided(answer.status)) {
+                Ok(allowed) => return Ok(allowed),
                 Err(error) if attempt < ATTEMPTS_MAX && is_worth_another(&error) => {
                     tracing::debug!("a SubjectAccessReview failed, trying again: {error}");
                     attempt += 1;
@@ -169,13 +174,28 @@ enum Found {
     Kind(IssuerResource),
 }
 
+/// What the API server decided. An authorizer of several may have failed: that is of no importance where another one
+/// allows the action, or forbids it outright, and leaves open what nobody allowed.
+fn decided(status: Option<SubjectAccessReviewStatus>) -> Result<bool, ReviewError> {
+    let Some(status) = status else { return Ok(false) };
+    match status.evaluation_error.filter(|reason| !reason.is_empty()) {
+        Some(reason) if !status.allowed && status.denied != Some(true) => {
+            Err(ReviewError::Incomplete(reason.chars().take(REASON_CHARS_MAX).collect()))
+        }
+        _ => Ok(status.allowed),
+    }
+}
+
 /// Whether the same call may well succeed a moment later: the API server was not reached, is busy, or has a problem of
 /// its own.
-fn is_worth_another(error: &kube::Error) -> bool {
+fn is_worth_another(error: &ReviewError) -> bool {
     match error {
-        kube::Error::Api(status) => matches!(status.code, 429 | 500..),
-        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
-        _ => false,
+        ReviewError::Incomplete(_) => true,
+        ReviewError::Call(error) => match &**error {
+            kube::Error::Api(status) => matches!(status.code, 429 | 500..),
+            kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+            _ => false,
+        },
     }
 }
 
@@ -209,7 +229,7 @@ impl Authorizer for ClusterAuthorizer {
             self.reviewed(&review).await.map_err(|source| ApprovalError::Review {
                 user: requester.username.clone(),
                 signer: signer.to_owned(),
-                source: Box::new(source),
+                source,
             })
         })
     }
@@ -252,6 +272,8 @@ mod tests {
     struct Server {
         calls: Arc<Mutex<Vec<String>>>,
         failures: Arc<Mutex<Vec<u16>>>,
+        /// What is in the status of access reviews besides.
+        besides: Arc<Mutex<Value>>,
     }
 
     impl Server {
@@ -289,8 +311,14 @@ mod tests {
                     {"name": "serveds", "singularName": "", "namespaced": false, "kind": "Served", "verbs": ["get"]},
                     {"name": "serveds/status", "singularName": "", "namespaced": true, "kind": "Served",
                      "verbs": ["get"]}]}),
-                _ => json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
-                    "metadata": {}, "spec": {}, "status": {"allowed": sent["spec"]["user"] == "alice"}}),
+                _ => {
+                    let mut status = json!({"allowed": sent["spec"]["user"] == "alice"});
+                    for (member, value) in self.besides.lock().unwrap().as_object().into_iter().flatten() {
+                        status[member] = value.clone();
+                    }
+                    json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+                        "metadata": {}, "spec": {}, "status": status})
+                }
             };
             Response::new(answer.to_string().into_bytes().into())
         }
@@ -378,6 +406,30 @@ mod tests {
         tokio::time::advance(RIGHT_LIFE).await;
         assert!(may(&user("alice"), None).await);
         assert_eq!(server.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_authorizer_that_failed_leaves_open_what_no_other_one_decided() {
+        let failed = json!({"evaluationError": "no answer from the authorization webhook"});
+        let check = async |besides: &Value, name, wanted: Result<bool, &str>, calls: usize| {
+            let server = Server::default();
+            server.besides.lock().unwrap().clone_from(besides);
+            let authorizer = server.authorizer();
+            for _ in 0..2 {
+                let outcome = authorizer.may_approve(&user(name), "s", None).await;
+                let outcome = outcome.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
+                assert_eq!(outcome.as_ref().map_err(String::as_str), wanted.as_ref().map_err(|text| *text));
+            }
+            assert_eq!(server.calls(), calls, "{besides} for {name}");
+        };
+        let open = "cannot review whether \"bob\" may approve signer s: an authorizer of the cluster failed: no answer \
+                    from the authorization webhook";
+        check(&failed, "bob", Err(open), 4).await;
+        check(&failed, "alice", Ok(true), 1).await;
+        let mut forbidden = failed;
+        forbidden["denied"] = json!(true);
+        check(&forbidden, "bob", Ok(false), 1).await;
+        check(&json!({"evaluationError": ""}), "bob", Ok(false), 1).await;
     }
 
     #[tokio::test(start_paused = true)]
