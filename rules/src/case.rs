@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cluster::Cluster;
 use crate::issuer::HostRange;
-use crate::rule::Check;
+use crate::rule::{Check, RuleId};
 
 /// A spec that has rules; the object around it follows from it. Issuer and ClusterIssuer share one.
 pub trait Judged: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned + 'static {
@@ -82,6 +82,8 @@ pub struct Settings {
     pub plaintext_servers: bool,
     /// Hosts that no issuer may name as its server, such as those of the cluster itself (B16). None unless set.
     pub denied_servers: Vec<HostRange>,
+    /// Rules that reject but do not warn. None unless set.
+    pub silenced: Vec<RuleId>,
 }
 
 impl Settings {
@@ -96,6 +98,7 @@ impl Settings {
         short_request_keys: false,
         plaintext_servers: false,
         denied_servers: Vec::new(),
+        silenced: Vec::new(),
     };
 }
 

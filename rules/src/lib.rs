@@ -38,7 +38,7 @@ pub use review::{
     APPROVAL_UNAUTHORISED, APPROVAL_UNRESOLVED, KIND_MISMATCH, RESOURCE_MISSING, SPEC_UNREADABLE,
     approval_unauthorised, approval_unresolved, check_kind, check_stampable, kind_of_resource,
 };
-pub use rule::{Check, Class, Kind, Rule};
+pub use rule::{Check, Class, Kind, Rule, RuleId, RuleIdError};
 pub use verdict::{Verdict, each_rule, judge};
 
 /// Every rule there is, kind by kind, in the order of evaluation.

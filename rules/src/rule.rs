@@ -1,5 +1,8 @@
 //! What a rule is.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
 use crate::case::{Case, Judged};
 use crate::finding::{Fault, Finding};
 
@@ -19,6 +22,38 @@ pub struct Rule {
     pub class: Class,
     /// What is required, for documentation. No full stop.
     pub summary: &'static str,
+}
+
+/// The id of a rule that exists, such as `B09`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleId(&'static str);
+
+/// A text that is the id of no rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no rule; docs/rules.md lists the ids, such as \"B09\"")]
+pub struct RuleIdError(String);
+
+impl RuleId {
+    /// The id.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl std::str::FromStr for RuleId {
+    type Err = RuleIdError;
+
+    fn from_str(text: &str) -> Result<Self, RuleIdError> {
+        let rule = crate::table().find(|rule| rule.id == text);
+        rule.map(|rule| Self(rule.id)).ok_or_else(|| RuleIdError(text.to_owned()))
+    }
+}
+
+// By hand, because a derive would ask for a text that lives for ever.
+impl<'de> Deserialize<'de> for RuleId {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        String::deserialize(input)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// A kind of object that has rules.
@@ -225,6 +260,14 @@ mod tests {
         assert_eq!(findings.found.len(), FINDINGS_MAX + 1);
         assert_eq!(findings.found[FINDINGS_MAX - 1].to_string(), "a[999]: Invalid value: first");
         assert_eq!(findings.found[FINDINGS_MAX].to_string(), "b: Invalid value: second");
+    }
+
+    #[test]
+    fn only_the_id_of_a_rule_is_one() {
+        for text in ["", "B", "b09", "B099", "C01 "] {
+            assert!(text.parse::<RuleId>().unwrap_err().to_string().contains("is no rule"), "{text:?}");
+        }
+        assert_eq!("I-W1".parse::<RuleId>().map(RuleId::as_str), Ok("I-W1"));
     }
 
     #[test]

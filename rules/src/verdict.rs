@@ -55,12 +55,17 @@ pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
         for finding in found.drain(..) {
             match disposition(finding.rule.class, mode, known.excuses(&finding)) {
                 Disposition::Reject => denials.tell(finding),
+                Disposition::Warn if is_silenced(case, &finding) => {}
                 Disposition::Warn => warnings.tell(finding),
                 Disposition::Ignore => {}
             }
         }
     }
     Verdict { denials: denials.findings, warnings: warnings.findings }
+}
+
+fn is_silenced<S: Judged>(case: &Case<'_, S>, finding: &Finding) -> bool {
+    case.context.settings.silenced.iter().any(|id| id.as_str() == finding.rule.id)
 }
 
 /// Evaluates one rule after the other, drops what they find, and tells `after` of each. For those who want to know which
@@ -139,7 +144,7 @@ mod tests {
     use api::{CertificateSpec, GoDuration};
 
     use super::*;
-    use crate::case::{Metadata, Object};
+    use crate::case::{Context, Metadata, Object, Settings};
 
     fn object(edit: impl FnOnce(&mut CertificateSpec)) -> Object<CertificateSpec> {
         let mut spec = CertificateSpec { secret_name: "tls".to_owned(), ..Default::default() };
@@ -247,6 +252,22 @@ mod tests {
         };
         let (old, new) = (broken("2160h"), broken("2160h0m0s"));
         check(&Case::update(&new, &old), &[], &["C01"]);
+    }
+
+    #[test]
+    fn a_silenced_rule_rejects_and_does_not_warn() {
+        let bad = |names: &[&str]| {
+            object(|spec| {
+                spec.duration = Some(GoDuration::new("90d"));
+                spec.dns_names = names.iter().map(|name| (*name).to_owned()).collect();
+            })
+        };
+        let (old, new) = (bad(&[]), bad(&["a.test"]));
+        let settings = Settings { silenced: vec!["B07".parse().unwrap()], ..Settings::DEFAULT };
+        let context = Context { settings: &settings, ..Context::default() };
+        check(&Case { context, ..Case::create(&old) }, &["B07"], &[]);
+        check(&Case { context, ..Case::update(&new, &old) }, &[], &[]);
+        check(&Case::update(&new, &old), &[], &["B07"]);
     }
 
     #[test]

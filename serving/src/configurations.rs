@@ -7,6 +7,9 @@
 //! One that replaces the field takes the next CA out as often as it is added, so after the second time that is left to
 //! `ca.crt`, which every cainjector copies ([`crate::keeping`]). Only the CA that is served under is put back
 //! within seconds, however often it goes.
+//!
+//! A configuration also tells under which names we are called. With a certificate from files, whose CA is not ours to
+//! spread, they are all that is looked at.
 
 mod bundle;
 #[cfg(test)]
@@ -17,6 +20,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use api::keys::annotation;
+use http::Uri;
 use issuance::certificate::Certificate;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration, WebhookClientConfig,
@@ -25,6 +29,7 @@ use kube::api::{PartialObjectMeta, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use runtime::shutdown::Shutdown;
+use rustls::pki_types::ServerName;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -83,6 +88,29 @@ impl Configuration for MutatingWebhookConfiguration {
     fn clients(&self) -> Vec<&WebhookClientConfig> {
         self.webhooks.iter().flatten().map(|webhook| &webhook.client_config).collect()
     }
+}
+
+/// The names that API servers expect in the certificate of a webhook: that of its Service, or the host of its URL.
+fn names(clients: &[&WebhookClientConfig]) -> Vec<ServerName<'static>> {
+    let mut names = Vec::new();
+    for client in clients {
+        let name = match (&client.service, &client.url) {
+            (Some(service), _) => {
+                ServerName::try_from(format!("{}.{}.svc", service.name, service.namespace)).ok()
+            }
+            (None, url) => url.as_deref().and_then(host),
+        };
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+/// The host of a URL. None: there is none that a certificate could be for.
+fn host(url: &str) -> Option<ServerName<'static>> {
+    let uri: Uri = url.parse().ok()?;
+    let host = uri.host()?;
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(host.to_owned()).ok()
 }
 
 /// Whether somebody takes out what we add.
@@ -217,12 +245,12 @@ where
             Ok(pause) => pause.min(POLL_INTERVAL),
             Err(kube::Error::Api(status)) if status.is_forbidden() => {
                 if !was_forbidden {
-                    tracing::warn!(
-                        kind = K::KIND,
-                        name = self.name,
-                        "may not keep the own CA in the webhook configuration, so a cainjector has to: {}",
-                        status.message
-                    );
+                    let consequence = if wanted.required.is_empty() {
+                        "may not read the webhook configuration, so that the name in it is not checked"
+                    } else {
+                        "may not keep the own CA in the webhook configuration, so a cainjector has to"
+                    };
+                    tracing::warn!(kind = K::KIND, name = self.name, "{consequence}: {}", status.message);
                 }
                 POLL_INTERVAL
             }
@@ -261,7 +289,8 @@ where
         let is_settled = self.contest.unsettled().is_zero();
         let before = bundles.before.clone();
         let settled = if is_settled { before.clone() } else { self.trusts.observed().settled(K::KIND) };
-        let mut reading = Reading { bundles: before, settled, is_annotated, is_refused };
+        let names = names(&configuration.clients());
+        let mut reading = Reading { bundles: before, settled, is_annotated, is_refused, names };
         self.trusts.set(K::KIND, Seen::Read(reading.clone()));
         let operations = bundles.operations(configuration.meta().resource_version.as_deref());
         let pause = self.contest.pause(self.is_outage(&bundles.before));

@@ -17,7 +17,9 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use runtime::shutdown::Shutdown;
 use runtime::tls::{ServingCertificate, ServingCertificateError};
-use rustls::pki_types::ServerName;
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
 use tokio::sync::watch;
 
 use self::secret::Keeper;
@@ -41,7 +43,7 @@ const STEP_TIME_MAX: Duration = Duration::from_secs(10);
 pub struct Served {
     /// The certificate.
     pub certificate: Certificate,
-    /// A name that it is for.
+    /// A name that it is for, under which it is dialled.
     pub name: ServerName<'static>,
     /// Certificate of the CA that signed it; None: that is not known.
     pub ca: Option<Certificate>,
@@ -64,6 +66,40 @@ impl Served {
         }
         Ok(())
     }
+
+    /// Checks that callers under each of these names find it to be for them.
+    ///
+    /// # Errors
+    /// What they would complain of, and what would help.
+    pub fn check_names(&self, names: &[ServerName<'static>]) -> Result<(), String> {
+        let der = CertificateDer::from(self.certificate.der());
+        let is_for = |name: &ServerName<'_>| {
+            let parsed = ParsedCertificate::try_from(&der);
+            parsed.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+        };
+        let Some(name) = names.iter().find(|name| !is_for(name)) else { return Ok(()) };
+        let (name, cure) = (
+            name.to_str(),
+            match self.ca {
+                Some(_) => "add it to --dynamic-serving-dns-names",
+                None => "put one that is into the files",
+            },
+        );
+        Err(format!("calls {name}, and the certificate is not for that name; {cure}"))
+    }
+}
+
+/// The name to dial of those that a certificate is for: that of a Service, if there is one, since API servers call most
+/// webhooks by it; or else the first.
+pub(crate) fn dialled(names: impl Iterator<Item = ServerName<'static>>) -> Option<ServerName<'static>> {
+    let mut first = None;
+    for name in names {
+        if matches!(&name, ServerName::DnsName(name) if name.as_ref().ends_with(".svc")) {
+            return Some(name);
+        }
+        first = first.or(Some(name));
+    }
+    first
 }
 
 /// Where a certificate goes, and who hears of it.
@@ -331,7 +367,7 @@ impl Renewer {
         let Some(leaf) = &self.leaf else {
             return;
         };
-        let Some(name) = leaf.names.first().cloned() else {
+        let Some(name) = dialled(leaf.names.iter().cloned()) else {
             return;
         };
         let ca = leaf.authority.certificate().clone();

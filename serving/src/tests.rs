@@ -114,7 +114,7 @@ impl World {
                 let bundle = all.iter().map(Certificate::to_pem).collect();
                 let is_refused = self.callers == Callers::Refusing;
                 let bundles = if is_refused { vec![self.text("ca.crt")] } else { vec![bundle] };
-                Seen::Read(Reading { settled: bundles.clone(), bundles, is_annotated: false, is_refused })
+                Seen::Read(Reading { settled: bundles.clone(), bundles, is_refused, ..Reading::default() })
             }
         };
         self.trusts.set("A", seen);
@@ -354,6 +354,32 @@ fn a_clock_that_jumps_by_a_day_rotates_nothing() {
         assert_eq!(world.at(now), []);
     }
     assert_eq!(world.current(), first);
+}
+
+/// What two replicas change in the weeks of a rotation that each look once a day, one so far ahead of the other.
+fn changes_with_a_clock(ahead: SignedDuration) -> Vec<Change> {
+    let mut world = World::started();
+    let moments = (212..256).flat_map(|day| [days_later(day), days_later(day) + ahead]);
+    moments.flat_map(|now| world.at(now)).collect()
+}
+
+#[test]
+fn replicas_whose_clocks_differ_rotate_together_and_once() {
+    let alone = changes_with_a_clock(SignedDuration::ZERO);
+    assert!(alone.contains(&Change::Prepared) && alone.contains(&Change::Switched), "{alone:?}");
+    for ahead in [HOUR, -HOUR] {
+        assert_eq!(changes_with_a_clock(ahead), alone, "{ahead:?} ahead");
+    }
+}
+
+#[test]
+fn replicas_whose_clocks_differ_by_a_day_come_to_rest() {
+    for ahead in [DAY, -DAY] {
+        let changes = changes_with_a_clock(ahead);
+        // A CA that begins tomorrow is of no use to callers, so the one who is behind may make another.
+        let created = changes.iter().filter(|change| matches!(change, Change::Created(_))).count();
+        assert!(created <= 1 && changes.len() <= 8, "{ahead:?} ahead: {changes:?}");
+    }
 }
 
 // Beside cert-manager's webhook.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use jiff::SignedDuration;
-use rules::{HostRange, Settings};
+use rules::{HostRange, RuleId, Settings};
 use runtime::args::{KubernetesArgs, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
 use runtime::tls::MinVersion;
@@ -141,11 +141,13 @@ pub struct ClientArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Webhook configurations")]
 pub struct ConfigurationArgs {
-    /// ValidatingWebhookConfiguration to add the CA to; without it the first label of the first DNS name
+    /// ValidatingWebhookConfiguration to add the CA to, and that says under which name the certificate must be valid;
+    /// without it the first label of the first DNS name
     #[arg(long, value_name = "NAME")]
     pub validating_configuration_name: Option<Text<String>>,
 
-    /// MutatingWebhookConfiguration to add the CA to; without it the first label of the first DNS name
+    /// MutatingWebhookConfiguration to add the CA to, and that says under which name the certificate must be valid;
+    /// without it the first label of the first DNS name
     #[arg(long, value_name = "NAME")]
     pub mutating_configuration_name: Option<Text<String>>,
 }
@@ -213,6 +215,10 @@ pub struct SettingsArgs {
     /// Hosts that no issuer may name as its server: networks, addresses, names, or .domain for all names below
     #[arg(long, value_name = "HOSTS", value_delimiter = ',')]
     pub deny_servers: Vec<Text<HostRange>>,
+
+    /// Rules that are not to warn, by their ids, such as B04,B09; what they reject is rejected all the same
+    #[arg(long, value_name = "RULES", value_delimiter = ',')]
+    pub silence_warnings: Vec<Text<RuleId>>,
 }
 
 impl SettingsArgs {
@@ -225,6 +231,7 @@ impl SettingsArgs {
         settings.short_request_keys = self.allow_short_request_keys;
         settings.plaintext_servers = self.allow_plaintext_servers;
         settings.denied_servers = Text::all(self.deny_servers);
+        settings.silenced = Text::all(self.silence_warnings);
         // Later ones win.
         let gates = self.feature_gates.into_iter().fold(gates, |earlier, later| later.or(earlier));
         apply_gates(&gates, &mut settings);
@@ -282,6 +289,7 @@ mod tests {
         refused("--enable-client-verification=maybe", "write true or false");
         refused("--max-certificate-size=-1", "invalid digit");
         refused("--deny-servers=10.0.0.1/8", "the address has bits outside of the network");
+        refused("--silence-warnings=B04,B4", "\"B4\" is no rule");
         refused("--feature-gates=NameConstraint=true", "did you mean \"NameConstraints\"?");
     }
 

@@ -224,8 +224,9 @@ impl Checked {
         let is_named = names.into_iter().any(|name| Text::of(name.clone()).is_some());
         if is_named && serving.is_some_and(|tls| matches!(tls.source, Source::Files { .. })) {
             self.found.warnings.push(
-                "--validating-configuration-name and --mutating-configuration-name have no effect, since the CA of a \
-                 certificate from files is not known; put it into the caBundle yourself, or let a cainjector do so"
+                "the configurations that --validating-configuration-name and --mutating-configuration-name name are \
+                 only looked at, since the CA of a certificate from files is not known; put it into the caBundle \
+                 yourself, or let a cainjector do so"
                     .to_owned(),
             );
         }

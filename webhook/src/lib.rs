@@ -168,10 +168,8 @@ struct OwnConfigurations {
 impl OwnConfigurations {
     /// Those that `args` name, or else those that are called like the Service in front of us.
     fn of(source: &Source, args: ConfigurationArgs) -> Self {
-        // An operator's certificate comes from an operator's CA, which others have to make callers trust.
-        if matches!(source, Source::Files { .. }) {
-            return Self { validating: None, mutating: None };
-        }
+        // An operator's certificate comes from an operator's CA, which others have to make callers trust: nothing is
+        // written then, but those that are named say under which names we are called.
         let service_name = source.service_name();
         Self {
             validating: Text::of(args.validating_configuration_name).or_else(|| service_name.clone()),
@@ -185,7 +183,7 @@ impl OwnConfigurations {
         validating.into_iter().chain(mutating)
     }
 
-    /// Adds the CA to them, until shutdown.
+    /// Adds the CA to them, where it is ours, and looks at them, until shutdown.
     fn inject(self, tasks: &mut Tasks, keeping: &Keeping, served: &watch::Receiver<Option<Served>>) {
         if let Some(name) = self.validating {
             keeping.inject::<ValidatingWebhookConfiguration>(tasks, name, served);
@@ -226,11 +224,14 @@ fn watch_readiness(
         let (served, trusts) = (served.clone(), trusts.clone());
         readiness.check_of_others(kind, move || {
             let served = served.borrow();
-            let ca = served.as_ref().and_then(|served| served.ca.as_ref());
-            match ca.map_or(Trust::Unknown, |ca| trusts.get(kind, ca)) {
-                Trust::Unknown => Err("not looked at yet".to_owned()),
-                Trust::Missing => Err("does not trust the CA yet".to_owned()),
-                Trust::NotOurs | Trust::Present => Ok(()),
+            let (Some(served), Some(names)) = (&*served, trusts.names(kind)) else {
+                return Err("not looked at yet".to_owned());
+            };
+            match served.ca.as_ref().map(|ca| trusts.get(kind, ca)) {
+                Some(Trust::Unknown) => Err("not looked at yet".to_owned()),
+                Some(Trust::Missing) => Err("does not trust the CA yet".to_owned()),
+                // Without a known CA the trust is not ours to see to.
+                Some(Trust::NotOurs | Trust::Present) | None => served.check_names(&names),
             }
         });
     }
@@ -239,6 +240,11 @@ fn watch_readiness(
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use http::Response;
+    use rustls::pki_types::ServerName;
+    use serde_json::json;
+    use serving::configurations::Wanted;
+    use serving::{CA_LIFETIME, LeafTerms};
 
     use super::*;
 
@@ -250,6 +256,59 @@ mod tests {
         let mut lines = template.lines().map(str::trim);
         let grace = lines.find_map(|line| line.strip_prefix("terminationGracePeriodSeconds: ")).unwrap();
         assert!(drain < Duration::from_secs(grace.parse().unwrap()), "{drain:?} and {grace} s");
+    }
+
+    /// What readiness says about the validating configuration, whose webhook is the Service webhook.ns, while a
+    /// certificate for `name` is served, from files or by a CA that the configuration trusts.
+    async fn told(name: &'static str, is_of_files: bool) -> String {
+        let now = Timestamp::now();
+        let authority = serving::keeping::new_ca(CA_LIFETIME, now).unwrap();
+        let ca = authority.certificate().clone();
+        let configuration = json!({"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "own"},
+            "kind": ValidatingWebhookConfiguration::KIND, "webhooks": [{"name": "a.test", "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "clientConfig": {"service": {"name": "webhook", "namespace": "ns"},
+            "caBundle": k8s_openapi::ByteString(ca.to_pem().into_bytes())}}]});
+        let client = runtime::testing::client(move |_| {
+            let answer = configuration.to_string();
+            async move { Response::new(answer.into_bytes().into()) }
+        });
+        let name = ServerName::try_from(name).unwrap();
+        let terms = LeafTerms { names: std::slice::from_ref(&name), lifetime: CA_LIFETIME / 2, replica: "a" };
+        let certificate = serving::new_leaf(&authority, terms, now).unwrap().certificate;
+        let ca = (!is_of_files).then_some(ca);
+        let (_sender, served) =
+            watch::channel(Some(Served { certificate, name, ca, wanted: Wanted::default() }));
+        let own = OwnConfigurations { validating: Some("own".to_owned()), mutating: None };
+        let (trusts, shutdown) = (Trusts::of_kinds(own.kinds()), Shutdown::default());
+        let readiness = Readiness::default();
+        let dialer = Dialer::new(([127, 0, 0, 1], 1).into(), Handshakes::default());
+        let skew = Skew::new(Arc::new(Timestamp::now));
+        watch_readiness(&readiness, &served, dialer, skew, &trusts, own.kinds());
+        let mut tasks = Tasks::new(shutdown.clone());
+        let metrics = serving::metrics::Metrics::default();
+        own.inject(&mut tasks, &Keeping { client, trusts, metrics, shutdown }, &served);
+        loop {
+            let line = readiness.report().lines.pop().unwrap();
+            if !line.ends_with("not looked at yet") {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_for_the_name_of_the_service_is_not_ready() {
+        let kind = ValidatingWebhookConfiguration::KIND;
+        let wrong = format!(
+            "[-] {kind}: calls webhook.ns.svc, and the certificate is not for that name; add it to \
+             --dynamic-serving-dns-names"
+        );
+        assert_eq!(told("other.ns.svc", false).await, wrong);
+        let cure = told("webhook", true).await;
+        assert!(cure.ends_with("is not for that name; put one that is into the files"), "{cure}");
+        for is_of_files in [false, true] {
+            assert_eq!(told("webhook.ns.svc", is_of_files).await, format!("[+] {kind} ok"));
+        }
     }
 
     #[tokio::test]

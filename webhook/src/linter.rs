@@ -96,6 +96,7 @@ mod tests {
             "--allow-plaintext-servers",
             "--deny-servers=169.254.0.0/16,localhost",
             "--deny-servers=.svc",
+            "--silence-warnings=B04,B09",
         ];
         let wanted = Settings {
             literal_certificate_subject: true,
@@ -109,6 +110,7 @@ mod tests {
             denied_servers: ["169.254.0.0/16", "localhost", ".svc"]
                 .map(|range| range.parse().unwrap())
                 .into(),
+            silenced: ["B04", "B09"].map(|id| id.parse().unwrap()).into(),
         };
         assert_eq!(settings(&flags).unwrap(), wanted);
     }

@@ -9,6 +9,8 @@ use super::{API_VERSIONS, KIND};
 
 /// Clients cut a warning after this many characters (API conventions of Kubernetes).
 const WARNING_CHARS_MAX: usize = 256;
+/// Most warnings of one answer. The API server cuts them once all have 4096 characters together, and nobody reads more.
+const WARNINGS_MAX: usize = 10;
 
 /// The answer to one review.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,7 +142,7 @@ pub fn write(api_version: Option<&'static str>, uid: &str, answer: &Answer) -> V
             patch_type: patch.as_ref().map(|_| "JSONPatch"),
             patch,
             status: status(answer.code(), denial),
-            warnings: warnings.iter().map(warning).collect(),
+            warnings: told(warnings),
         },
     };
     // Maps have text keys and nothing else can fail; an empty answer is a failed call to the API server.
@@ -174,6 +176,13 @@ fn status(code: u16, denial: Option<&Denial>) -> StatusOut<'_> {
         details,
         code,
     }
+}
+
+/// The first warnings, and how many others there are.
+fn told(warnings: &[Finding]) -> Vec<String> {
+    let further = warnings.len().saturating_sub(WARNINGS_MAX);
+    let rest = (further > 0).then(|| format!("… and {further} more warnings"));
+    warnings.iter().take(WARNINGS_MAX).map(warning).chain(rest).collect()
 }
 
 fn warning(finding: &Finding) -> String {
@@ -315,6 +324,22 @@ mod tests {
                   }
                 }"#]],
         );
+    }
+
+    #[test]
+    fn no_more_is_warned_of_than_the_api_server_passes_on_whole() {
+        let warned = |count: usize| -> Vec<String> {
+            let mut finding = missing_name();
+            finding.advice("é".repeat(300));
+            let answer = Answer::Allowed { warnings: vec![finding; count] };
+            let bytes = write(None, "u-1", &answer);
+            let mut value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            serde_json::from_value(value["response"]["warnings"].take()).unwrap()
+        };
+        let many = warned(100);
+        assert_eq!((many.len(), many[10].as_str()), (11, "… and 90 more warnings"));
+        assert!(many.iter().map(|text| text.chars().count()).sum::<usize>() < 4096);
+        assert!(warned(10).iter().all(|text| text.chars().count() == WARNING_CHARS_MAX));
     }
 
     #[test]

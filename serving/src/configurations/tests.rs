@@ -121,6 +121,39 @@ fn reading(bundles: &[&Certificate]) -> Reading {
 }
 
 #[test]
+fn callers_expect_the_name_of_the_service_or_the_host_of_the_url() {
+    let check = |clients: Value, wanted: &[&str]| {
+        let clients: Vec<WebhookClientConfig> = serde_json::from_value(clients).unwrap();
+        let found = names(&clients.iter().collect::<Vec<_>>());
+        let found: Vec<_> = found.iter().map(ServerName::to_str).collect();
+        assert_eq!(found, wanted, "{clients:?}");
+    };
+    let service = serde_json::json!({"service": {"name": "webhook", "namespace": "ns", "port": 443}});
+    let url = |url: &str| serde_json::json!([{"url": url}]);
+    check(serde_json::json!([{}]), &[]);
+    check(url("https:///validate"), &[]);
+    check(url("/validate"), &[]);
+    check(
+        serde_json::json!([service, service, {"url": "https://a.test/validate"}]),
+        &["webhook.ns.svc", "a.test"],
+    );
+    check(url("https://a.test:8443/validate?x=y"), &["a.test"]);
+    check(url("https://192.0.2.1/validate"), &["192.0.2.1"]);
+    check(url("https://[2001:db8::1]:8443"), &["2001:db8::1"]);
+}
+
+#[test]
+fn the_names_in_a_configuration_are_those_that_were_read() {
+    let trusts = Trusts::of_kinds(["A"]);
+    assert_eq!((trusts.names("A"), trusts.names("B")), (None, None));
+    trusts.set("A", Seen::Hidden);
+    assert_eq!(trusts.names("A"), Some(Vec::new()));
+    let names = vec![ServerName::try_from("webhook.ns.svc").unwrap()];
+    trusts.set("A", Seen::Read(Reading { names: names.clone(), ..Reading::default() }));
+    assert_eq!(trusts.names("A"), Some(names));
+}
+
+#[test]
 fn a_ca_is_trusted_when_each_webhook_has_it() {
     let (old, new) = (ca(), ca());
     let trusts = Trusts::of_kinds(["A"]);

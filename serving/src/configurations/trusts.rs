@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use issuance::certificate::Certificate;
+use rustls::pki_types::ServerName;
 use tokio::sync::watch;
 
 use super::bundle;
@@ -31,6 +32,8 @@ pub(crate) struct Reading {
     pub(crate) is_annotated: bool,
     /// Whether what we write is refused, or taken out again by somebody else.
     pub(crate) is_refused: bool,
+    /// The names under which its webhooks are called, each once.
+    pub(crate) names: Vec<ServerName<'static>>,
 }
 
 /// What is known of the own configurations at a moment.
@@ -118,6 +121,16 @@ impl Trusts {
     pub fn get(&self, kind: &str, ca: &Certificate) -> Trust {
         let observed = self.observed.borrow();
         observed.seen.get(kind).map_or(Trust::Unknown, |seen| seen.trust(ca, |reading| &reading.bundles))
+    }
+
+    /// The names under which the webhooks of the configuration of this kind are called, as far as they can be seen. None:
+    /// it was not looked at yet.
+    pub fn names(&self, kind: &str) -> Option<Vec<ServerName<'static>>> {
+        match self.observed.borrow().seen.get(kind)? {
+            Seen::Nothing => None,
+            Seen::Hidden => Some(Vec::new()),
+            Seen::Read(reading) => Some(reading.names.clone()),
+        }
     }
 
     /// What is known now.

@@ -324,3 +324,14 @@ where
     let metrics = replica.renewer.outlet.metrics.clone();
     Injector::new("webhook".to_owned(), api.client(), served, trusts, metrics)
 }
+
+#[test]
+fn the_name_of_a_service_is_dialled_rather_than_another_one() {
+    let check = |names: &[&'static str], wanted: Option<&str>| {
+        let found = dialled(names.iter().map(|name| ServerName::try_from(*name).unwrap()));
+        assert_eq!(found.as_ref().map(ServerName::to_str).as_deref(), wanted, "{names:?}");
+    };
+    check(&[], None);
+    check(&["webhook", "192.0.2.1", "webhook.ns"], Some("webhook"));
+    check(&["webhook", "webhook.ns", "webhook.ns.svc", "a.ns.svc"], Some("webhook.ns.svc"));
+}

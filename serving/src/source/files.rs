@@ -20,7 +20,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::AsyncReadExt as _;
 
 use crate::configurations::Wanted;
-use crate::renewer::{Outlet, Served};
+use crate::renewer::{self, Outlet, Served};
 
 /// How often the files are read, as cert-manager's (spec §4.3).
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -144,16 +144,17 @@ async fn read(path: &Path, Limit { bytes: limit, .. }: Limit) -> Result<SecretBy
     Ok(text)
 }
 
-/// A name under which the certificate can be dialled: the first that is one, or that stands for many.
+/// A name under which the certificate can be dialled.
 fn name(leaf: &Certificate) -> Option<ServerName<'static>> {
-    leaf.names().iter().find_map(|name| match name {
+    renewer::dialled(leaf.names().iter().filter_map(|name| match name {
         SubjectAltName::Dns(name) => {
+            // One that stands for many is dialled as one of them.
             let name = name.strip_prefix("*.").map_or_else(|| name.clone(), |rest| format!("webhook.{rest}"));
             ServerName::try_from(name).ok()
         }
         SubjectAltName::Ip(address) => Some(ServerName::IpAddress((*address).into())),
         _ => None,
-    })
+    }))
 }
 
 #[cfg(test)]
