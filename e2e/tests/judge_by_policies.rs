@@ -34,6 +34,7 @@ async fn policies_judge_as_the_rules_that_they_copy() -> anyhow::Result<()> {
         }
         check_examples(&scope).await?;
         check_good(&scope).await?;
+        check_borders(&scope).await?;
         check_many(&scope).await?;
         check_ratchet(&scope, &stored).await
     })
@@ -193,6 +194,120 @@ async fn check_good(scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// On either side of a rule's border, policies and rules say the same.
+async fn check_borders(scope: &Scope) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    for (id, refused, allowed) in borders() {
+        for (object, is_refused) in [(refused, true), (allowed, false)] {
+            let example = Example { object: object.clone(), ..Example::default() };
+            let verdict = example.judge()?;
+            let breaks = verdict.denials.iter().any(|denial| denial.rule.id == id);
+            ensure!(
+                breaks == is_refused && (is_refused || verdict.is_allowed()),
+                "{id}: {}",
+                verdict.message()
+            );
+            let told = refusal(scope, &object).await?.unwrap_or_default();
+            let by_policy = told.contains("ValidatingAdmissionPolicy") && told.contains(&scope.namespace);
+            if by_policy != is_refused {
+                wrong.push(format!("{id}: {object} is answered with {told:?}"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// For a rule an object that just breaks it, and one that just does not.
+fn borders() -> Vec<(&'static str, Value, Value)> {
+    let certificates = certificate_borders().into_iter().map(|(id, refused, allowed)| {
+        let of = |mut spec: Value| {
+            for (member, value) in [("secretName", json!("tls")), ("commonName", json!("a"))] {
+                if spec.get(member).is_none() {
+                    spec[member] = value;
+                }
+            }
+            certificate("border", &spec)
+        };
+        (id, of(refused), of(allowed))
+    });
+    let issuers = issuer_borders()
+        .into_iter()
+        .map(|(id, refused, allowed)| (id, issuer("border", &refused), issuer("border", &allowed)));
+    certificates.chain(issuers).collect()
+}
+
+fn certificate_borders() -> Vec<(&'static str, Value, Value)> {
+    let key = |algorithm: &str, size: u32| json!({"privateKey": {"algorithm": algorithm, "size": size}});
+    let annotated = |key: &str| json!({"secretTemplate": {"annotations": {key: "true"}}});
+    let labelled = |key: &str, value: &str| json!({"secretTemplate": {"labels": {key: value}}});
+    let jks = |password: Value| json!({"keystores": {"jks": password}});
+    let constrained =
+        |range: &str| json!({"isCA": true, "nameConstraints": {"permitted": {"ipRanges": [range]}}});
+    vec![
+        ("C02", json!({"secretName": "a".repeat(254)}), json!({"secretName": "a".repeat(253)})),
+        ("C02", json!({"secretName": "a..b"}), json!({"secretName": "a.b"})),
+        (
+            "C04",
+            json!({"issuerRef": {"name": "a", "kind": "Other"}}),
+            json!({"issuerRef": {"name": "a", "kind": "Other", "group": "b.c"}}),
+        ),
+        ("C12", json!({"commonName": "a".repeat(65)}), json!({"commonName": "a".repeat(64)})),
+        ("C13", json!({"ipAddresses": ["192.0.2.256"]}), json!({"ipAddresses": ["192.0.2.255"]})),
+        ("C20", key("RSA", 2047), key("RSA", 2048)),
+        ("C20", key("RSA", 8193), key("RSA", 8192)),
+        ("C21", key("ECDSA", 255), key("ECDSA", 256)),
+        (
+            "C24",
+            json!({"duration": "59m59s", "renewBefore": "5m"}),
+            json!({"duration": "1h", "renewBefore": "5m"}),
+        ),
+        (
+            "C26",
+            json!({"duration": "2h", "renewBefore": "4m59s"}),
+            json!({"duration": "2h", "renewBefore": "5m"}),
+        ),
+        (
+            "C27",
+            json!({"duration": "2h", "renewBefore": "2h"}),
+            json!({"duration": "2h", "renewBefore": "1h59m"}),
+        ),
+        ("C31", json!({"revisionHistoryLimit": 0}), json!({"revisionHistoryLimit": 1})),
+        ("C32", labelled("a/b/c", "d"), labelled("a/b", "d")),
+        ("C33", labelled("a", "-b"), labelled("a", "b-c")),
+        ("C34", annotated("cert-manager.io/other"), annotated("cert-manager.io/allow-direct-injection")),
+        ("C35", annotated("a/b/c"), annotated("A.example/B")),
+        ("C40", constrained("192.0.2.0/33"), constrained("192.0.2.0/24")),
+        ("C43", jks(json!({"create": true})), jks(json!({"create": true, "password": "a"}))),
+        (
+            "C42",
+            jks(json!({"create": true, "password": "a", "passwordSecretRef": {"name": "a", "key": "b"}})),
+            jks(json!({"create": true, "passwordSecretRef": {"name": "a", "key": "b"}})),
+        ),
+        (
+            "C41",
+            json!({"additionalOutputFormats": [{"type": "DER"}, {"type": "DER"}]}),
+            json!({"additionalOutputFormats": [{"type": "DER"}, {"type": "CombinedPEM"}]}),
+        ),
+    ]
+}
+
+fn issuer_borders() -> Vec<(&'static str, Value, Value)> {
+    let vault = |path: &str, auth: Value| json!({"vault": {"server": "https://vault.example.com", "path": path, "auth": auth}});
+    let token = || json!({"tokenSecretRef": {"name": "a", "key": "b"}});
+    let role = |path: &str, id: &str| json!({"appRole": {"path": path, "roleId": id, "secretRef": {"name": "a", "key": "b"}}});
+    vec![
+        ("I01", json!({}), json!({"selfSigned": {}})),
+        ("I02", json!({"ca": {"secretName": "a"}, "selfSigned": {}}), json!({"ca": {"secretName": "a"}})),
+        ("I58", json!({"ca": {"secretName": ""}}), json!({"ca": {"secretName": "a"}})),
+        ("I62", vault("", token()), vault("pki/sign/a", token())),
+        ("I63", vault("pki/../a", token()), vault("pki/..a", token())),
+        ("I68", vault("pki/sign/a", json!({})), vault("pki/sign/a", token())),
+        ("I69", vault("pki/sign/a", role("approle", "")), vault("pki/sign/a", role("approle", "b"))),
+        ("I71", vault("pki/sign/a", role("a/..", "b")), vault("pki/sign/a", role("a/b..", "b"))),
+    ]
+}
+
 /// A large object is judged like others: a policy that costs too much would be passed over.
 async fn check_many(scope: &Scope) -> anyhow::Result<()> {
     let mut addresses: Vec<String> =
@@ -214,7 +329,7 @@ async fn check_many(scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What was wrong already may get a label; its spec must be right once it changes.
+/// What was wrong already keeps nobody from changing something else; what becomes wrong is refused.
 async fn check_ratchet(scope: &Scope, stored: &Value) -> anyhow::Result<()> {
     let certificates = scope.resource("cert-manager.io/v1", "Certificate");
     let name = stored["metadata"]["name"].as_str().unwrap_or_default();
@@ -223,12 +338,17 @@ async fn check_ratchet(scope: &Scope, stored: &Value) -> anyhow::Result<()> {
         async move { certificates.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await }
     };
     patch(json!({"metadata": {"labels": {"a": "b"}}})).await.context("a label is refused")?;
-    match patch(json!({"spec": {"commonName": "b"}})).await {
-        Err(kube::Error::Api(status)) if status.message.contains("spec.secretName: Invalid value") => {}
-        other => bail!("a change of the spec is answered with {other:?}"),
+    patch(json!({"spec": {"commonName": "b"}})).await.context("another field is refused")?;
+    match patch(json!({"spec": {"commonName": "c", "revisionHistoryLimit": 0}})).await {
+        Err(kube::Error::Api(status))
+            if status.message.contains("spec.revisionHistoryLimit: Invalid value") => {}
+        other => bail!("a new fault is answered with {other:?}"),
     }
     patch(json!({"spec": {"secretName": "right", "issuerRef": {"name": "ca"}}})).await?;
-    Ok(())
+    match patch(json!({"spec": {"secretName": "Wrong_"}})).await {
+        Err(kube::Error::Api(status)) if status.message.contains("spec.secretName: Invalid value") => Ok(()),
+        other => bail!("a fault that comes back is answered with {other:?}"),
+    }
 }
 
 fn certificate(name: &str, spec: &Value) -> Value {

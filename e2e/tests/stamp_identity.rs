@@ -111,7 +111,7 @@ async fn only_who_may_approve_the_signer_decides() -> anyhow::Result<()> {
         .await?;
         let status = refusal(decide(&scope, &requester, "first", "Denied").await)
             .context("the opposite of an earlier decision")?;
-        ensure!(status.code == 422, "the opposite of an earlier decision was answered by {status:?}");
+        ensure!(status.code == 403, "the opposite of an earlier decision was answered by {status:?}");
         create(&scope, &requester, "second", &json!({})).await?;
         decide(&scope, &requester, "second", "Denied").await?;
         Ok(())

@@ -1,8 +1,9 @@
 //! Rules in CEL, for ValidatingAdmissionPolicies: the API server judges by them itself, without a call to the webhook.
 //!
 //! A policy is a copy for those rules of cert-manager that CEL can say, and never stricter than they are: what it passes
-//! the webhook still judges. It ratchets as [`Class::Spec`](crate::Class::Spec) does, with one difference: a spec that is
-//! only written in another form (`60m` for `1h`) counts as changed.
+//! the webhook still judges. It ratchets as [`Class::Spec`](crate::Class::Spec) does, with two differences: a stored
+//! object that breaks a rule is excused from it however else it breaks it now, and a spec that is only written in another
+//! form (`60m` for `1h`) counts as changed.
 //!
 //! What has no expression here, and why:
 //! - rules that need a parser or a table: literal subjects (C08 to C10, and C11, C12 in so far as the common name stands
@@ -11,7 +12,7 @@
 //! - rules by the feature gates of the webhook, which a policy does not know (C05, C16, C37);
 //! - what the CRDs refuse already: enums (C22, C30, I21, I38), required members and lengths (C50, I19, I20), the one-of
 //!   of Venafi (I83, I84);
-//! - rules that ratchet by finding: our own (B), and C28;
+//! - rules of our own (B), and C28, which is not what cert-manager's rule of that name is;
 //! - CertificateRequests, whose identity and approval must not depend on a copy.
 
 mod certificate;
@@ -92,15 +93,34 @@ impl Policy {
                 "resources": self.resources,
             }]},
             "matchConditions": MATCH_CONDITIONS.iter().map(named).collect::<Vec<_>>(),
-            "variables": self.variables.iter().map(named).collect::<Vec<_>>(),
+            "variables": self.variables.iter().flat_map(variables).collect::<Vec<_>>(),
             "validations": self.expressions.iter().map(Expression::validation).collect::<Vec<_>>(),
         })
     }
 }
 
+/// A variable, and the same for the stored object.
+fn variables((name, expression): &(&str, &str)) -> [Value; 2] {
+    [
+        json!({"name": name, "expression": expression}),
+        json!({"name": format!("{OLD}{name}"), "expression": of_old(expression)}),
+    ]
+}
+
+/// Begins the names of variables of the stored object.
+const OLD: &str = "old_";
+
+/// The expression for the stored object.
+fn of_old(expression: &str) -> String {
+    expression.replace("object.", "oldObject.").replace("variables.", &format!("variables.{OLD}"))
+}
+
 impl Expression {
     fn validation(&self) -> Value {
-        let mut validation = json!({"expression": self.kept, "reason": "Invalid"});
+        let (kept, was_kept) = (self.kept, of_old(self.kept));
+        // What the stored object breaks already is for the webhook to judge.
+        let expression = format!("({kept}) || oldObject != null && !({was_kept})");
+        let mut validation = json!({"expression": expression, "reason": "Invalid"});
         match self.told {
             Told::Text(text) => validation["message"] = text.into(),
             Told::Computed(expression) => validation["messageExpression"] = expression.into(),
@@ -123,11 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn every_expression_is_of_a_rule_that_ratchets_by_its_spec() {
+    fn every_expression_is_of_a_rule_of_cert_managers_about_a_spec() {
         for policy in POLICIES {
             let mut seen = BTreeSet::new();
             for Expression { id, .. } in policy.expressions {
                 assert_eq!(rule_of(policy, id).class, Class::Spec, "{id}");
+                assert!(!id.starts_with('B'), "{id}");
                 assert!(seen.insert(id), "{id} twice");
             }
         }
@@ -151,8 +172,27 @@ mod tests {
         for policy in POLICIES {
             let spec = policy.spec().to_string();
             for (name, _) in policy.variables {
-                let used = spec.matches(&format!("variables.{name}")).count();
-                assert!(used > 0, "{} does not use {name}", policy.name);
+                for used in [format!("variables.{name}"), format!("variables.{OLD}{name}")] {
+                    assert!(spec.contains(&used), "{} does not use {used}", policy.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_the_stored_object_is_said_of_nothing_else() {
+        let wanted =
+            "has(oldObject.spec) && variables.old_names.exists(name, name == oldObject.metadata.name)";
+        let of_new = "has(object.spec) && variables.names.exists(name, name == object.metadata.name)";
+        assert_eq!(of_old(of_new), wanted);
+        for policy in POLICIES {
+            let variables = policy.variables.iter().map(|(_, expression)| *expression);
+            for expression in variables.chain(policy.expressions.iter().map(|expression| expression.kept)) {
+                let old = of_old(expression);
+                let news = ["object.", "variables."].map(|root| expression.matches(root).count());
+                let olds = ["oldObject.", "variables.old_"].map(|root| old.matches(root).count());
+                assert_eq!(news, olds, "{expression}");
+                assert!(!expression.contains("oldObject") && !old.contains("object."), "{expression}");
             }
         }
     }

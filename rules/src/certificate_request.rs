@@ -77,7 +77,7 @@ static LIFETIME: &[Check<CertificateRequestSpec>] = &[
         "B07",
         REQUEST,
         "spec.duration",
-        Class::Field,
+        Class::Spec,
         "The duration can be read: numbers with the units h, m, s, ms, us or ns",
         |case, findings| {
             let path = findings.path();
@@ -108,7 +108,7 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         "R13",
         REQUEST,
         "status.conditions",
-        Class::Always,
+        Class::Identity,
         "There is at most one condition of type Approved and one of type Denied",
         decided_once,
     ),
@@ -116,7 +116,7 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         "R14",
         REQUEST,
         "status.conditions",
-        Class::Always,
+        Class::Identity,
         "A condition of type Approved or Denied has status True",
         decided_with_true,
     ),
@@ -124,7 +124,7 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         "R15",
         REQUEST,
         "status.conditions",
-        Class::Always,
+        Class::Identity,
         "A request is not both approved and denied",
         |case, findings| {
             let conditions = conditions_of(case.object);
@@ -141,7 +141,7 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         "R16",
         REQUEST,
         "metadata.annotations",
-        Class::Always,
+        Class::Identity,
         "Annotations of our own stay as they were on creation",
         own_annotations_stay,
     ),
@@ -149,18 +149,25 @@ static LIFE: &[Check<CertificateRequestSpec>] = &[
         "R17",
         REQUEST,
         "status.conditions",
-        Class::Always,
+        Class::Identity,
         "An approval is final",
         |case, findings| decision_stays(case, conditions::APPROVED, findings),
     ),
-    Check::new("R18", REQUEST, "status.conditions", Class::Always, "A denial is final", |case, findings| {
-        decision_stays(case, conditions::DENIED, findings);
-    }),
+    Check::new(
+        "R18",
+        REQUEST,
+        "status.conditions",
+        Class::Identity,
+        "A denial is final",
+        |case, findings| {
+            decision_stays(case, conditions::DENIED, findings);
+        },
+    ),
     Check::new(
         "R19",
         REQUEST,
         "spec",
-        Class::Always,
+        Class::Identity,
         "The spec stays as it was on creation",
         |case, findings| {
             if case.changes_spec() {

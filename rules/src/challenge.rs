@@ -48,7 +48,7 @@ static RULES: &[Check<ChallengeSpec>] = &[
         "B07",
         CHALLENGE,
         "spec.solver.waitInsteadOfSelfCheck",
-        Class::Field,
+        Class::Spec,
         "The duration can be read: numbers with the units h, m, s, ms, us or ns",
         |case, findings| {
             let path = findings.path();

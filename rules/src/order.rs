@@ -131,7 +131,7 @@ static RULES: &[Check<OrderSpec>] = &[
         "B07",
         ORDER,
         "spec.duration",
-        Class::Field,
+        Class::Spec,
         "The duration can be read: numbers with the units h, m, s, ms, us or ns",
         |case, findings| {
             let path = findings.path();

@@ -122,20 +122,18 @@ impl Kind {
 /// When a broken rule rejects, and with which answer.
 ///
 /// Rules about a spec ratchet: what was stored before the rule existed must stay writable, or nobody could add a
-/// label to it, remove a finalizer from it or update its status.
+/// label to it, remove a finalizer from it, update its status or change another field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Rejects on creation and on updates that change the spec. On other updates it warns; it is silent on updates
-    /// of a subresource and of objects that are being deleted.
+    /// Rejects on creation and on updates that change the spec. What the stored object breaks in the same way already
+    /// only warns. It is silent on updates of a subresource and of objects that are being deleted.
     Spec,
-    /// As [`Class::Spec`], and what the stored object breaks in the same way already only warns. For rules that
-    /// cert-manager does not have.
-    Field,
     /// Rejects always.
     Always,
-    /// Rejects always, as forbidden (403) instead of invalid (422): who asked and who may approve.
+    /// Rejects always, as forbidden (403) instead of invalid (422): who asked, who may approve, and that a request and
+    /// the decision about it stay what they are.
     Identity,
-    /// Warns where [`Class::Spec`] would reject, and is silent elsewhere.
+    /// Warns on creation and on updates that change the spec, and is silent elsewhere.
     Advice,
 }
 

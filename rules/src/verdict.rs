@@ -50,7 +50,7 @@ pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
             continue;
         }
         let mode = *mode.get_or_insert_with(|| Mode::of(case));
-        let ratchets = check.rules().any(|rule| rule.class == Class::Field) && mode == Mode::SpecChanges;
+        let ratchets = check.rules().any(|rule| rule.class == Class::Spec) && mode == Mode::SpecChanges;
         let mut known = if ratchets { Known::of(check, case) } else { Known::nothing(case) };
         for finding in found.drain(..) {
             match disposition(finding.rule.class, mode, known.excuses(&finding)) {
@@ -131,10 +131,9 @@ enum Disposition {
 fn disposition(class: Class, mode: Mode, known: bool) -> Disposition {
     match (class, mode) {
         (Class::Always | Class::Identity, _) => Disposition::Reject,
-        (Class::Spec | Class::Field | Class::Advice, Mode::Bystander) => Disposition::Ignore,
-        (Class::Spec, Mode::SpecChanges) => Disposition::Reject,
-        (Class::Field, Mode::SpecChanges) if !known => Disposition::Reject,
-        (Class::Advice, Mode::SpecChanges) | (Class::Spec | Class::Field, _) => Disposition::Warn,
+        (Class::Spec | Class::Advice, Mode::Bystander) => Disposition::Ignore,
+        (Class::Spec, Mode::SpecChanges) if !known => Disposition::Reject,
+        (Class::Advice, Mode::SpecChanges) | (Class::Spec, _) => Disposition::Warn,
         (Class::Advice, Mode::SpecStays) => Disposition::Ignore,
     }
 }
@@ -163,14 +162,28 @@ mod tests {
     }
 
     #[test]
-    fn a_spec_rule_rejects_on_creation_and_when_the_spec_changes() {
-        let old = object(|spec| spec.secret_name = String::new());
-        let new = object(|spec| {
-            spec.secret_name = String::new();
-            spec.dns_names = vec!["a.test".to_owned()];
-        });
-        check(&Case::create(&old), &["C01"], &[]);
-        check(&Case::update(&new, &old), &["C01"], &[]);
+    fn a_spec_rule_rejects_on_creation_and_when_its_field_changes() {
+        let named = |name: &str| object(|spec| spec.secret_name = name.to_owned());
+        check(&Case::create(&named("")), &["C01"], &[]);
+        check(&Case::update(&named(""), &named("tls")), &["C01"], &[]);
+        check(&Case::update(&named("Wrong"), &named("wRONG")), &["C02"], &[]);
+        check(&Case::update(&named("Wrong"), &named("")), &["C02"], &[]);
+    }
+
+    #[test]
+    fn a_spec_rule_warns_when_another_field_changes() {
+        let old = object(|spec| spec.secret_name = "Wrong".to_owned());
+        let mut new = old.clone();
+        new.spec.dns_names = vec!["a.test".to_owned()];
+        check(&Case::update(&new, &old), &[], &["C02"]);
+        // A fault of several fields is a new one when one of them changes.
+        let renewed = |duration: &str| {
+            object(|spec| {
+                spec.duration = Some(GoDuration::new(duration));
+                spec.renew_before = Some(GoDuration::new("100h"));
+            })
+        };
+        check(&Case::update(&renewed("50h"), &renewed("60h")), &["C27"], &[]);
     }
 
     #[test]
@@ -194,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_our_own_rejects_only_what_is_new() {
+    fn a_rule_rejects_only_what_is_new() {
         let bad = object(|spec| spec.duration = Some(GoDuration::new("90d")));
         let still_bad = object(|spec| {
             spec.duration = Some(GoDuration::new("90d"));

@@ -66,8 +66,7 @@ fn section(rule: &Rule, folder: &str, root: &Path, page: &mut String) -> anyhow:
 /// When a broken rule rejects; the introduction explains each.
 fn when(class: Class) -> &'static str {
     match class {
-        Class::Spec => "*Rejects new objects and changed specs.*",
-        Class::Field => "*Rejects new faults.*",
+        Class::Spec => "*Rejects new faults.*",
         Class::Always => "*Rejects always.*",
         Class::Identity => "*Rejects always, as forbidden.*",
         Class::Advice => "*Warns.*",

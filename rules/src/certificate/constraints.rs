@@ -72,7 +72,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "B13",
         CERTIFICATE,
         "spec.nameConstraints",
-        Class::Field,
+        Class::Spec,
         "Domains and addresses of name constraints have the syntax of RFC 5280, and object identifiers real arcs",
         |case, findings| {
             names_are_valid(case, findings);

@@ -93,7 +93,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "B01",
         CERTIFICATE,
         "spec.dnsNames",
-        Class::Field,
+        Class::Spec,
         "DNS names are in ASCII: labels of letters, digits, '-' and '_' of at most 63 characters, 253 in all; a '*' \
          stands for the whole first label only",
         dns_names_are_valid,
@@ -102,7 +102,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "B02",
         CERTIFICATE,
         "spec",
-        Class::Field,
+        Class::Spec,
         "No DNS name (in any case), IP address (however it is written), URI, e-mail address or usage is listed twice",
         repeated::none_is_repeated,
     ),
@@ -110,7 +110,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "B03",
         CERTIFICATE,
         "spec.uris",
-        Class::Field,
+        Class::Spec,
         "URIs are absolute, SPIFFE IDs as their standard has them; e-mail addresses are in ASCII as certificates need it",
         |case, findings| {
             uris::are_valid(case, findings);

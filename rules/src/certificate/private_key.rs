@@ -86,7 +86,7 @@ pub(super) static RULES: &[Check<CertificateSpec>] = &[
         "B11",
         CERTIFICATE,
         "spec.privateKey.size",
-        Class::Field,
+        Class::Spec,
         "RSA keys have 2048, 3072, 4096 or 8192 bits, and no key a negative size; a keystore has an alias and a password \
          that can be used",
         |case, findings| {

@@ -78,7 +78,7 @@ static B06: Rule = Rule {
     id: "B06",
     kinds: CERTIFICATE,
     path: "spec.renewal.windows",
-    class: Class::Field,
+    class: Class::Spec,
     summary: "Windows open, stay open for a second at least, and are not all closed for longer than a certificate \
               lives; there are at most 50",
 };

@@ -115,7 +115,7 @@ static B08: Rule = Rule {
     id: "B08",
     kinds: CERTIFICATE,
     path: "spec.subject.countries",
-    class: Class::Field,
+    class: Class::Spec,
     summary: "Countries are codes of two letters (ISO 3166), in a literal subject too",
 };
 

@@ -51,13 +51,13 @@ static R11: Rule = rule(
 static R12: Rule = rule("R12", Class::Spec, "Usages and name constraints in the signing request can be read");
 static B14: Rule = rule(
     "B14",
-    Class::Field,
+    Class::Spec,
     "The signing request is one CERTIFICATE REQUEST block with nothing behind it, is not signed with SHA-1 or MD5, and \
      an RSA key in it has at least 2048 bits",
 );
 static B15: Rule = rule(
     "B15",
-    Class::Field,
+    Class::Spec,
     "The signing request asks for no extended key usage that `spec.usages` cannot say",
 );
 

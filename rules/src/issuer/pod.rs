@@ -17,7 +17,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
     "B20",
     ISSUERS,
     "spec.acme.solvers[*].http01",
-    Class::Field,
+    Class::Spec,
     "Labels, annotations and resources of what solvers make are such as Kubernetes accepts",
     |case, findings| {
         ingresses(case, findings);

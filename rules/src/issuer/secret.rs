@@ -20,7 +20,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
     "B18",
     ISSUERS,
     "spec",
-    Class::Field,
+    Class::Spec,
     "Secrets, keys and groups that issuers refer to have names that Kubernetes accepts, and acme-dns stands beside no \
      other provider",
     are_named_rightly,

@@ -16,7 +16,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[Check::new(
     "B16",
     ISSUERS,
     "spec",
-    Class::Field,
+    Class::Spec,
     "URLs can be read, are https where secrets travel, and lead to no host that the operator denies",
     |case, findings| {
         servers(case, findings);

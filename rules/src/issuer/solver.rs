@@ -53,7 +53,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "B07",
         ISSUERS,
         "spec.acme.solvers[*].waitInsteadOfSelfCheck",
-        Class::Field,
+        Class::Spec,
         "Durations can be read: numbers with the units h, m, s, ms, us or ns",
         |case, findings| {
             for (index, solver) in all(case) {

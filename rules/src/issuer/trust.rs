@@ -21,7 +21,7 @@ pub(super) static RULES: &[Check<IssuerSpec>] = &[
         "B17",
         ISSUERS,
         "spec",
-        Class::Field,
+        Class::Spec,
         "Bundles of CA certificates are PEM in which every block is a certificate",
         |case, findings| {
             for (path, text, peer_looks) in bundles(case) {
