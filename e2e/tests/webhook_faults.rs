@@ -14,6 +14,7 @@ use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
 use e2e::{install, wait};
 use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use nix::sys::signal::{Signal, kill};
@@ -219,6 +220,86 @@ async fn race(scope: &Scope) -> anyhow::Result<()> {
         ensure!(common::restarts(pod) == 0, "a replica was restarted");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn readiness_knows_what_callers_need_and_what_it_may_not_read() -> anyhow::Result<()> {
+    let _alone = replicas::HARM.write().await;
+    namespace::own("ready", |scope| async move {
+        let values = [
+            "webhook.replicas=1".to_owned(),
+            format!(
+                "webhook.namespaceSelector.matchLabels.kubernetes\\.io/metadata\\.name={}",
+                scope.namespace
+            ),
+            "cainjector.enabled=false,csiDriver.enabled=false,controller.enabled=false".to_owned(),
+        ];
+        rival::with(&scope, &values, async {
+            with_files(&scope).await?;
+            with_cert_managers_rights(&scope).await
+        })
+        .await
+    })
+    .await
+}
+
+/// A replica with a certificate from files is ready if that is for the name by which its configuration calls it.
+async fn with_files(scope: &Scope) -> anyhow::Result<()> {
+    let name = format!("{}-webhook", scope.namespace);
+    let installed = replicas::all(&scope.client, &scope.namespace).await?;
+    let container = installed.first().and_then(|pod| pod.spec.as_ref()?.containers.first());
+    let image = container.and_then(|container| container.image.clone()).context("no replica is there")?;
+    for (pod, host) in
+        [("wrong", "other.example.com".to_owned()), ("right", format!("{name}.{}.svc", scope.namespace))]
+    {
+        let made = rcgen::generate_simple_self_signed([host])?;
+        let pair = json!({"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()});
+        scope
+            .create(
+                &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": pod}, "stringData": pair}),
+            )
+            .await?;
+        let args = [
+            "--tls-cert-file=/tls/tls.crt".to_owned(),
+            "--tls-private-key-file=/tls/tls.key".to_owned(),
+            "--metrics-listen-address=0".to_owned(),
+            format!("--validating-configuration-name={name}"),
+            format!("--mutating-configuration-name={name}"),
+        ];
+        let probe = json!({"httpGet": {"path": "/readyz", "port": 6080}, "periodSeconds": 1});
+        let container = json!({"name": "webhook", "image": image, "imagePullPolicy": "Never", "args": args,
+            "readinessProbe": probe, "volumeMounts": [{"name": "tls", "mountPath": "/tls"}]});
+        scope
+            .create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": {
+                "serviceAccountName": name, "containers": [container],
+                "volumes": [{"name": "tls", "secret": {"secretName": pod}}]}}))
+            .await?;
+    }
+    scope.pod_ready("right", replicas::BACK_WITHIN).await?;
+    let wrong = scope.api::<Pod>().get("wrong").await?;
+    ensure!(!common::is_ready(&wrong), "a certificate for another name is Ready");
+    Ok(())
+}
+
+/// A replica that may read no configuration, as by cert-manager's Role, is ready without them.
+async fn with_cert_managers_rights(scope: &Scope) -> anyhow::Result<()> {
+    let namespace = &scope.namespace;
+    let rules = json!({"rules": [{"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"],
+        "verbs": ["create"]}]});
+    let roles = Api::<ClusterRole>::all(scope.client.clone());
+    roles.patch(&format!("{namespace}-webhook"), &PatchParams::default(), &Patch::Merge(rules)).await?;
+    let before = replicas::all(&scope.client, namespace).await?;
+    for pod in &before {
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        scope.api::<Pod>().delete(&name, &DeleteParams::default()).await?;
+    }
+    wait::until("a replica with fewer rights to be ready", replicas::BACK_WITHIN, || async {
+        let mut pods = replicas::all(&scope.client, namespace).await?;
+        pods.retain(|pod| before.iter().all(|old| old.metadata.uid != pod.metadata.uid));
+        ensure!(pods.iter().any(common::is_ready), "none of {} is", pods.len());
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until another CA than the former is in the Secret and every replica serves under it.
