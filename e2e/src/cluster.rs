@@ -357,22 +357,13 @@ impl Cluster {
         run(self.client_command(Tool::Helm).args(args), "helm", args)
     }
 
-    /// A `cmctl` command as administrator, in the cluster's network.
+    /// A command that runs a program of cert-manager as administrator, in the cluster's network.
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn cmctl_command(&self) -> anyhow::Result<Command> {
-        let program = Toolchain::ensure(&[Tool::Cmctl])?.path(Tool::Cmctl);
-        Ok(self.as_administrator(&program))
-    }
-
-    /// cert-manager's cainjector as administrator, in the cluster's network.
-    ///
-    /// # Errors
-    /// When it cannot be built.
-    pub fn peer_command(&self) -> anyhow::Result<Command> {
-        let program = Toolchain::ensure(&[Tool::Cainjector])?.path(Tool::Cainjector);
-        Ok(self.as_administrator(&program))
+    pub fn peer_command(&self, program: Tool) -> anyhow::Result<Command> {
+        let path = Toolchain::ensure(&[program])?.path(program);
+        Ok(self.as_administrator(&path))
     }
 
     /// Ends a component without warning and starts it again.

@@ -50,12 +50,14 @@ pub enum Tool {
     /// cert-manager's own client.
     Cmctl,
     /// cert-manager's cainjector.
-    Cainjector,
+    PeerCainjector,
+    /// cert-manager's webhook.
+    PeerWebhook,
 }
 
 impl Tool {
     /// Every tool.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::KubeApiserver,
         Self::KubeControllerManager,
         Self::KubeScheduler,
@@ -68,7 +70,8 @@ impl Tool {
         Self::PebbleChalltestsrv,
         Self::Helm,
         Self::Cmctl,
-        Self::Cainjector,
+        Self::PeerCainjector,
+        Self::PeerWebhook,
     ];
 
     /// What a control plane on loopback needs.
@@ -103,7 +106,8 @@ impl Tool {
             Self::PebbleChalltestsrv => "pebble-challtestsrv",
             Self::Helm => "helm",
             Self::Cmctl => "cmctl",
-            Self::Cainjector => "cainjector",
+            Self::PeerCainjector => "cainjector",
+            Self::PeerWebhook => "webhook",
         }
     }
 
@@ -122,8 +126,15 @@ impl Tool {
             }
             Self::Helm => "helm.sh/helm/v3/cmd/helm".to_owned(),
             Self::Cmctl => "github.com/cert-manager/cmctl/v2".to_owned(),
-            Self::Cainjector => "signet.example/e2e/tools/cainjector".to_owned(),
+            Self::PeerCainjector | Self::PeerWebhook => {
+                format!("github.com/cert-manager/cert-manager/signet-peers/{}", self.name())
+            }
         }
+    }
+
+    /// Whether its main function lies beside the `go.mod`: the program's own module cannot be built from outside.
+    fn has_source(self) -> bool {
+        matches!(self, Self::PeerCainjector | Self::PeerWebhook)
     }
 
     /// The folder of the Go module that pins it. What has dependencies of its own has a module of its own, so that it
@@ -131,7 +142,7 @@ impl Tool {
     fn module(self) -> &'static str {
         match self {
             Self::Cmctl => "e2e/tools/cmctl",
-            Self::Cainjector => "e2e/tools/cainjector",
+            Self::PeerCainjector | Self::PeerWebhook => "e2e/tools/peers",
             _ => "e2e/tools",
         }
     }
@@ -157,9 +168,11 @@ impl Toolchain {
             let path = module.join(name);
             fs::read(&path).with_context(|| format!("failed to read {}", path.display()))
         };
-        // Only what has no program of its own that others can build has a source here.
-        let source = fs::read(module.join("main.go")).unwrap_or_default();
-        let key = digest(&read("go.mod")?, &read("go.sum")?, &source);
+        let mut parts = vec![read("go.mod")?, read("go.sum")?];
+        for tool in Tool::ALL.into_iter().filter(|tool| tool.has_source() && tool.module() == folder) {
+            parts.push(read(&format!("{}/main.go", tool.name()))?);
+        }
+        let key = digest(&parts);
         let dir = paths::cache()?.join(format!("tools-{key}"));
         fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let toolchain = Self { dir };
@@ -235,11 +248,10 @@ fn linker_flags() -> String {
     )
 }
 
-fn digest(go_mod: &[u8], go_sum: &[u8], source: &[u8]) -> String {
+fn digest(parts: &[Vec<u8>]) -> String {
     let environment = format!("{ENVIRONMENT:?} {}", linker_flags());
     let mut hash = Sha256::new();
-    let source = Some(source).filter(|source| !source.is_empty());
-    for part in [go_mod, go_sum, environment.as_bytes()].into_iter().chain(source) {
+    for part in parts.iter().map(Vec::as_slice).chain([environment.as_bytes()]) {
         hash.update(part.len().to_be_bytes());
         hash.update(part);
     }
@@ -252,12 +264,14 @@ mod tests {
 
     #[test]
     fn the_digest_changes_with_each_of_its_parts() {
-        let base = digest(b"mod", b"sum", b"");
-        assert_eq!(base, digest(b"mod", b"sum", b""));
-        assert_ne!(base, digest(b"mod2", b"sum", b""));
-        assert_ne!(base, digest(b"mod", b"sum2", b""));
-        assert_ne!(base, digest(b"mod", b"sum", b"source"));
-        assert_ne!(base, digest(b"mods", b"um", b""), "the parts' borders count");
+        let digest =
+            |parts: &[&str]| digest(&parts.iter().map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>());
+        let base = digest(&["mod", "sum"]);
+        assert_eq!(base, digest(&["mod", "sum"]));
+        assert_ne!(base, digest(&["mod2", "sum"]));
+        assert_ne!(base, digest(&["mod", "sum2"]));
+        assert_ne!(base, digest(&["mod", "sum", "source"]));
+        assert_ne!(base, digest(&["mods", "um"]), "the parts' borders count");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Also measure the cainjector beside 20,000 Secrets and 1,000 CustomResourceDefinitions; takes minutes
     #[arg(long)]
     large: bool,
-    /// Also measure the Go injector; builds it the first time
+    /// Also measure cert-manager's webhook and injector; builds them the first time
     #[arg(long)]
     peer: bool,
     /// Use this running cluster, on which the chart is installed already, and leave it running
@@ -170,7 +170,7 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Rep
         None
     };
     let reviews = if arguments.wants(Part::Review) {
-        Some(review::run(cluster, Duration::from_secs(arguments.seconds)).await?)
+        Some(review::run(cluster, Duration::from_secs(arguments.seconds), arguments.peer).await?)
     } else {
         None
     };

@@ -12,7 +12,7 @@ use super::inject::Injections;
 use super::machine::Machine;
 use super::mount::{self, Mounts};
 use super::process::Memory;
-use super::review::Reviews;
+use super::review::{Beside, Reviews};
 
 /// Share of the processors that a cluster without load and a quiet machine use at most; above it figures are worse
 /// than they should be.
@@ -91,6 +91,10 @@ impl Report {
             parts.push(format!("### Reviews\n\n{}", series_table("review", &reviews.series)));
             parts.push(floor_table(reviews));
             parts.push(memory_table("webhook (one replica)", &reviews.memory));
+            if let Some(peer) = &reviews.peer {
+                parts.push(peer_table(reviews, peer));
+                parts.push(memory_table("Go webhook", &peer.memory));
+            }
         }
         if let Some(injections) = &self.injections {
             parts.push(injections::tables(injections));
@@ -211,6 +215,31 @@ fn floor_table(reviews: &Reviews) -> String {
         "p50 added us",
         "floor's CPU us",
         "webhook's CPU us",
+    ];
+    table(&head, rows)
+}
+
+/// The webhook beside cert-manager's.
+fn peer_table(reviews: &Reviews, peer: &Beside) -> String {
+    let rows = reviews.series.iter().zip(&peer.series).map(|(ours, theirs)| {
+        vec![
+            theirs.name.clone(),
+            milliseconds(theirs.latencies.percentile(50)),
+            milliseconds(theirs.latencies.percentile(99)),
+            digits(theirs.per_second()),
+            digits(theirs.program_per_operation() * 1e6),
+            format!("{:.1}", ratio(ours.per_second(), theirs.per_second())),
+            format!("{:.1}", ratio(theirs.program_per_operation(), ours.program_per_operation())),
+        ]
+    });
+    let head = [
+        "cert-manager's webhook (Go), same load",
+        "p50 ms",
+        "p99 ms",
+        "a second",
+        "CPU us each",
+        "ours is faster by",
+        "ours is cheaper by",
     ];
     table(&head, rows)
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask bench review`: how fast the webhook answers, asked as the API server asks, and beside it how fast the
-//! same TLS and HTTP stack answers without a thought (the program `floor` of the fixtures).
+//! same TLS and HTTP stack answers without a thought (the program `floor` of the fixtures), and cert-manager's own webhook.
+
+mod peer;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -23,6 +25,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
+use self::peer::Peer;
 use super::bodies::{self, REVIEW_UID, Review};
 use super::figures::Series;
 use super::load;
@@ -45,7 +48,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long our configurations let the API server wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Turns in which the webhook and the floor are measured: what disturbs the machine meanwhile disturbs both.
+/// Turns in which the servers are measured: what disturbs the machine meanwhile disturbs all of them.
 const TURNS: u32 = 3;
 
 /// What was found out about reviews.
@@ -55,51 +58,73 @@ pub(crate) struct Reviews {
     /// The floor, with the same reviews in the same order.
     pub(crate) floor: Vec<Series>,
     pub(crate) memory: Vec<(String, Memory)>,
+    pub(crate) peer: Option<Beside>,
 }
 
-/// Measures on a cluster on which the chart is installed; `time` is the length of each series.
+/// What was found out about cert-manager's webhook, with the same reviews in the same order.
+pub(crate) struct Beside {
+    pub(crate) series: Vec<Series>,
+    pub(crate) memory: Vec<(String, Memory)>,
+}
+
+/// Measures on a cluster on which the chart is installed; `time` is the length of each series. With `beside_peer`
+/// cert-manager's webhook, too.
 ///
 /// # Errors
 /// The first answer that does not allow what it should: a failure is never measured.
-pub(crate) async fn run(cluster: &Cluster, time: Duration) -> anyhow::Result<Reviews> {
+pub(crate) async fn run(cluster: &Cluster, time: Duration, beside_peer: bool) -> anyhow::Result<Reviews> {
     let webhook = find(cluster)?;
     let floor = Floor::start_beside(&webhook)?;
+    let peer = if beside_peer { Some(Peer::start_beside(&webhook, cluster).await?) } else { None };
     load::idle(webhook.process).await?;
-    let mut memory = vec![("before the first review".to_owned(), webhook.process.memory()?)];
-    let (mut series, mut floors) = (Vec::new(), Vec::new());
+    let mut servers = vec![&webhook, &floor.server];
+    servers.extend(peer.as_ref().map(|peer| &peer.server));
+    let mut found: Vec<Beside> = Vec::new();
+    for server in &servers {
+        let memory = vec![("before the first review".to_owned(), server.process.memory()?)];
+        found.push(Beside { series: Vec::new(), memory });
+    }
     for review in bodies::all()? {
         for connections in CONNECTIONS {
             let plural = if connections == 1 { "" } else { "s" };
             let name = format!("{}, {connections} connection{plural}", review.name);
-            let (ours, least) = in_turns(&name, &webhook, &floor.server, connections, &review, time).await?;
-            series.push(ours.told());
-            floors.push(least);
-            memory.push((format!("after {name}"), webhook.process.memory()?));
+            let measured = in_turns(&name, &servers, connections, &review, time).await?;
+            for ((found, series), server) in found.iter_mut().zip(measured).zip(&servers) {
+                found.series.push(series);
+                found.memory.push((format!("after {name}"), server.process.memory()?));
+            }
         }
     }
-    Ok(Reviews { series, floor: floors, memory })
+    let mut found = found.into_iter();
+    let (ours, floor) = found.next().zip(found.next()).context("nothing was measured")?;
+    Ok(Reviews { series: ours.series, floor: floor.series, memory: ours.memory, peer: found.next() })
 }
 
-/// Measures both servers with the same load by turns.
+/// Measures the servers with the same load by turns; a series for each.
 async fn in_turns(
     name: &str,
-    webhook: &Server,
-    floor: &Server,
+    servers: &[&Server],
     connections: usize,
     review: &Review,
     time: Duration,
-) -> anyhow::Result<(Series, Series)> {
-    let (ours, least) = (webhook.connect(connections).await?, floor.connect(connections).await?);
-    send_for(&ours, review, WARM_UP).await?;
-    send_for(&least, review, WARM_UP).await?;
-    let (mut our_parts, mut least_parts) = (Vec::new(), Vec::new());
-    for _ in 0..TURNS {
-        let sent = send_for(&ours, review, time / TURNS);
-        our_parts.push(load::measure(name, webhook.process, sent).await?);
-        let sent = send_for(&least, review, time / TURNS);
-        least_parts.push(load::measure(name, floor.process, sent).await?);
+) -> anyhow::Result<Vec<Series>> {
+    let mut loads = Vec::new();
+    for server in servers {
+        let open = server.connect(connections).await?;
+        send_for(&open, review, WARM_UP).await?;
+        loads.push((server.process, open, Vec::new()));
     }
-    Ok((Series::together(name, &our_parts), Series::together(name, &least_parts)))
+    for _ in 0..TURNS {
+        for (process, open, parts) in &mut loads {
+            parts.push(load::measure(name, *process, send_for(open, review, time / TURNS)).await?);
+        }
+    }
+    let series: Vec<_> = loads.iter().map(|(_, _, parts)| Series::together(name, parts)).collect();
+    Ok(series
+        .into_iter()
+        .enumerate()
+        .map(|(index, series)| if index == 0 { series.told() } else { series })
+        .collect())
 }
 
 /// A server of reviews: its process, and how to reach and trust it.

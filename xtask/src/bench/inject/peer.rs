@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 use anyhow::Context as _;
 use e2e::cluster::Cluster;
 use e2e::paths;
+use e2e::toolchain::Tool;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -53,7 +54,7 @@ impl Running {
     fn start(cluster: &Cluster) -> anyhow::Result<Self> {
         let log = paths::workspace().join("target/bench-go-cainjector.log");
         let log = File::create(&log).with_context(|| format!("failed to create {}", log.display()))?;
-        let mut command = cluster.peer_command()?;
+        let mut command = cluster.peer_command(Tool::PeerCainjector)?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         Ok(Self(child.context("failed to start the Go injector")?))
     }

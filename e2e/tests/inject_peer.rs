@@ -1,0 +1,127 @@
+//! cert-manager's own CA injector takes over from ours, and ours from it. Needs the feature `soak`, since it takes minutes
+//! to build cert-manager's.
+
+#![cfg(feature = "soak")]
+
+mod common;
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use common::targets::{Target, owns, set_bundle, versions};
+use e2e::authority::Authority;
+use e2e::namespace::{self, Scope};
+use e2e::toolchain::Tool;
+use e2e::{install, wait};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::{ListParams, Patch, PatchParams};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+const DEPLOYMENT: &str = "cert-manager-cainjector";
+const LEASE: &str = "cert-manager-cainjector-leader-election";
+
+/// How long an election may take on a busy machine.
+const WITHIN: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn cert_managers_injector_and_ours_take_over_from_each_other_and_keep_every_ca() -> anyhow::Result<()> {
+    namespace::own("peer", |scope| async move {
+        let (first, targets) = Target::both_injected(&scope, "CA 0").await?;
+        let mut cas = vec![first];
+        let before = versions(&scope, &targets).await?;
+        let mut peer = Peer::start(&scope)?;
+        let outcome = async {
+            scale(&scope, 0).await?;
+            another_leads(&scope, DEPLOYMENT, false).await?;
+            change(&scope, &targets, &mut cas).await?;
+            ensure!(versions(&scope, &targets).await? != before, "cert-manager's has written nothing");
+            let before = versions(&scope, &targets).await?;
+            scale(&scope, 1).await?;
+            peer.stop()?;
+            another_leads(&scope, DEPLOYMENT, true).await?;
+            // What comes after the takeover is served after what was found then.
+            let sentinel = Target::create(&scope, "sentinel").await?;
+            sentinel.holds(&scope, &cas.iter().skip(1).collect::<Vec<_>>()).await?;
+            ensure!(versions(&scope, &targets).await? == before, "the takeover wrote without need");
+            change(&scope, &targets, &mut cas).await
+        };
+        let outcome = outcome.await;
+        scale(&scope, 1).await?;
+        outcome
+    })
+    .await
+}
+
+/// Replaces the CA, and waits until all targets trust it beside the former ones, by fields that are still the same
+/// manager's.
+async fn change(scope: &Scope, targets: &[Target], cas: &mut Vec<Authority>) -> anyhow::Result<()> {
+    let ca = Authority::new(&format!("CA {}", cas.len()))?;
+    set_bundle(scope, &ca.certificate).await?;
+    cas.push(ca);
+    for target in targets {
+        target.holds(scope, &cas.iter().collect::<Vec<_>>()).await?;
+        owns(&target.get(scope).await?, target.owned)?;
+    }
+    Ok(())
+}
+
+/// Waits until the Lease is held by a pod of this Deployment, or by anybody else.
+async fn another_leads(scope: &Scope, deployment: &str, is_ours: bool) -> anyhow::Result<()> {
+    let leases = Api::<Lease>::namespaced(scope.client.clone(), "kube-system");
+    wait::until("the takeover", WITHIN, || async {
+        let lease = leases.get(LEASE).await?.spec.context("the Lease is empty")?;
+        let holder = lease.holder_identity.unwrap_or_default();
+        let fits = !holder.is_empty() && holder.starts_with(deployment) == is_ours;
+        ensure!(fits, "{holder:?} leads");
+        Ok(())
+    })
+    .await
+}
+
+async fn scale(scope: &Scope, replicas: usize) -> anyhow::Result<()> {
+    let api = Api::<Deployment>::namespaced(scope.client.clone(), install::RELEASE);
+    let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    api.patch_scale(DEPLOYMENT, &PatchParams::default(), &patch).await?;
+    let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
+    let pods = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
+    wait::until(&format!("{replicas} cainjectors"), WITHIN, || async {
+        let pods = pods.list(&of_injector).await?.items;
+        let ready = pods.iter().filter(|pod| common::is_ready(pod)).count();
+        ensure!(pods.len() == replicas && ready == replicas, "{} are there, {ready} are Ready", pods.len());
+        Ok(())
+    })
+    .await
+}
+
+/// cert-manager's injector, which ends with this value.
+struct Peer(Child);
+
+impl Peer {
+    fn start(scope: &Scope) -> anyhow::Result<Self> {
+        let mut command = scope.cluster.peer_command(Tool::PeerCainjector)?;
+        command.stdin(Stdio::null());
+        command.spawn().map(Self).context("failed to start cert-manager's injector")
+    }
+
+    /// Ends it as kubelet does.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        kill(Pid::from_raw(self.0.id().try_into()?), Signal::SIGTERM)?;
+        let status = self.0.wait().context("failed to wait for cert-manager's injector")?;
+        ensure!(status.success(), "cert-manager's injector ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
