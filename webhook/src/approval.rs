@@ -43,6 +43,13 @@ pub enum ApprovalError {
     },
 }
 
+impl ApprovalError {
+    /// Whether the API server answered, and could not ask every authorizer.
+    fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Review { source: ReviewError::Incomplete(_), .. })
+    }
+}
+
 /// Why a SubjectAccessReview told nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
@@ -105,12 +112,20 @@ pub async fn check(
     let candidates = signers(&resource, group, decision);
     let in_namespace =
         (grants == Grants::OfNamespaces && resource.namespaced).then_some(&*decision.namespace);
+    let mut open = None;
     for namespace in std::iter::once(None).chain(in_namespace.map(Some)) {
         for signer in &candidates {
-            if authorizer.may_approve(requester, signer, namespace).await? {
-                return Ok(None);
+            match authorizer.may_approve(requester, signer, namespace).await {
+                Ok(true) => return Ok(None),
+                Ok(false) => {}
+                // Another grant may still allow it.
+                Err(error) if error.is_incomplete() => open = open.or(Some(error)),
+                Err(error) => return Err(error),
             }
         }
+    }
+    if let Some(error) = open {
+        return Err(error);
     }
     let mut finding = rules::approval_unauthorised(&requester.username, &decision.issuer, &candidates);
     if let Some(namespace) = in_namespace {
@@ -156,6 +171,8 @@ pub(crate) mod tests {
         /// Where the grant holds; None: everywhere.
         pub(crate) namespace: Option<&'static str>,
         pub(crate) broken: bool,
+        /// Signers that not every authorizer of the cluster could be asked about.
+        pub(crate) incomplete: Vec<&'static str>,
     }
 
     impl Authorizer for Granted {
@@ -182,12 +199,18 @@ pub(crate) mod tests {
             namespace: Option<&'a str>,
         ) -> BoxFuture<'a, Result<bool, ApprovalError>> {
             Box::pin(async move {
-                if self.broken {
-                    return Err(ApprovalError::Review {
+                let failed = |source| {
+                    Err(ApprovalError::Review {
                         user: requester.username.clone(),
                         signer: signer.to_owned(),
-                        source: kube::Error::TlsRequired.into(),
-                    });
+                        source,
+                    })
+                };
+                if self.broken {
+                    return failed(kube::Error::TlsRequired.into());
+                }
+                if self.incomplete.contains(&signer) {
+                    return failed(ReviewError::Incomplete("a webhook did not answer".to_owned()));
                 }
                 let holds_here = self.namespace.is_none() || self.namespace == namespace;
                 Ok(requester.username == "approver" && holds_here && self.signers.contains(&signer))
@@ -287,7 +310,7 @@ pub(crate) mod tests {
                 "clusterissuers.cert-manager.io/*",
                 "cloudissuers.example.org/*",
             ];
-            let granted = Granted { signers, namespace: Some(namespace), broken: false };
+            let granted = Granted { signers, namespace: Some(namespace), ..Granted::default() };
             let told = told(grants, &granted, issuer(kind)).await;
             assert_eq!(told.is_none(), wanted, "{grants:?} {namespace} {kind}: {told:?}");
         };
@@ -312,5 +335,16 @@ pub(crate) mod tests {
             error.to_string(),
             "cannot review whether \"\" may approve signer issuers.cert-manager.io/*"
         );
+    }
+
+    #[tokio::test]
+    async fn an_authorizer_that_failed_keeps_no_other_grant_from_counting() {
+        let [all, own] = ["issuers.cert-manager.io/*", "issuers.cert-manager.io/team-a.ca"];
+        let granted = |signers| Granted { signers, incomplete: vec![all], ..Granted::default() };
+        assert_eq!(told(Grants::OfCluster, &granted(vec![own]), issuer("Issuer")).await, None);
+        let decision = Decision { issuer: issuer("Issuer"), namespace: "team-a".to_owned() };
+        let nothing = granted(Vec::new());
+        let error = check(&nothing, Grants::OfCluster, &decision, &Requester::default()).await.unwrap_err();
+        assert!(error.to_string().ends_with(all), "{error}");
     }
 }

@@ -177,7 +177,9 @@ enum Found {
 /// What the API server decided. An authorizer of several may have failed: that is of no importance where another one
 /// allows the action, or forbids it outright, and leaves open what nobody allowed.
 fn decided(status: Option<SubjectAccessReviewStatus>) -> Result<bool, ReviewError> {
-    let Some(status) = status else { return Ok(false) };
+    let Some(status) = status else {
+        return Err(ReviewError::Incomplete("the answer has no status".to_owned()));
+    };
     match status.evaluation_error.filter(|reason| !reason.is_empty()) {
         Some(reason) if !status.allowed && status.denied != Some(true) => {
             Err(ReviewError::Incomplete(reason.chars().take(REASON_CHARS_MAX).collect()))
