@@ -161,7 +161,8 @@ impl fmt::Display for Manifests<'_> {
                 rules.push(("admissionregistration.k8s.io", resource, None, "list"));
             }
         }
-        rules.push(("", "events", None, "create, patch"));
+        // `explain` finds in them who keeps overwriting a target.
+        rules.push(("", "events", None, "create, list, patch"));
         let Account { namespace: own, name } = self.account;
         self.role(f, "ClusterRole", None, name, &rules)?;
         for (namespace, Named { secrets, certificates, targets }) in namespaces {

@@ -66,7 +66,7 @@ fn without_targets_nothing_but_targets_can_be_looked_for() {
             verbs: [get, list, watch]
           - apiGroups: [""]
             resources: [events]
-            verbs: [create, patch]
+            verbs: [create, list, patch]
         ---
         apiVersion: rbac.authorization.k8s.io/v1
         kind: ClusterRoleBinding
@@ -191,7 +191,7 @@ fn each_source_and_target_is_named() {
             verbs: [patch]
           - apiGroups: [""]
             resources: [events]
-            verbs: [create, patch]
+            verbs: [create, list, patch]
         ---
         apiVersion: rbac.authorization.k8s.io/v1
         kind: ClusterRoleBinding
