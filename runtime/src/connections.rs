@@ -71,12 +71,16 @@ impl Connections {
         connection
     }
 
-    /// Closes the connection that is most easily missed, and of those the one that has been so for longest.
+    /// Closes the connection that is most easily missed, and of those the one that has been so for longest. One that had
+    /// a request stays as long as there is one that had none, which can be closed soon if not now.
     fn close_one(&self) {
         let open: Vec<_> = lock(&self.open).iter().filter_map(Weak::upgrade).collect();
-        let idle = open.iter().filter_map(|connection| {
-            let usage = *lock(&connection.usage);
-            usage.idleness(self.rest).map(|idleness| (idleness, connection))
+        let usages: Vec<_> = open.iter().map(|connection| *lock(&connection.usage)).collect();
+        // A caller that comes back may be about to send, and would have to try again.
+        let is_last_resort = !usages.iter().any(|usage| usage.is_new);
+        let idle = open.iter().zip(&usages).filter_map(|(connection, usage)| {
+            let idleness = usage.idleness(self.rest)?;
+            (idleness.0 != Idle::Rests || is_last_resort).then_some((idleness, connection))
         });
         if let Some(((why, _), connection)) = idle.min_by_key(|(idleness, _)| *idleness) {
             tracing::debug!(?why, "closing a connection for a new one");

@@ -321,6 +321,21 @@ mod tests {
         answer(&mut used).await;
     }
 
+    #[tokio::test]
+    async fn a_connection_that_was_used_stays_while_there_are_strangers() {
+        let bounds = Bounds { connections: 2, rest: BRIEF * 5, ..Bounds::default() };
+        let server = start(bounds, quick(), BRIEF);
+        let mut used = send(server.address, REQUEST).await;
+        answer(&mut used).await;
+        tokio::time::sleep(BRIEF * 6).await;
+        let mut stranger = send(server.address, b"").await;
+        let mut other = send(server.address, REQUEST).await;
+        answer(&mut other).await;
+        closed(&mut stranger).await;
+        used.write_all(REQUEST).await.unwrap();
+        answer(&mut used).await;
+    }
+
     /// The beginning of a request whose body does not come whole.
     const STALLED: &[u8] = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{";
 
