@@ -12,6 +12,7 @@ use common::reviewer::{self, Reviewer};
 use common::rival;
 use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
+use e2e::resources::refusal;
 use e2e::{install, wait};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::rbac::v1::ClusterRole;
@@ -271,14 +272,19 @@ async fn with_files(scope: &Scope) -> anyhow::Result<()> {
             "readinessProbe": probe, "volumeMounts": [{"name": "tls", "mountPath": "/tls"}]});
         scope
             .create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod}, "spec": {
-                "serviceAccountName": name, "containers": [container],
+                "serviceAccountName": name, "automountServiceAccountToken": true, "containers": [container],
                 "volumes": [{"name": "tls", "secret": {"secretName": pod}}]}}))
             .await?;
     }
     scope.pod_ready("right", replicas::BACK_WITHIN).await?;
-    let wrong = scope.api::<Pod>().get("wrong").await?;
-    ensure!(!common::is_ready(&wrong), "a certificate for another name is Ready");
-    Ok(())
+    let path = format!("/api/v1/namespaces/{}/pods/http:wrong:6080/proxy/readyz", scope.namespace);
+    wait::until("the reason of the other one", replicas::BACK_WITHIN, || async {
+        let request = http::Request::get(&path).body(Vec::new())?;
+        let told = refusal(scope.client.request_text(request).await)?.message;
+        ensure!(told.contains("the certificate is not for that name"), "its probe says {told:?}");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
 }
 
 /// A replica that may read no configuration, as by cert-manager's Role, is ready without them.
