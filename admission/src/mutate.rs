@@ -29,9 +29,10 @@ pub fn mutate(request: &Request<'_>) -> Result<Answer, Denial> {
         |error| Denial::malformed(format!("cannot read the object as CertificateRequest: {error}"));
     let object: Stampable<'_> = serde_json::from_str(object.get()).map_err(unreadable)?;
     rules::check_stampable(object.spec.is_none_or(|spec| spec.get().starts_with('{')))?;
+    let requester = request.requester()?;
     let operations = match object.spec {
-        Some(spec) => changes(&serde_json::from_str(spec.get()).map_err(unreadable)?, &request.user_info),
-        None => vec![json!({"op": "add", "path": "/spec", "value": stamp(&request.user_info)})],
+        Some(spec) => changes(&serde_json::from_str(spec.get()).map_err(unreadable)?, &requester),
+        None => vec![json!({"op": "add", "path": "/spec", "value": stamp(&requester)})],
     };
     Ok(if operations.is_empty() {
         Answer::Allowed { warnings: Vec::new() }

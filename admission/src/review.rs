@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use rules::Requester;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::weight;
@@ -38,9 +37,9 @@ pub struct Request<'a> {
     pub namespace: Cow<'a, str>,
     /// What is done to the object.
     pub operation: Operation,
-    /// Who asks.
-    #[serde(default, deserialize_with = "requester")]
-    pub user_info: Requester,
+    /// Who asks, as it was sent: [`Request::requester`] reads it, for those who judge by it.
+    #[serde(borrow, default)]
+    pub user_info: Option<&'a RawValue>,
     /// The object as it would be stored.
     #[serde(borrow, default)]
     pub object: Option<&'a RawValue>,
@@ -50,22 +49,38 @@ pub struct Request<'a> {
 }
 
 /// Most memory that the requester's identity may take: two thousand groups. Unlike an object it is held until the
-/// review is answered.
+/// review is answered. Only reviews of CertificateRequests are judged by it, and only they are refused for more.
 const REQUESTER_BYTES_MAX: usize = 256 * 1024;
 
-fn requester<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Requester, D::Error> {
-    let json = <&RawValue>::deserialize(deserializer)?.get();
-    let weight = weight::parsed_bytes_max(json);
-    if weight > REQUESTER_BYTES_MAX {
-        return Err(D::Error::custom(format_args!(
-            "the userInfo has too many groups and attributes: reading it could take {weight} bytes, and at most \
-             {REQUESTER_BYTES_MAX} can be spared"
-        )));
-    }
-    serde_json::from_str(json).map_err(D::Error::custom)
-}
-
 impl Request<'_> {
+    /// Who asks.
+    ///
+    /// # Errors
+    /// A denial with code 400: it cannot be read, or reading it could take too much memory.
+    pub fn requester(&self) -> Result<Requester, Denial> {
+        let Some(json) = self.user_info.map(RawValue::get) else { return Ok(Requester::default()) };
+        let weight = weight::parsed_bytes_max(json);
+        if weight > REQUESTER_BYTES_MAX {
+            return Err(Denial::malformed(format!(
+                "the userInfo has too many groups and attributes: reading it could take {weight} bytes, and at most \
+                 {REQUESTER_BYTES_MAX} can be spared"
+            )));
+        }
+        serde_json::from_str(json)
+            .map_err(|error| Denial::malformed(format!("cannot read the userInfo: {error}")))
+    }
+
+    /// The name of who asks; empty where it cannot be read. For the log, and for rules that go by it alone.
+    pub fn username(&self) -> String {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Named {
+            username: String,
+        }
+        let json = self.user_info.map_or("{}", RawValue::get);
+        serde_json::from_str::<Named>(json).unwrap_or_default().username
+    }
+
     /// The subresource; None for the resource itself.
     pub fn subresource(&self) -> Option<&str> {
         (!self.sub_resource.is_empty()).then_some(&*self.sub_resource)
@@ -204,15 +219,24 @@ mod tests {
 
     #[test]
     fn a_requester_of_too_many_groups_is_not_read() {
-        let body = |count: usize| {
+        let body = |user_info: serde_json::Value| {
             json!({"apiVersion": API_VERSIONS[0], "kind": KIND, "request": {"uid": "u", "operation": "CREATE",
-                "userInfo": {"groups": vec![""; count]}}})
+                "userInfo": user_info}})
             .to_string()
         };
-        let denial = read(body(100_000).as_bytes()).unwrap_err();
-        assert_eq!(denial.code, 400);
-        assert!(denial.message.contains("the userInfo has too many groups and attributes"), "{denial:?}");
-        assert!(read(body(2_000).as_bytes()).is_ok());
+        let refused = |user_info, message| {
+            let body = body(user_info);
+            let denial = read(body.as_bytes()).unwrap().request.requester().unwrap_err();
+            assert_eq!(denial.code, 400);
+            assert!(denial.message.starts_with(message), "{denial:?}");
+        };
+        let groups = |count: usize| json!({"username": "alice", "groups": vec![""; count]});
+        refused(groups(100_000), "the userInfo has too many groups and attributes");
+        refused(json!("alice"), "cannot read the userInfo: invalid type");
+        let body = body(groups(2_000));
+        let request = read(body.as_bytes()).unwrap().request;
+        assert_eq!(request.requester().unwrap().groups.len(), 2_000);
+        assert_eq!(request.username(), "alice");
     }
 
     #[test]
@@ -238,7 +262,7 @@ mod tests {
             let review = read(body.as_bytes()).unwrap();
             assert_eq!(review.api_version, version);
             assert_eq!(review.request.subresource(), Some("status"));
-            assert_eq!(review.request.user_info.username, "alice");
+            assert_eq!(review.request.requester().unwrap().username, "alice");
             assert!(review.request.object.is_some() && review.request.old_object.is_none());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rules::{Case, Context, Judged, Kind, Object, Verdict};
+use rules::{Case, Context, Judged, Kind, Object, Requester, Verdict};
 use serde_json::value::RawValue;
 
 use crate::decision::{Decision, decision};
@@ -114,11 +114,18 @@ fn judge<'a, S: Judged>(
         Operation::Update => Some(read::<S>(request.old_object, "oldObject", kind)?),
         Operation::Create | Operation::Delete | Operation::Connect => None,
     };
+    // Nothing else is judged by it, so whatever it is like is no reason to refuse anything else.
+    let requester = match kind {
+        Kind::CertificateRequest => Some(request.requester()?),
+        // B22 goes by the name alone.
+        Kind::Challenge => Some(Requester { username: request.username(), ..Requester::default() }),
+        Kind::Certificate | Kind::Issuer | Kind::ClusterIssuer | Kind::Order => None,
+    };
     let case = Case {
         object: &object,
         old: old.as_ref(),
         subresource: request.subresource(),
-        requester: Some(&request.user_info),
+        requester: requester.as_ref(),
         context,
     };
     let started = Instant::now();
@@ -279,6 +286,26 @@ mod tests {
             request["operation"] = json!("UPDATE");
             request["oldObject"] = request["object"].clone();
         });
+    }
+
+    #[test]
+    fn who_asks_is_of_concern_for_requests_alone() {
+        for user in [json!({"username": "alice", "groups": vec![""; 100_000]}), json!("alice"), json!(null)] {
+            check("judged Certificate []", |request| request["userInfo"] = user.clone());
+            let issuer =
+                json!({"apiVersion": "cert-manager.io/v1", "kind": "Issuer", "spec": {"selfSigned": {}}});
+            check("judged Issuer []", |request| {
+                request["userInfo"] = user.clone();
+                request["resource"]["resource"] = json!("issuers");
+                request["object"] = issuer;
+            });
+        }
+        let outcome = outcome(&request(|request| {
+            request["userInfo"] = json!({"groups": vec![""; 100_000]});
+            request["resource"]["resource"] = json!("certificaterequests");
+            request["object"] = json!({"apiVersion": "cert-manager.io/v1", "kind": "CertificateRequest"});
+        }));
+        assert!(outcome.starts_with("400 the userInfo has too many groups"), "{outcome}");
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub mod annotation {
     pub const PRIVATE_KEY_SECRET_NAME: &str = "cert-manager.io/private-key-secret-name";
     /// Certificate: `true` asks for a stop-gap certificate until the real one is there.
     pub const ISSUE_TEMPORARY_CERTIFICATE: &str = "cert-manager.io/issue-temporary-certificate";
+    /// Secret: `true` marks what is in it as temporary, so that nobody takes it for the real certificate. Signet's own,
+    /// under a prefix of which the peer's controller does not count the keys.
+    pub const TEMPORARY: &str = "certificates.cert-manager.io/temporary";
     /// Secret: name of the issuer that signed.
     pub const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
     /// Secret: kind of the issuer that signed. Ingress and Gateway: kind of the issuer to use.
@@ -297,6 +300,8 @@ pub mod user_extra {
     pub const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
     /// UID of the pod's node.
     pub const NODE_UID: &str = "authentication.kubernetes.io/node-uid";
+    /// Identifier of the token, for logs: `JTI=` and its `jti` claim.
+    pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::MANAGER;
 use crate::contests::{Contests, Peace};
-use crate::index::{Effects, Index};
+use crate::index::{Effects, Had, Index};
 use crate::kept::Kept;
 use crate::metrics::Figures;
 use crate::ownership;
@@ -44,6 +44,9 @@ const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Pause after a write that the API server finds invalid. The object alone may be to blame, and then a change of it is what
 /// helps; but an admission policy may be as well, whose removal nobody tells us of.
 const REJECTED_AGAIN: Duration = Duration::from_secs(300);
+
+/// Pause after a source was refused for want of watches. There may be thousands of such targets, and each look reads one.
+const CROWDED_AGAIN: Duration = Duration::from_secs(300);
 
 /// Reads of a target in one look: one more where its managed fields have to be migrated first.
 const TURNS_MAX: usize = 2;
@@ -237,7 +240,7 @@ impl Injector {
         let inputs = index.inputs(target, Instant::now())?;
         match &inputs.source {
             // It may not even be watched, for want of room.
-            Err(refusal) if refusal.reason == Reason::SourceUnavailable => {
+            Err(Refusal { reason: Reason::SourceUnavailable | Reason::TooManySources, .. }) => {
                 let open = index.watches(target);
                 let effects = Effects { open, ..Effects::default() };
                 self.watched.follow(&mut index, effects, |target| self.due(target, false));
@@ -316,8 +319,12 @@ impl Injector {
             }
             Plan::Refused(refusal) => {
                 let outcome = match refusal.reason {
-                    // The only reason that can go away without an event on target or source.
+                    // The only reasons that can go away without an event on target or source.
                     Reason::SourceUnavailable => Outcome::Failed,
+                    Reason::TooManySources => {
+                        self.done(target, inputs, live.resource_version.clone(), false);
+                        Outcome::Again(CROWDED_AGAIN)
+                    }
                     _ => {
                         self.done(target, inputs, live.resource_version.clone(), false);
                         done
@@ -346,9 +353,9 @@ impl Injector {
 
     /// What an injection of this target will be: that its source has moved on is no news, that it has lost what it had is.
     fn injection(&self, target: &Target, inputs: &Inputs) -> News {
-        match self.report.has_bundle(target) && !lock(&self.index).had_all(target, inputs) {
-            true => News::Rotated,
-            false => News::Injected,
+        match lock(&self.index).had(target, inputs) {
+            Had::Former if self.report.has_bundle(target) => News::Rotated,
+            Had::Nothing | Had::Former | Had::All => News::Injected,
         }
     }
 
@@ -357,7 +364,7 @@ impl Injector {
         let target = &live.target;
         let overwriter = ownership::overwriter(&live.owners);
         // What it never had, and what has expired, was not taken from it.
-        if !lock(&self.index).had_all(target, inputs) || !is_outage && overwriter.is_none() {
+        if lock(&self.index).had(target, inputs) != Had::All || !is_outage && overwriter.is_none() {
             return None;
         }
         let loss = self.contests.lost(target, is_outage, tokio::time::Instant::now());

@@ -4,13 +4,12 @@
 mod withdrawal;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use api::GoDuration;
 use clap::Parser;
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, ProfilingArgs, boolean};
 use runtime::config::Text;
 use serving::args::MetricsArgs;
+use serving::election::ElectionArgs;
 
 pub(crate) use withdrawal::WithdrawalArgs;
 
@@ -27,7 +26,10 @@ pub struct Args {
     pub injection: InjectionArgs,
 
     /// Which of several replicas writes.
-    #[command(flatten)]
+    #[command(
+        flatten,
+        next_help_heading = "Leader election, by a Lease that cert-manager's cainjector uses too"
+    )]
     pub election: ElectionArgs,
 
     /// How to serve metrics.
@@ -141,42 +143,6 @@ pub struct ProbeArgs {
     /// Address of the probes (/livez, /readyz); 0 switches them off [default: :6080]
     #[arg(long, value_name = "ADDRESS")]
     pub healthz_listen_address: Option<ListenAddress>,
-}
-
-/// Which of several replicas writes.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Leader election, by a Lease that cert-manager's cainjector uses too")]
-pub struct ElectionArgs {
-    /// Let one replica write, while the others stand by; without it all of them write, and come to the same result
-    /// [default: true]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean)]
-    pub leader_elect: Option<bool>,
-
-    /// Namespace of the Lease [default: kube-system]
-    #[arg(long, value_name = "NAMESPACE")]
-    pub leader_election_namespace: Option<Text<String>>,
-
-    /// When a leader has not renewed the Lease for so long, another one takes over [default: 60s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub leader_election_lease_duration: Option<Duration>,
-
-    /// When a leader could not renew the Lease for so long, it writes no more [default: 40s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub leader_election_renew_deadline: Option<Duration>,
-
-    /// Pause between renewals [default: 15s]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub leader_election_retry_period: Option<Duration>,
-}
-
-/// A length of time, in Go's syntax.
-///
-/// # Errors
-/// When it is none, or is negative.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let duration = GoDuration::new(text).parse().map_err(|error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "shorter than nothing".to_owned())
 }
 
 #[cfg(test)]

@@ -6,30 +6,22 @@ mod tests;
 mod withdrawal;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use runtime::args::{AdminArgs, KubernetesArgs, ListenAddress, LoggingArgs};
 use runtime::config::{Plain, Text};
 use runtime::gates::{self, Stage, Table};
-use runtime::lease::{LeaseArgs, Times, TimesError};
-use serving::config::{Found, Program, Tls, TlsSettings, Wrong, listed};
+use runtime::lease::TimesError;
+use serving::config::{self, Program, Tls, Wrong, listed};
+use serving::election::Election;
 
 use self::file::File;
 use crate::MANAGER;
-use crate::args::{Args, ElectionArgs, InjectionArgs, TargetArgs};
+use crate::args::{Args, InjectionArgs, TargetArgs};
 use crate::settings::{Namespaces, Settings};
 use crate::target::TargetKind;
 
 /// The Lease of the peer, so that its replicas and ours take turns.
-const LEASE: &str = "cert-manager-cainjector-leader-election";
-/// Default of `--leader-election-namespace`.
-const ELECTION_NAMESPACE: &str = "kube-system";
-/// Default of `--leader-election-lease-duration`.
-const LEASE_DURATION: Duration = Duration::from_secs(60);
-/// Default of `--leader-election-renew-deadline`.
-const RENEW_DEADLINE: Duration = Duration::from_secs(40);
-/// Default of `--leader-election-retry-period`.
-const RETRY_PERIOD: Duration = Duration::from_secs(15);
+pub(crate) const LEASE: &str = "cert-manager-cainjector-leader-election";
 /// Default of `--metrics-listen-address`: all addresses, of both kinds.
 const METRICS_ADDRESS: ListenAddress = ListenAddress::every(9402);
 /// Default of `--healthz-listen-address`.
@@ -47,6 +39,9 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// ConfigMap in which is remembered what left its source when; None: nothing has to be.
     pub(crate) memory: Option<String>,
+    /// The same, also where it was named and nothing has to be remembered: no bundle goes there, and no policy judges it. None:
+    /// the one that has the account's name.
+    pub(crate) own_configmap: Option<String>,
     /// Which kinds get bundles.
     pub(crate) targets: Vec<TargetKind>,
     /// The election to take part in; None: every replica writes.
@@ -128,7 +123,9 @@ impl Config {
         let Args { injection, election, metrics, probes, logging, profiling } = args;
         let InjectionArgs { config: _, feature_gates, sources, targets, withdrawal, kubernetes } = injection;
         let (metrics_address, metrics_tls) = metrics.split();
-        let (metrics_serving, mut warnings) = metrics_serving(metrics_tls.or(file.metrics_serving()))?;
+        let (metrics_serving, mut warnings) =
+            config::metrics(PROGRAM, metrics_tls.or(file.metrics_serving()))
+                .map_err(ConfigError::MetricsTls)?;
         let gates = feature_gates.into_iter().fold(file.gates(), |earlier, later| later.or(earlier));
         warnings.extend(warnings_of(&gates));
         let measured = "processor time and memory";
@@ -137,7 +134,8 @@ impl Config {
         if targets.is_empty() {
             return Err(ConfigError::NoTargets);
         }
-        let (withdrawal, memory) = withdrawal::of(withdrawal)?;
+        let (withdrawal, own_configmap) = withdrawal::of(withdrawal)?;
+        let memory = own_configmap.clone().filter(|_| withdrawal.needs_memory());
         let certificates = sources.enable_certificates_data_source.or(file.certificates());
         let ours: BTreeSet<String> = Text::all(sources.ignore_namespaces).into_iter().collect();
         let ignored = if ours.is_empty() { file.ignored_namespaces() } else { ours };
@@ -152,6 +150,7 @@ impl Config {
                 own: None,
             },
             memory,
+            own_configmap,
             targets,
             election: Election::of(election.or(file.election()))?,
             admin: AdminArgs {
@@ -163,24 +162,6 @@ impl Config {
             logging: logging.or(file.logging()),
             warnings,
         })
-    }
-}
-
-/// How metrics are served, and what to say about it. None: over plain HTTP.
-fn metrics_serving(settings: TlsSettings) -> Result<(Option<Tls>, Vec<String>), ConfigError> {
-    let wants_tls = settings.min_version.is_some() || !settings.cipher_suites.is_empty();
-    let mut found = Found::default();
-    let tls = found.tls(PROGRAM, "metricsTLSConfig", "metrics-", settings);
-    if tls.is_none() && wants_tls && found.wrongs.is_empty() {
-        let message = "Required value: say where the certificate of the metrics comes from, by metrics-tls-cert-file and \
-                       metrics-tls-private-key-file or by the metrics-dynamic-serving flags; without one they would go \
-                       over plain HTTP";
-        found.wrong("metricsTLSConfig", "", message);
-    }
-    if found.wrongs.is_empty() {
-        Ok((tls, found.warnings))
-    } else {
-        Err(ConfigError::MetricsTls(found.wrongs))
     }
 }
 
@@ -257,61 +238,5 @@ impl TargetArgs {
             kinds.push(TargetKind::Custom(Box::leak(Box::new(declared.clone()))));
         }
         Ok(kinds)
-    }
-}
-
-impl ElectionArgs {
-    /// These, and what they leave open as `file` has it.
-    fn or(self, file: Self) -> Self {
-        let namespace = Text::of(self.leader_election_namespace).or(Text::of(file.leader_election_namespace));
-        Self {
-            leader_elect: self.leader_elect.or(file.leader_elect),
-            leader_election_namespace: Some(Text(namespace)),
-            leader_election_lease_duration: self
-                .leader_election_lease_duration
-                .or(file.leader_election_lease_duration),
-            leader_election_renew_deadline: self
-                .leader_election_renew_deadline
-                .or(file.leader_election_renew_deadline),
-            leader_election_retry_period: self
-                .leader_election_retry_period
-                .or(file.leader_election_retry_period),
-        }
-    }
-}
-
-/// The election to take part in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Election {
-    /// Namespace of the Lease.
-    pub(crate) namespace: String,
-    /// How patient to be.
-    pub(crate) times: Times,
-}
-
-impl Election {
-    /// What the flags come to. None: every replica writes.
-    ///
-    /// # Errors
-    /// When the times do not fit together, even where there is no election: it may be switched on again.
-    fn of(args: ElectionArgs) -> Result<Option<Self>, TimesError> {
-        let times = Times::new(
-            args.leader_election_lease_duration.unwrap_or(LEASE_DURATION),
-            args.leader_election_renew_deadline.unwrap_or(RENEW_DEADLINE),
-            args.leader_election_retry_period.unwrap_or(RETRY_PERIOD),
-        )?;
-        let namespace = Text::of(args.leader_election_namespace);
-        let namespace = namespace.unwrap_or_else(|| ELECTION_NAMESPACE.to_owned());
-        Ok(args.leader_elect.unwrap_or(true).then_some(Self { namespace, times }))
-    }
-
-    /// The Lease, and who this process is.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub(crate) fn lease(self) -> std::io::Result<LeaseArgs> {
-        let Self { namespace, times } = self;
-        let identity = runtime::lease::identity()?;
-        Ok(LeaseArgs { name: LEASE, namespace, manager: MANAGER, identity, times })
     }
 }

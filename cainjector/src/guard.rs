@@ -21,7 +21,9 @@ const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its user name.
-    pub user: String,
+    user: String,
+    /// Name of the ConfigMap that it keeps for itself, where that is not made of its own name.
+    own: Option<String>,
 }
 
 /// Why a kind that the operator has added gets no bundles.
@@ -51,7 +53,7 @@ pub enum GuardError {
         plural: &'static str,
         /// The flag that adds it.
         flag: String,
-        /// The flag that names the account to the command.
+        /// The flags that name the account, and what it keeps for itself, to the command.
         account: String,
     },
 }
@@ -78,13 +80,15 @@ impl GuardError {
 pub struct Guard {
     client: Client,
     policy: Policy,
+    own: Option<String>,
     account: Option<Account>,
 }
 
 impl Guard {
-    /// That of a kind; `None`: no policy can hold anybody to anything there.
-    pub fn of(client: Client, kind: TargetKind) -> Option<Self> {
-        Some(Self { client, policy: Policy::of(kind)?, account: None })
+    /// That of a kind; `None`: no policy can hold anybody to anything there. `own` is the ConfigMap that this process keeps
+    /// for itself, where that is not made of its account's name.
+    pub fn of(client: Client, kind: TargetKind, own: Option<String>) -> Option<Self> {
+        Some(Self { client, policy: Policy::of(kind)?, own, account: None })
     }
 
     /// The account, if the policy is there and denies.
@@ -94,7 +98,7 @@ impl Guard {
     pub async fn look(&mut self) -> Result<Account, GuardError> {
         let account = match self.account.take() {
             Some(account) => account,
-            None => Account::of(&self.client).await?,
+            None => Account::of(&self.client).await?.keeping(self.own.clone()),
         };
         let account = self.account.insert(account).clone();
         let policies = list::<ValidatingAdmissionPolicy>(&self.client).await?;
@@ -102,12 +106,12 @@ impl Guard {
         if is_held(&account.spec(self.policy), &policies, &bindings) {
             return Ok(account);
         }
-        let flag = account.flag();
+        let flags = account.flags(self.policy);
         Err(GuardError::Unheld {
             user: account.user,
             plural: self.policy.plural,
             flag: self.policy.flag(),
-            account: flag,
+            account: flags,
         })
     }
 }
@@ -118,19 +122,34 @@ impl Account {
         let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await;
         let status = review.map_err(GuardError::Account)?.status;
         let user = status.and_then(|status| status.user_info).and_then(|info| info.username);
-        Ok(Self { user: user.unwrap_or_default() })
+        Ok(Self::user(user.unwrap_or_default()))
+    }
+
+    /// That of a user.
+    pub fn user(user: impl Into<String>) -> Self {
+        Self { user: user.into(), own: None }
     }
 
     /// That of a ServiceAccount.
     pub fn service(namespace: &str, name: &str) -> Self {
-        Self { user: format!("{SERVICE_ACCOUNT}{namespace}:{name}") }
+        Self::user(format!("{SERVICE_ACCOUNT}{namespace}:{name}"))
     }
 
-    /// The flag that names it to the command that prints policies.
-    fn flag(&self) -> String {
-        match self.service_account() {
+    /// The same; it keeps a ConfigMap of this name for itself. `None`: the one that has the account's name.
+    #[must_use]
+    pub fn keeping(self, own: Option<String>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// The flags that name it, and what it keeps for itself, to the command that prints policies.
+    fn flags(&self, policy: Policy) -> String {
+        let account = match self.service_account() {
             Some((namespace, name)) => format!("--service-account={namespace}/{name}"),
             None => format!("--user={}", self.user),
+        };
+        match &self.own {
+            Some(own) if is_of_config_maps(policy) => format!("{account} --memory-configmap={own}"),
+            _ => account,
         }
     }
 
@@ -142,21 +161,22 @@ impl Account {
     /// The ConfigMap that a service account may keep for itself: nothing is injected there, and no policy judges it.
     pub fn own(&self) -> Option<ObjectName> {
         let (namespace, name) = self.service_account()?;
-        Some(ObjectName::namespaced(namespace, format!("{name}-memory")))
+        let own = self.own.clone().unwrap_or_else(|| format!("{name}-memory"));
+        Some(ObjectName::namespaced(namespace, own))
     }
 
     /// The `spec` of a policy that judges this account.
     pub fn spec(&self, policy: Policy) -> Value {
-        let user = self.user.replace('\\', r"\\").replace('\'', r"\'");
+        let user = quotable(&self.user);
         let mut conditions = vec![json!({
             "name": "is-by-the-cainjector",
             "expression": format!("request.userInfo.username == '{user}'"),
         })];
-        if let Some(own) = self.own().filter(|_| policy.name() == TargetKind::ConfigMap.plural()) {
-            let namespace = own.namespace.unwrap_or_default();
+        if let Some(own) = self.own().filter(|_| is_of_config_maps(policy)) {
+            let (namespace, name) = (quotable(&own.namespace.unwrap_or_default()), quotable(&own.name));
             conditions.push(json!({
                 "name": "is-not-its-memory",
-                "expression": format!("request.namespace != '{namespace}' || request.name != '{}'", own.name),
+                "expression": format!("request.namespace != '{namespace}' || request.name != '{name}'"),
             }));
         }
         let mut spec = policy.spec();
@@ -187,6 +207,15 @@ impl Account {
             object(&ApiResource::erase::<ValidatingAdmissionPolicyBinding>(&()), binding),
         ]
     }
+}
+
+fn is_of_config_maps(policy: Policy) -> bool {
+    policy.name() == TargetKind::ConfigMap.plural()
+}
+
+/// A text for between the quotes of an expression.
+fn quotable(text: &str) -> String {
+    text.replace('\\', r"\\").replace('\'', r"\'")
 }
 
 async fn list<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Vec<DynamicObject>, GuardError> {
@@ -242,7 +271,7 @@ mod tests {
     use super::*;
 
     fn account() -> Account {
-        Account { user: "system:serviceaccount:us:injector".to_owned() }
+        Account::service("us", "injector")
     }
 
     fn object(name: &str, spec: &Value) -> DynamicObject {
@@ -290,7 +319,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_its_policy_a_kind_is_refused_with_what_to_do() {
-        let mut guard = Guard::of(server(false), TargetKind::ConfigMap).unwrap();
+        let mut guard = Guard::of(server(false), TargetKind::ConfigMap, None).unwrap();
         let refused = guard.look().await.unwrap_err().to_string();
         assert_eq!(
             refused,
@@ -299,8 +328,21 @@ mod tests {
              leave out --inject-configmaps, or apply what `signet-cainjector policies \
              --service-account=us/injector --inject-configmaps` prints"
         );
-        let mut guard = Guard::of(server(true), TargetKind::ConfigMap).unwrap();
+        let mut guard = Guard::of(server(true), TargetKind::ConfigMap, None).unwrap();
         assert_eq!(guard.look().await.unwrap(), account());
+        // That policy would deny what is written to a ConfigMap of another name.
+        let mut guard = Guard::of(server(true), TargetKind::ConfigMap, Some("notes".to_owned())).unwrap();
+        let refused = guard.look().await.unwrap_err().to_string();
+        let cure = "`signet-cainjector policies --service-account=us/injector --memory-configmap=notes \
+                    --inject-configmaps` prints";
+        assert!(refused.ends_with(cure), "{refused}");
+        let same = Some("injector-memory".to_owned());
+        let mut guard = Guard::of(server(true), TargetKind::ConfigMap, same.clone()).unwrap();
+        assert_eq!(guard.look().await.unwrap().own(), account().keeping(same).own());
+        let bundles = account()
+            .keeping(Some("notes".to_owned()))
+            .flags(Policy::of(TargetKind::ClusterTrustBundle).unwrap());
+        assert_eq!(bundles, "--service-account=us/injector");
     }
 
     #[test]
@@ -364,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_user_that_is_no_service_account_keeps_nothing_for_itself() {
-        let user = Account { user: "o'user".to_owned() };
+        let user = Account::user("o'user");
         assert_eq!(user.own(), None);
         let conditions = &user.spec(Policy::of(TargetKind::ConfigMap).unwrap())["matchConditions"];
         assert_eq!(

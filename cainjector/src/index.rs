@@ -4,6 +4,7 @@ mod memory;
 mod sources;
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,10 @@ struct Entry {
     wanted: Wanted,
     /// The version of the target at which there was nothing left to do.
     done_at: Option<String>,
-    /// The generation of its source that it has.
+    /// The generation of its source that it has, or that the source was at when it began to ask.
     absorbed: u64,
+    /// Whether it was seen to have what its source gives.
+    has_had: bool,
     /// Since when it waits to be looked at, if this process leads.
     due_since: Option<Instant>,
 }
@@ -49,6 +52,26 @@ pub enum Watch {
     Secret(ObjectName),
     /// A Certificate.
     Certificate(ObjectName),
+}
+
+impl fmt::Display for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(name) => write!(f, "Secret {name}"),
+            Self::Certificate(name) => write!(f, "Certificate {name}"),
+        }
+    }
+}
+
+/// What a target was seen to have of the source that it asks for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Had {
+    /// Nothing: it is new, or asked for another source.
+    Nothing,
+    /// All that the source had before it got another CA.
+    Former,
+    /// All that the source has: what it lacks of that, it has lost.
+    All,
 }
 
 /// What follows from a change.
@@ -65,9 +88,7 @@ pub struct Effects {
 impl Index {
     /// Nothing is known yet.
     pub fn new(settings: Settings) -> Self {
-        // Where nothing has to be read first, it begins now, and ends with the process.
-        let memory = (!settings.withdrawal.needs_memory()).then(Memory::default);
-        Self { settings, memory, ..Self::default() }
+        Self { settings, ..Self::default() }
     }
 
     /// Takes in what a target asks for at this version of it. It is not due when nothing was left to do at that very
@@ -92,7 +113,7 @@ impl Index {
         }
         // The new source first: an object that both need stays watched.
         let absorbed = self.link(&target, &wanted, &mut effects, now);
-        let entry = Entry { wanted, done_at: None, absorbed, due_since };
+        let entry = Entry { wanted, done_at: None, absorbed, has_had: false, due_since };
         if let Some(former) = self.targets.insert(target.clone(), entry) {
             self.unlink(&target, &former.wanted, &mut effects);
         }
@@ -130,6 +151,26 @@ impl Index {
             self.settle(&SourceRef::Certificate(name.clone()), &mut effects, now);
         }
         effects
+    }
+
+    /// Takes in that an object is not watched, and why; `None`: it is.
+    pub fn not_watched(&mut self, watch: &Watch, refusal: Option<Refusal>, now: Instant) -> Effects {
+        let mut effects = Effects::default();
+        if self.objects.refuse(watch, refusal) {
+            for source in self.objects.users(watch) {
+                self.settle(&source, &mut effects, now);
+            }
+        }
+        effects
+    }
+
+    /// Whether only targets of kinds that the operator has added need this watch.
+    pub fn is_for_wider_kinds_alone(&self, watch: &Watch) -> bool {
+        self.objects.users(watch).iter().all(|source| {
+            // Those kinds come last.
+            let first = self.sources.get(source).and_then(|source| source.targets.first());
+            first.is_none_or(|target| target.kind.is_wider())
+        })
     }
 
     /// Takes in the CA of the API server, PEM; `None`: it has none.
@@ -210,6 +251,7 @@ impl Index {
         entry.due_since = None;
         if has_all && let Wanted::Source(source) = &entry.wanted {
             entry.absorbed = inputs.generation;
+            entry.has_had = true;
             if let Some(source) = self.sources.get_mut(source) {
                 source.absorbed(target, inputs.generation);
             }
@@ -228,10 +270,14 @@ impl Index {
         self.leads = leads;
     }
 
-    /// Whether the target had every certificate of these inputs before: what it lacks of them, it has lost.
-    pub fn had_all(&self, target: &Target, inputs: &Inputs) -> bool {
-        let entry = self.targets.get(target);
-        entry.is_some_and(|entry| entry.wanted == inputs.wanted && entry.absorbed == inputs.generation)
+    /// What the target was seen to have before of the certificates of these inputs.
+    pub fn had(&self, target: &Target, inputs: &Inputs) -> Had {
+        match self.targets.get(target) {
+            Some(entry) if entry.wanted != inputs.wanted || !entry.has_had => Had::Nothing,
+            Some(entry) if entry.absorbed == inputs.generation => Had::All,
+            Some(_) => Had::Former,
+            None => Had::Nothing,
+        }
     }
 
     /// Takes in what a look has to say of the source that a target asks for. If something of that was not said before, it
@@ -290,11 +336,6 @@ impl Index {
         if known.forget(target) {
             self.sources.remove(source);
             self.objects.close(source, effects);
-            if !self.settings.withdrawal.needs_memory()
-                && let Some(memory) = &mut self.memory
-            {
-                memory.forget(source);
-            }
         }
     }
 

@@ -46,22 +46,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kube::Client;
 use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
-use runtime::lease::{self, Leadership};
+use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
 use runtime::watch::ObjectName;
+use serving::election;
 use serving::source::MetricsServer;
 
 pub use args::Args;
 pub use command::Command;
 
 use crate::apply::Injector;
-use crate::config::{Config, Election};
+use crate::config::Config;
 use crate::metrics::Figures;
 use crate::settings::Settings;
 use crate::source::api_server;
@@ -85,8 +85,18 @@ const SCRAPE_TIME_MAX: Duration = Duration::from_secs(2);
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::load(args)?;
-    let Config { kubernetes, settings, memory, targets, election, admin, metrics_serving, logging, warnings } =
-        config;
+    let Config {
+        kubernetes,
+        settings,
+        memory,
+        own_configmap,
+        targets,
+        election,
+        admin,
+        metrics_serving,
+        logging,
+        warnings,
+    } = config;
     runtime::log::init(&logging);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -108,12 +118,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let server = MetricsServer { address, tls, router, end: shutdown.clone(), grace: SCRAPE_TIME_MAX };
         server.start(&mut tasks, client.clone(), shutdown.clone())?;
     }
-    let own = memory.as_ref().map(|name| ObjectName::namespaced(client.default_namespace(), name));
+    let own = own_configmap.as_ref().map(|name| ObjectName::namespaced(client.default_namespace(), name));
     let settings = Settings { own, ..settings };
     // Requested once the last worker has ended: until then there is something left to write.
     let drained = Shutdown::default();
-    let leadership = elect(&mut tasks, &client, election, &drained)?;
-    metrics::register_leadership(&metrics, leadership.clone());
+    let leadership = match election {
+        Some(election) => election.stand(&mut tasks, &client, config::LEASE.to_owned(), MANAGER, &drained)?,
+        None => Leadership::always(),
+    };
+    election::register(&metrics, "signet_cainjector_leader", leadership.clone());
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
     let figures = Figures::new(&metrics);
@@ -128,7 +141,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         served.push((kind, standing.clone()));
         let (injector, shutdown) = (Arc::clone(&injector), shutdown.clone());
         if kind.is_wider() {
-            tasks.spawn(kind.plural(), wider::keep(injector, kind, standing, shutdown));
+            tasks
+                .spawn(kind.plural(), wider::keep(injector, kind, own_configmap.clone(), standing, shutdown));
         } else {
             tasks.spawn(kind.plural(), watch::follow(injector, kind, standing, shutdown));
         }
@@ -161,20 +175,6 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
-}
-
-/// Takes part in the election, if there is one, until `drained` is requested.
-fn elect(
-    tasks: &mut Tasks,
-    client: &Client,
-    election: Option<Election>,
-    drained: &Shutdown,
-) -> anyhow::Result<Leadership> {
-    let Some(election) = election else { return Ok(Leadership::always()) };
-    let lease = election.lease().context("cannot make a name for this process")?;
-    let leadership = Leadership::candidate();
-    tasks.spawn("election", lease::run(client.clone(), lease, leadership.clone(), drained.clone()));
-    Ok(leadership)
 }
 
 #[cfg(test)]

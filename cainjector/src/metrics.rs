@@ -250,11 +250,6 @@ impl Collector for Served {
     }
 }
 
-/// Adds the figure that tells which replica leads.
-pub(crate) fn register_leadership(metrics: &Metrics, leadership: Leadership) {
-    metrics.register(|registry| registry.register_collector(Box::new(Leader(leadership))));
-}
-
 /// Adds the figure that tells how many connections the watches of sources take.
 pub(crate) fn register_connections(metrics: &Metrics, injector: Weak<Injector>) {
     metrics.register(|registry| registry.register_collector(Box::new(Connections(injector))));
@@ -271,20 +266,6 @@ impl Collector for Connections {
         let help = "Watches of Secrets and Certificates that are open: one for each source, or for a crowded namespace";
         let name = "signet_cainjector_source_connections";
         let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-        gauge.encode(metric)
-    }
-}
-
-/// Asked at each scrape: leadership ends by the time that goes by, without any event.
-#[derive(Debug)]
-struct Leader(Leadership);
-
-impl Collector for Leader {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
-        let gauge = ConstGauge::new(i64::from(self.0.may_write()));
-        let help = "Whether this replica leads, which is to say: writes";
-        let metric =
-            encoder.encode_descriptor("signet_cainjector_leader", help, None, gauge.metric_type())?;
         gauge.encode(metric)
     }
 }
@@ -387,16 +368,6 @@ mod tests {
                 text.contains(&format!("signet_cainjector_kind_served{line}\n")),
                 "{line} is not in {text}"
             );
-        }
-    }
-
-    #[test]
-    fn only_a_leader_says_that_it_leads() {
-        for (leadership, value) in [(Leadership::candidate(), 0), (Leadership::always(), 1)] {
-            let metrics = Metrics::new("cainjector", "0");
-            register_leadership(&metrics, leadership);
-            let text = metrics.encode().unwrap();
-            assert!(text.contains(&format!("signet_cainjector_leader {value}\n")), "{text}");
         }
     }
 }

@@ -163,9 +163,12 @@ fn bundles(
     } else if fields.iter().all(|field| field.change == Change::None) {
         (Plan::InSync, changes)
     } else {
-        let taken = room::make(&mut fields, &withdrawn);
-        if taken > 0 {
-            advice.push(full(taken, &whose));
+        // Nobody loses anything for a bundle that is too large and has what it should have.
+        if fields.iter().any(|field| field.gains) {
+            let taken = room::make(&mut fields, source);
+            if taken > 0 {
+                advice.push(full(taken, &whose));
+            }
         }
         (Plan::Apply { body: live.apply_body(&texts(&fields)?) }, changes)
     };
@@ -231,8 +234,9 @@ fn whose(wanted: &Wanted) -> String {
 /// What is to be said where bundles had no room for what the source has now.
 fn full(taken: usize, whose: &str) -> Advice {
     let message = format!(
-        "the bundles are full: of the certificates that {whose} had before, those that left it first are taken out \
-         although they have not expired ({taken} now); let its CAs live for a shorter time, or renew them less often"
+        "the bundles are full: for what {whose} has now, {taken} of the other certificates were taken out although they have \
+         not expired, first the oldest that are called like its own; let its CAs live for a shorter time, renew them less \
+         often, or remove what nobody needs"
     );
     Advice { reason: Reason::BundleTooLarge, message }
 }

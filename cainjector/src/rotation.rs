@@ -96,11 +96,6 @@ impl Memory {
         self.0.get(source)
     }
 
-    /// Forgets a source.
-    pub fn forget(&mut self, source: &SourceRef) {
-        self.0.remove(source);
-    }
-
     /// Forgets the sources that no target names; whether there were any.
     pub fn prune(&mut self, is_named: impl Fn(&SourceRef) -> bool) -> bool {
         let before = self.0.len();

@@ -26,7 +26,8 @@ pub use live::{Conversion, Fields, Live, LiveContent, Webhook};
 pub use named::NameError;
 pub use path::FieldPath;
 
-/// The kinds that get bundles.
+/// The kinds that get bundles. Those that the operator adds ([`Self::is_wider`]) come last, so of a sorted set of targets the
+/// first one says whether there is another in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TargetKind {
     /// `admissionregistration.k8s.io/v1`: one bundle an entry.

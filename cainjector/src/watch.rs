@@ -8,19 +8,25 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use api::keys::label;
 use kube::{Api, Client};
 use runtime::follow::{self, Change};
 use runtime::held::Held;
 use runtime::readiness::Teller;
 use runtime::shutdown::Shutdown;
 use runtime::trimmed::{Keep, Trimmed};
-use runtime::watch::{NamedObjects, State};
+use runtime::watch::{NamedObjects, State, WATCHES_MAX};
 
 use crate::apply::Injector;
 use crate::index::{Effects, Index, Watch};
+use crate::plan::{Reason, Refusal};
 use crate::reference;
 use crate::source::{SourceCertificate, SourceSecret, certificate, secret};
 use crate::target::{Live, LiveContent, Target, TargetKind};
+
+/// Watches of one kind of source that are left to targets of the kinds which every cluster has: who may label a ConfigMap
+/// decides what is watched for it, and shall keep no webhook from its CA.
+const RESERVED: usize = WATCHES_MAX / 2;
 
 /// A target without its content.
 pub(crate) type Metadata = Trimmed<MetadataOnly>;
@@ -144,17 +150,33 @@ impl Watched {
                 }
             }
             for watch in open {
-                waiting.push_back(match watch {
-                    Watch::Secret(name) => {
-                        known(self.secrets.state(&name), |state| index.secret_seen(&name, state, now))
-                    }
-                    Watch::Certificate(name) => known(self.certificates.state(&name), |state| {
-                        index.certificate_seen(&name, state, now)
-                    }),
-                });
+                waiting.extend(self.open(index, &watch, now));
             }
             targets.into_iter().for_each(&due);
         }
+    }
+
+    /// Opens a watch, if there is one left for those who need it: what follows from that.
+    fn open(&self, index: &mut Index, watch: &Watch, now: Instant) -> [Effects; 2] {
+        if index.is_for_wider_kinds_alone(watch) {
+            let is_refused = match watch {
+                Watch::Secret(name) => self.secrets.state_sparing(name, RESERVED).is_err(),
+                Watch::Certificate(name) => self.certificates.state_sparing(name, RESERVED).is_err(),
+            };
+            if is_refused {
+                return [index.not_watched(watch, Some(crowded_out(watch)), now), Effects::default()];
+            }
+        }
+        let opened = index.not_watched(watch, None, now);
+        let seen = match watch {
+            Watch::Secret(name) => {
+                known(self.secrets.state(name), |state| index.secret_seen(name, state, now))
+            }
+            Watch::Certificate(name) => {
+                known(self.certificates.state(name), |state| index.certificate_seen(name, state, now))
+            }
+        };
+        [opened, seen]
     }
 
     /// How many objects are watched.
@@ -166,6 +188,18 @@ impl Watched {
     pub(crate) fn connections(&self) -> usize {
         self.secrets.connections() + self.certificates.connections()
     }
+}
+
+/// Why an object is not watched that only labelled ones name.
+fn crowded_out(watch: &Watch) -> Refusal {
+    let open = WATCHES_MAX - RESERVED;
+    let text = format!(
+        "{watch} is not watched: {open} watches of its kind are open, and the other {RESERVED} are kept for webhook \
+         configurations, API services and CustomResourceDefinitions; let the objects with label {} name fewer different \
+         sources, or take it off those that need no bundle",
+        label::INJECT
+    );
+    Refusal::new(Reason::TooManySources, text)
 }
 
 fn known<T>(state: State<T>, seen: impl FnOnce(State<T>) -> Effects) -> Effects {

@@ -24,18 +24,19 @@ const AGAIN: Duration = Duration::from_secs(30);
 const MISSES: u32 = 2;
 
 /// Follows the targets of an added kind while its policy is there, until shutdown is requested; `standing` is told when it is
-/// not.
+/// not. `own` is the ConfigMap that this process keeps for itself, if it was named.
 ///
 /// # Errors
 /// When the kind can have no policy.
 pub(crate) async fn keep(
     injector: Arc<Injector>,
     kind: TargetKind,
+    own: Option<String>,
     standing: Teller,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let guard =
-        Guard::of(injector.client(), kind).with_context(|| format!("{} have no policy", kind.plural()))?;
+    let guard = Guard::of(injector.client(), kind, own)
+        .with_context(|| format!("{} have no policy", kind.plural()))?;
     let mut keeper = Keeper { guard, kind, standing: standing.clone(), told: None };
     loop {
         let account = tokio::select! {
@@ -163,7 +164,8 @@ mod tests {
         let (injector, _) = injector(server(&has_policy));
         let (readiness, shutdown) = (Readiness::default(), Shutdown::default());
         let standing = readiness.teller("configmaps");
-        let kept = keep(Arc::clone(&injector), TargetKind::ConfigMap, standing.clone(), shutdown.clone());
+        let kept =
+            keep(Arc::clone(&injector), TargetKind::ConfigMap, None, standing.clone(), shutdown.clone());
         let kept = tokio::spawn(kept);
         let known = || injector.missing(TargetKind::ConfigMap, &std::collections::HashSet::new()).len();
         tokio::time::sleep(PATIENCE - PAUSE).await;

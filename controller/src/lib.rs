@@ -1,82 +1,119 @@
 //! The controller: says of each Issuer and ClusterIssuer whether it can sign.
 //!
-//! It works as watch → index → plan → apply, as the cainjector does. [`watch`] follows the issuers, and by name the
-//! Secrets that they refer to; [`index`] knows who refers to which. [`issuers::readiness`] judges an issuer, [`plan`]
-//! turns the verdict into a status, both as pure functions, and [`apply`] writes that status where it differs.
+//! It works as watch → index → plan → apply, as the cainjector does; [`issuer`] says how. [`signer`] is a service for nodes,
+//! which every replica has.
 
-pub mod apply;
 mod args;
-pub mod index;
+pub mod certificate;
+mod config;
+pub mod context;
+pub mod controllers;
+pub mod issuer;
 mod metrics;
+pub mod news;
 pub mod object;
-pub mod plan;
-mod report;
-pub mod watch;
+pub mod patch;
+pub mod request;
+pub mod settings;
+pub mod signer;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use runtime::args::{AdminArgs, ListenAddress};
 use runtime::events::Events;
+use runtime::lease::Leadership;
 use runtime::readiness::Readiness;
 use runtime::shutdown::Shutdown;
 use runtime::tasks::Tasks;
+use serving::election;
+use serving::source::MetricsServer;
 
 pub use args::Args;
 
-use crate::apply::Judge;
-use crate::metrics::Figures;
-use crate::object::IssuerObject;
+use crate::config::Config;
+use crate::context::Context;
+use crate::issuer::registry::Registry;
+use crate::object::IssuerKind;
 
 /// Field manager and user agent, as the peer's.
 pub const MANAGER: &str = "cert-manager-controller";
 
-/// Issuers that are worked on at once, as many as the peer has workers for each of its controllers.
-const WORKERS: usize = 5;
-
-/// A reconcile is cut off after 30 s, so work in flight ends within that.
+/// A reconcile is cut off after 30 s, so work in flight ends within that; then the Lease is given back, which takes 3 s
+/// at most.
 const DRAIN: Duration = Duration::from_secs(35);
+
+/// Time for a scrape in flight when the process ends; it takes milliseconds.
+const SCRAPE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Runs until a signal asks for the end, or a part fails.
 ///
 /// # Errors
 /// When the process cannot start, or one of its parts ends before it is asked to.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { kubernetes, cluster_resource_namespace, admin, logging } = args;
+    let Config { kubernetes, settings, signer, election, admin, metrics_serving, logging, warnings } =
+        Config::load(args)?;
     runtime::log::init(&logging);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
     let readiness = Readiness::default();
     let metrics = runtime::metrics::Metrics::new("controller", env!("CARGO_PKG_VERSION"));
     let shutdown = Shutdown::on_signals().context("cannot listen for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let alive = runtime::admin::spawn_all(&mut tasks, &admin, &readiness, &metrics, &shutdown)?;
+    // Over TLS they need the API server, which has to be found first.
+    let is_plain = metrics_serving.is_none();
+    let metrics_listen_address = if is_plain { admin.metrics_listen_address } else { ListenAddress::Off };
+    let plain = AdminArgs { metrics_listen_address, ..admin };
+    let alive = runtime::admin::spawn_all(&mut tasks, &plain, &readiness, &metrics, &shutdown)?;
 
     let client = runtime::client::connect(&kubernetes, MANAGER).await?;
+    if let Some(tls) = metrics_serving {
+        let (address, router) = (admin.metrics_listen_address, runtime::admin::metrics(metrics.clone()));
+        let server = MetricsServer { address, tls, router, end: shutdown.clone(), grace: SCRAPE_TIME_MAX };
+        server.start(&mut tasks, client.clone(), shutdown.clone())?;
+    }
+    // Requested once the last worker has ended: until then there is something left to write.
+    let drained = Shutdown::default();
+    let leadership = match election {
+        Some((election, name)) => election.stand(&mut tasks, &client, name, MANAGER, &drained)?,
+        None => Leadership::always(),
+    };
+    election::register(&metrics, "signet_controller_leader", leadership.clone());
+    let candidate = leadership.clone();
+    readiness.check_of_others("election", move || candidate.takes_part());
     let (events, writer) = Events::new(client.clone(), MANAGER, &metrics);
     tasks.spawn("events", writer.run(shutdown.clone()));
-    let figures = Figures::new(&metrics);
-    let judge = Arc::new(Judge::new(client, cluster_resource_namespace, events, figures));
-    let working = Arc::clone(&judge);
-    alive.check("workers", move || working.turns());
-    follow::<api::Issuer>(&mut tasks, &judge, &readiness, &shutdown);
-    follow::<api::ClusterIssuer>(&mut tasks, &judge, &readiness, &shutdown);
-    for _ in 0..WORKERS {
-        tasks.spawn("worker", Arc::clone(&judge).work(shutdown.clone()));
+
+    let unwatched = settings.namespace.is_some().then_some(IssuerKind::ClusterIssuer);
+    let context = Context {
+        issuers: Registry::new(client.clone(), settings.cluster_resource_namespace.clone(), unwatched),
+        client,
+        events,
+        metrics,
+        leadership,
+        readiness: readiness.clone(),
+        alive,
+        shutdown,
+        settings: Arc::new(settings),
+        clock: context::system_clock(),
+        at_work: Arc::new(drained.token().drop_guard()),
+    };
+    if let Some(settings) = signer {
+        // Reviews do not queue behind watches on one connection.
+        let reviews = runtime::client::connect(&kubernetes, MANAGER).await?;
+        signer::start(settings, &context, reviews, &mut tasks)?;
     }
+    issuer::start(&context, &mut tasks);
+    request::start(&context, &mut tasks);
+    drop(context);
     tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);
     tasks.run(DRAIN).await
-}
-
-fn follow<K: IssuerObject>(
-    tasks: &mut Tasks,
-    judge: &Arc<Judge>,
-    readiness: &Readiness,
-    shutdown: &Shutdown,
-) {
-    let name = K::KIND.plural();
-    let standing = readiness.teller(name);
-    tasks.spawn(name, watch::follow_issuers::<K>(Arc::clone(judge), standing, shutdown.clone()));
 }
 
 #[cfg(test)]

@@ -1,88 +1,89 @@
-//! The controller's own metrics; names and labels of the readiness series are the peer's.
+//! The controller's own metrics; names and labels of the readiness series are the peer's. They are made from what is known
+//! when they are asked for, and only the leader has them, so that nothing is counted twice.
 
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use std::sync::{Arc, Weak};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use runtime::lease::Leadership;
 use runtime::metrics::Metrics;
 
-use crate::object::{IssuerKey, IssuerKind};
+use crate::issuer::registry::Registry;
+use crate::object::IssuerKind;
 
 /// The values of the label `condition`.
 const CONDITIONS: [&str; 3] = ["True", "False", "Unknown"];
 
-/// Handles to the metrics; clones share them.
-#[derive(Debug, Clone)]
-pub(crate) struct Figures {
-    issuers: Family<IssuerLabels, Gauge>,
-    cluster_issuers: Family<ClusterIssuerLabels, Gauge>,
+/// Adds the figures about issuers.
+pub(crate) fn register_issuers(metrics: &Metrics, issuers: &Arc<Registry>, leadership: Leadership) {
+    let issuers = Issuers { registry: Arc::downgrade(issuers), leadership };
+    metrics.register(|registry| registry.register_collector(Box::new(issuers)));
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct IssuerLabels {
-    name: String,
-    namespace: String,
-    condition: &'static str,
+struct Issuers {
+    registry: Weak<Registry>,
+    leadership: Leadership,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClusterIssuerLabels {
-    name: String,
-    condition: &'static str,
-}
-
-impl Figures {
-    pub(crate) fn new(metrics: &Metrics) -> Self {
-        let figures = Self { issuers: Family::default(), cluster_issuers: Family::default() };
-        metrics.register(|registry| {
-            registry.register(
-                "certmanager_issuer_ready_status",
-                "Whether an Issuer can sign: 1 in the series of its Ready condition's status",
-                figures.issuers.clone(),
-            );
-            registry.register(
-                "certmanager_clusterissuer_ready_status",
-                "Whether a ClusterIssuer can sign: 1 in the series of its Ready condition's status",
-                figures.cluster_issuers.clone(),
-            );
-        });
-        figures
+impl std::fmt::Debug for Issuers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Issuers")
     }
+}
 
-    pub(crate) fn set_ready(&self, key: &IssuerKey, status: &str) {
-        for condition in CONDITIONS {
-            let value = i64::from(condition == status);
-            match key.kind {
-                IssuerKind::Issuer => {
-                    let gauge = self.issuers.get_or_create_owned(&issuer(key, condition));
-                    gauge.set(value);
-                }
-                IssuerKind::ClusterIssuer => {
-                    let gauge = self.cluster_issuers.get_or_create_owned(&cluster(key, condition));
-                    gauge.set(value);
-                }
+impl Collector for Issuers {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), std::fmt::Error> {
+        let registry = self.registry.upgrade().filter(|_| self.leadership.may_write());
+        let statuses = registry.map(|registry| registry.ready_statuses()).unwrap_or_default();
+        let help = "Whether an Issuer can sign: 1 in the series of its Ready condition's status";
+        let mut family =
+            encoder.encode_descriptor("certmanager_issuer_ready_status", help, None, MetricType::Gauge)?;
+        for (key, status) in statuses.iter().filter(|(key, _)| key.kind == IssuerKind::Issuer) {
+            for condition in CONDITIONS {
+                let namespace = key.name.namespace.as_deref().unwrap_or_default();
+                let labels =
+                    [("name", key.name.name.as_str()), ("namespace", namespace), ("condition", condition)];
+                ConstGauge::new(i64::from(condition == status)).encode(family.encode_family(&labels)?)?;
             }
         }
+        let help = "Whether a ClusterIssuer can sign: 1 in the series of its Ready condition's status";
+        let mut family = encoder.encode_descriptor(
+            "certmanager_clusterissuer_ready_status",
+            help,
+            None,
+            MetricType::Gauge,
+        )?;
+        for (key, status) in statuses.iter().filter(|(key, _)| key.kind == IssuerKind::ClusterIssuer) {
+            for condition in CONDITIONS {
+                let labels = [("name", key.name.name.as_str()), ("condition", condition)];
+                ConstGauge::new(i64::from(condition == status)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
+}
 
-    /// The series of an issuer vanish with it.
-    pub(crate) fn forget(&self, key: &IssuerKey) {
-        for condition in CONDITIONS {
-            match key.kind {
-                IssuerKind::Issuer => self.issuers.remove(&issuer(key, condition)),
-                IssuerKind::ClusterIssuer => self.cluster_issuers.remove(&cluster(key, condition)),
-            };
+#[cfg(test)]
+mod tests {
+    use runtime::testing::silent;
+
+    use super::*;
+    use crate::object::IssuerKey;
+    use crate::object::testing::seen;
+
+    #[tokio::test]
+    async fn only_the_leader_tells_of_issuers() {
+        for (leadership, lines) in [(Leadership::candidate(), 0), (Leadership::always(), 3)] {
+            let registry = Registry::new(silent(), "cluster".to_owned(), []);
+            let metrics = Metrics::new("controller", "0");
+            register_issuers(&metrics, &registry, leadership);
+            let name = runtime::watch::ObjectName::namespaced("a", "own");
+            registry.seen(&IssuerKey { kind: IssuerKind::Issuer, name }, seen(r#"{"selfSigned":{}}"#));
+            let text = metrics.encode().unwrap();
+            let found = text.lines().filter(|line| line.starts_with("certmanager_issuer_ready_status{"));
+            assert_eq!(found.count(), lines, "{text}");
         }
     }
-}
-
-fn issuer(key: &IssuerKey, condition: &'static str) -> IssuerLabels {
-    IssuerLabels {
-        name: key.name.name.clone(),
-        namespace: key.name.namespace.clone().unwrap_or_default(),
-        condition,
-    }
-}
-
-fn cluster(key: &IssuerKey, condition: &'static str) -> ClusterIssuerLabels {
-    ClusterIssuerLabels { name: key.name.name.clone(), condition }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use api::{ClusterIssuer, Issuer, IssuerSpec, IssuerStatus};
+use issuers::IssuerId;
 use kube::Resource;
 use kube::core::{ApiResource, ObjectMeta};
 use runtime::watch::{ObjectName, Watched};
@@ -51,9 +52,42 @@ pub struct IssuerKey {
     pub name: ObjectName,
 }
 
+impl IssuerKey {
+    /// The object that an object in some namespace refers to so.
+    pub fn of(id: &IssuerId) -> Self {
+        match id.kind {
+            issuers::IssuerKind::Issuer => {
+                Self { kind: IssuerKind::Issuer, name: ObjectName::namespaced(&id.namespace, &id.name) }
+            }
+            issuers::IssuerKind::ClusterIssuer => {
+                Self { kind: IssuerKind::ClusterIssuer, name: ObjectName::cluster(&id.name) }
+            }
+        }
+    }
+
+    /// As an object of its own namespace refers to it.
+    pub fn id(&self) -> IssuerId {
+        let kind = match self.kind {
+            IssuerKind::Issuer => issuers::IssuerKind::Issuer,
+            IssuerKind::ClusterIssuer => issuers::IssuerKind::ClusterIssuer,
+        };
+        let namespace = self.name.namespace.clone().unwrap_or_default();
+        IssuerId { kind, namespace, name: self.name.name.clone() }
+    }
+}
+
 impl fmt::Display for IssuerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.kind(), self.name)
+    }
+}
+
+/// Whether a `metadata.resourceVersion` is of an earlier moment than another one of the same object. Versions that are no
+/// numbers tell nothing.
+pub fn is_older(version: &str, than: &str) -> bool {
+    match (version.parse::<u64>(), than.parse::<u64>()) {
+        (Ok(version), Ok(than)) => version < than,
+        _ => false,
     }
 }
 
@@ -115,4 +149,41 @@ pub fn view<K: IssuerObject>(object: K) -> (IssuerKey, Seen) {
         status: status.unwrap_or_default(),
     };
     (key, seen)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An issuer with this spec, in JSON.
+    pub(crate) fn seen(spec: &str) -> Seen {
+        Seen {
+            uid: "u".to_owned(),
+            resource_version: "7".to_owned(),
+            generation: Some(3),
+            deleting: false,
+            spec: serde_json::from_str(spec).unwrap(),
+            status: IssuerStatus::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_that_are_no_numbers_are_not_compared() {
+        assert!(!is_older("a", "2") && !is_older("1", "") && !is_older("2", "2") && !is_older("10", "9"));
+        assert!(is_older("9", "10"));
+    }
+
+    #[test]
+    fn a_reference_and_the_object_are_told_apart_by_kind() {
+        let id = |kind| IssuerId { kind, namespace: "a".to_owned(), name: "ca".to_owned() };
+        assert_eq!(IssuerKey::of(&id(issuers::IssuerKind::Issuer)).to_string(), "Issuer a/ca");
+        assert_eq!(IssuerKey::of(&id(issuers::IssuerKind::ClusterIssuer)).to_string(), "ClusterIssuer ca");
+        let issuer = id(issuers::IssuerKind::Issuer);
+        assert_eq!(IssuerKey::of(&issuer).id(), issuer);
+    }
 }

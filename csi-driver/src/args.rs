@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
+use runtime::watch::ObjectName;
+
+use crate::signing::channel::Address;
 
 /// Longest name of a driver: it is the name of a CSIDriver object's one DNS label row (CSI, GetPluginInfo).
 const DRIVER_NAME_BYTES_MAX: usize = 63;
@@ -42,6 +45,10 @@ pub struct Args {
     /// Namespace of the Secrets that ClusterIssuers name
     #[arg(long, value_name = "NAME", default_value = "kube-system")]
     pub cluster_resource_namespace: String,
+
+    /// The signer service.
+    #[command(flatten)]
+    pub signer: SignerArgs,
 
     /// How many RSA 2048 keys to have ready, so that a mount need not wait for one
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u16).range(..=256))]
@@ -109,6 +116,29 @@ pub enum Mode {
     /// This driver, with the issuers' Secrets, which it must be able to read: the node then holds the keys of the CAs.
     /// Any name that a pod asks for is signed
     Local,
+    /// The controller's signer service, which holds the keys and knows which names a pod may have
+    Signer,
+}
+
+/// The signer service, with --mode=signer.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Signer service, with --mode=signer")]
+pub struct SignerArgs {
+    /// Address of the signer service
+    #[arg(long, value_name = "NAME:PORT", required_if_eq("mode", "signer"))]
+    pub signer_address: Option<Address>,
+
+    /// ConfigMap in which the controller publishes the CA of the service
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name, required_if_eq("mode", "signer"))]
+    pub signer_ca_configmap: Option<ObjectName>,
+
+    /// File with the driver's own token for the service, which kubelet renews
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/signet/signer/token")]
+    pub signer_token_file: PathBuf,
+
+    /// Audience of the pods' tokens for the service, as in tokenRequests of the CSIDriver object
+    #[arg(long, value_name = "AUDIENCE", default_value = "signet-signer-pod")]
+    pub signer_pod_audience: String,
 }
 
 /// The socket that the driver serves.
@@ -130,6 +160,15 @@ impl std::str::FromStr for Endpoint {
         } else {
             Err(EndpointError(text.to_owned()))
         }
+    }
+}
+
+fn object_name(text: &str) -> Result<ObjectName, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectName::namespaced(namespace, name))
+        }
+        _ => Err("not a namespace and a name with a slash between them".to_owned()),
     }
 }
 
@@ -170,6 +209,22 @@ mod tests {
         for name in ["", "a/b", ".a", "a-", &"a".repeat(64)] {
             assert!(parse(&[&format!("--driver-name={name}")]).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn mode_signer_needs_to_know_whom_to_ask_and_to_trust() {
+        let (address, map) = ("--signer-address=s.a.svc:443", "--signer-ca-configmap=a/s");
+        assert!(parse(&["--mode=signer", address]).unwrap_err().contains("--signer-ca-configmap"));
+        assert!(parse(&["--mode=signer", map]).unwrap_err().contains("--signer-address"));
+        for wrong in [
+            "--signer-address=s",
+            "--signer-ca-configmap=s",
+            "--signer-ca-configmap=a/",
+            "--signer-ca-configmap=/s",
+        ] {
+            assert!(parse(&["--mode=signer", wrong]).is_err(), "{wrong}");
+        }
+        assert_eq!(parse(&["--mode=signer", address, map]).unwrap().mode, Mode::Signer);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::keys::csi_context;
 use issuance::authority::Terms;
 use issuance::credential::{Credential, Verified, VerifyError};
 use issuance::key::{KeyAlgorithm, PrivateKey};
@@ -95,7 +96,9 @@ impl Issuance {
         let now = (self.clock)();
         let order = Order {
             issuer: &attributes.issuer,
+            volume: &spec.id,
             pod: &spec.pod,
+            account: spec.context.get(csi_context::SERVICE_ACCOUNT_NAME).map_or("", String::as_str),
             request: pending.request(),
             key: pending.key(),
             terms: &terms(attributes),

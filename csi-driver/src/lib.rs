@@ -9,8 +9,8 @@
 //! 5. [`store`] writes it in one switch, [`mount`] shows it to the pod.
 //! 6. [`renew`] knows when it is due again; [`metadata`] keeps that over restarts.
 //!
-//! What is absent here: keys of CAs outside of [`signing::Local`], tokens and passwords anywhere but in the request
-//! that brought them, and API calls on the path of a mount.
+//! What is absent here: keys of CAs outside of [`signing::Local`], tokens anywhere but in memory, passwords anywhere but in
+//! the request that brought them, and API calls on the path of a mount.
 
 pub mod args;
 pub mod attributes;
@@ -64,6 +64,9 @@ use crate::metrics::DriverMetrics;
 use crate::mount::SystemMounter;
 use crate::node::NodeService;
 use crate::registration::Plugin;
+use crate::signing::channel::{self, Trust};
+use crate::signing::remote::Remote;
+use crate::signing::tokens::Tokens;
 use crate::signing::{Local, Signing};
 use crate::store::Store;
 use crate::volumes::{Parts, Volumes};
@@ -109,14 +112,14 @@ async fn drive(args: Args) -> anyhow::Result<()> {
     let serving = Readiness::default();
     let mut tasks = Tasks::new(shutdown.clone());
 
-    let signing = signing(&args).await?;
+    let (signing, tokens) = signing(&args).await?;
     let volumes = open(&args, signing, &figures)?;
     let socket = args.endpoint.0.clone();
     let listener = listen(&socket)?;
 
     // Calls end after the registration is withdrawn, so that kubelet does not dial a socket that nobody serves.
     let withdrawn = CancellationToken::new();
-    let node = NodeService::new(args.node_id.clone(), volumes.clone(), figures);
+    let node = NodeService::new(args.node_id.clone(), volumes.clone(), tokens, figures);
     let services = tonic::transport::Server::builder()
         .add_service(IdentityServer::new(IdentityService::new(args.driver_name.clone(), serving.clone())))
         .add_service(NodeServer::new(node));
@@ -146,14 +149,23 @@ async fn drive(args: Args) -> anyhow::Result<()> {
     tasks.run(DRAIN_TIMEOUT).await
 }
 
-/// The way of signing that the operator chose.
-async fn signing(args: &Args) -> anyhow::Result<Arc<dyn Signing>> {
+/// The way of signing that the operator chose, and where the tokens go that it needs.
+async fn signing(args: &Args) -> anyhow::Result<(Arc<dyn Signing>, Option<Arc<Tokens>>)> {
+    // Nothing is sent yet: the driver serves whether or not the API server is there.
+    let client = runtime::client::connect(&args.kubernetes, "signet-csi-driver").await?;
     match args.mode {
         args::Mode::Local => {
-            // Nothing is sent yet: the driver serves whether or not the API server is there.
-            let client = runtime::client::connect(&args.kubernetes, "signet-csi-driver").await?;
             let namespace = args.cluster_resource_namespace.clone();
-            Ok(Local::new(issuers::LocalIssuers::new(client, namespace)))
+            Ok((Local::new(issuers::LocalIssuers::new(client, namespace)), None))
+        }
+        args::Mode::Signer => {
+            let signer = args.signer.clone();
+            let address = signer.signer_address.context("--mode=signer needs --signer-address")?;
+            let map = signer.signer_ca_configmap.context("--mode=signer needs --signer-ca-configmap")?;
+            let channel = channel::channel(address, Trust::of(client, &map)?)?;
+            let tokens = Arc::new(Tokens::new(signer.signer_pod_audience));
+            let remote = Remote::new(channel, Arc::clone(&tokens), signer.signer_token_file);
+            Ok((remote, Some(tokens)))
         }
     }
 }

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::VolumeError;
 use crate::metrics::DriverMetrics;
+use crate::signing::tokens::Tokens;
 use crate::volume::{InvalidVolume, PublishRequest, TargetPath, VolumeId};
 use crate::volumes::{Outcome, Volumes};
 
@@ -20,23 +21,38 @@ use crate::volumes::{Outcome, Volumes};
 pub struct NodeService {
     node_id: String,
     volumes: Volumes,
+    /// Where the tokens of pods go; `None`: nobody needs them.
+    tokens: Option<Arc<Tokens>>,
     metrics: DriverMetrics,
 }
 
 impl NodeService {
     /// Serves `volumes` on the node called `node_id`.
-    pub fn new(node_id: String, volumes: Volumes, metrics: DriverMetrics) -> Self {
-        Self { node_id, volumes, metrics }
+    pub fn new(
+        node_id: String,
+        volumes: Volumes,
+        tokens: Option<Arc<Tokens>>,
+        metrics: DriverMetrics,
+    ) -> Self {
+        Self { node_id, volumes, tokens, metrics }
     }
 
-    async fn publish(&self, request: NodePublishVolumeRequest) -> Outcome {
+    async fn publish(&self, mut request: NodePublishVolumeRequest) -> Outcome {
+        // Those of a live volume too: its next renewal takes the newest.
+        if let Some(tokens) = &self.tokens {
+            tokens.take(&mut request);
+        }
         let request = PublishRequest::read(request).map_err(VolumeError::from)?;
         self.volumes.publish(request).await
     }
 
     async fn unpublish(&self, request: NodeUnpublishVolumeRequest) -> Outcome {
         let (id, target) = removal(&request).map_err(VolumeError::from)?;
-        self.volumes.unpublish(&id, &target).await
+        let outcome = self.volumes.unpublish(&id, &target).await;
+        if let Some(tokens) = self.tokens.as_ref().filter(|_| outcome.is_ok()) {
+            tokens.forget(&id);
+        }
+        outcome
     }
 }
 

@@ -1,5 +1,9 @@
 //! Who signs: the boundary behind which the ways to get a request signed lie. Operators choose one, pods never do.
 
+pub mod channel;
+pub mod remote;
+pub mod tokens;
+
 use std::sync::Arc;
 
 use api::meta::IssuerRef;
@@ -10,15 +14,19 @@ use issuance::request::Request;
 use issuers::{IssuerId, LocalIssuers, Outcome};
 use jiff::Timestamp;
 
-use crate::volume::Pod;
+use crate::volume::{Pod, VolumeId};
 
 /// A request on its way to an issuer, with everything that a way of signing may need.
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     /// The issuer that the pod names.
     pub issuer: &'a IssuerRef,
+    /// The volume that it is for.
+    pub volume: &'a VolumeId,
     /// The pod that gets the certificate.
     pub pod: &'a Pod,
+    /// The pod's service account; empty where kubelet does not tell it.
+    pub account: &'a str,
     /// What is to be signed.
     pub request: &'a Request,
     /// The pod's key, for issuers that sign with it; it does not leave the node.

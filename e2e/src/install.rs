@@ -12,18 +12,18 @@ pub const RELEASE: &str = "cert-manager";
 /// How long the workloads may take to become ready, in Helm's words.
 const READY_WITHIN: &str = "120s";
 
-/// Imports `images` into every node and installs the chart with them. A second call upgrades the release.
+/// Imports `images` into every node and installs the chart with them and these `values`. A second call upgrades the release.
 ///
 /// # Errors
 /// When an image cannot be imported, or a workload does not become ready: the message ends with the state and the
 /// events of the release's namespace.
-pub async fn install(cluster: &Cluster, images: &[Archive]) -> anyhow::Result<()> {
+pub async fn install(cluster: &Cluster, images: &[Archive], values: &[&str]) -> anyhow::Result<()> {
     progress::step("importing the images", || {
         images.iter().try_for_each(|image| cluster.import_image(&image.path))
     })?;
     let chart = paths::workspace().join("manifests/chart");
     let chart = chart.to_str().context("the path of the chart is not text")?;
-    let arguments = [
+    let mut arguments = vec![
         "upgrade",
         "--install",
         RELEASE,
@@ -43,6 +43,7 @@ pub async fn install(cluster: &Cluster, images: &[Archive]) -> anyhow::Result<()
         "--timeout",
         READY_WITHIN,
     ];
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     let installed = progress::step("installing the chart", || cluster.helm(&arguments));
     if let Err(error) = installed {
         let state = crate::dump::namespace(&cluster.client().await?, RELEASE).await;

@@ -33,8 +33,16 @@ pub fn pod(name: &str, image: &str) -> Pod {
 /// # Errors
 /// When the key cannot be made.
 pub fn signing_request() -> anyhow::Result<String> {
+    signing_request_by(&rcgen::KeyPair::generate()?)
+}
+
+/// The same by this key.
+///
+/// # Errors
+/// When the key cannot sign.
+pub fn signing_request_by(key: &rcgen::KeyPair) -> anyhow::Result<String> {
     let names = vec!["web.example.com".to_owned()];
-    let request = rcgen::CertificateParams::new(names)?.serialize_request(&rcgen::KeyPair::generate()?)?;
+    let request = rcgen::CertificateParams::new(names)?.serialize_request(key)?;
     Ok(STANDARD.encode(request.pem()?))
 }
 

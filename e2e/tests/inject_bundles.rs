@@ -4,13 +4,14 @@ mod common;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
+use common::injectors;
 use common::targets::{INJECTED_WITHIN, SECRET, Target, consent, owns, set_bundle, versions};
 use e2e::authority::{Authority, trust_secret};
 use e2e::namespace::{self, Scope};
 use e2e::{install, wait};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 
 #[tokio::test]
@@ -114,9 +115,8 @@ async fn a_restart_writes_nothing() -> anyhow::Result<()> {
 
 async fn restart_cainjector(scope: &Scope) -> anyhow::Result<()> {
     let api = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
-    let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
     let former: Vec<_> =
-        api.list(&of_injector).await?.items.into_iter().filter_map(|pod| pod.metadata.name).collect();
+        injectors::all(scope).await?.into_iter().filter_map(|pod| pod.metadata.name).collect();
     ensure!(!former.is_empty(), "no cainjector runs");
     for name in &former {
         api.delete(name, &DeleteParams::default()).await?;

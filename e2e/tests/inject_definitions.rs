@@ -76,7 +76,7 @@ async fn a_placeholder_that_is_applied_over_a_bundle_is_replaced_again() -> anyh
         api.patch(&target.name, &PatchParams::apply("chart").force(), &Patch::Apply(&chart)).await?;
         target.holds(&scope, &[&ca]).await?;
         let change = json!({"webhooks": webhooks});
-        api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&change)).await?;
+        target.patch(&scope, &Patch::Merge(&change)).await?;
         target.holds(&scope, &[&ca]).await
     })
     .await

@@ -10,7 +10,7 @@ use common::targets::{INJECTED_WITHIN, Target, owns, set_bundle, trusted, versio
 use e2e::authority::Authority;
 use e2e::namespace::{self, Scope};
 use e2e::wait;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, Patch};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -22,7 +22,7 @@ async fn an_api_service_that_can_have_no_bundle_is_told_why_and_left_alone() -> 
         namespace::own(prefix, |scope| async move {
             let target = Target::api_service(&scope).await?;
             target.event(&scope, "SourceNotFound").await?;
-            patch(&target, &scope, &Patch::Merge(json!({"spec": spec}))).await?;
+            target.patch(&scope, &Patch::Merge(json!({"spec": spec}))).await?;
             let before = target.get(&scope).await?;
             trusted(&scope, "Unneeded CA").await?;
             let told = target.event(&scope, "NotApplicable").await?;
@@ -67,7 +67,7 @@ async fn expired_certificates_leave_the_bundle_and_a_certificate_given_twice_is_
         let operations = [0, 1].map(|number| {
             json!({"op": "add", "path": format!("/webhooks/{number}/clientConfig/caBundle"), "value": bundle})
         });
-        patch(&target, &scope, &Patch::Json::<()>(serde_json::from_value(json!(operations))?)).await?;
+        target.patch(&scope, &Patch::Json::<()>(serde_json::from_value(json!(operations))?)).await?;
         trusted(&scope, "Replaced CA").await?;
         let twice = [&new, &expired, &new].map(|ca| ca.certificate.as_str()).concat();
         set_bundle(&scope, &twice).await?;
@@ -106,7 +106,7 @@ async fn a_target_that_is_going_is_not_written_any_more() -> anyhow::Result<()> 
         let [target] = &targets;
         target.event(&scope, "SourceNotFound").await?;
         let finalizers = |finalizers: Value| Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
-        patch(target, &scope, &finalizers(json!(["signet.example/stay"]))).await?;
+        target.patch(&scope, &finalizers(json!(["signet.example/stay"]))).await?;
         let api = scope.resource(target.api_version, target.kind);
         api.delete(&target.name, &DeleteParams::default()).await?;
         let before = versions(&scope, &targets).await?;
@@ -115,21 +115,11 @@ async fn a_target_that_is_going_is_not_written_any_more() -> anyhow::Result<()> 
         let sentinel = Target::create(&scope, "sentinel").await?;
         sentinel.holds(&scope, &[&ca]).await?;
         let after = versions(&scope, &targets).await;
-        patch(target, &scope, &finalizers(Value::Null)).await?;
+        target.patch(&scope, &finalizers(Value::Null)).await?;
         ensure!(after? == before, "it was written");
         Ok(())
     })
     .await
-}
-
-async fn patch<P: serde::Serialize + std::fmt::Debug>(
-    target: &Target,
-    scope: &Scope,
-    patch: &Patch<P>,
-) -> anyhow::Result<()> {
-    let api = scope.resource(target.api_version, target.kind);
-    api.patch(&target.name, &PatchParams::default(), patch).await?;
-    Ok(())
 }
 
 async fn has_bundle(target: &Target, scope: &Scope) -> anyhow::Result<()> {

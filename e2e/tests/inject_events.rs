@@ -8,12 +8,13 @@ use anyhow::{Context as _, ensure};
 use api::keys::annotation;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::injectors;
 use common::targets::{INJECTED_WITHIN, SECRET, Target, trusted};
 use e2e::authority::{Authority, trust_secret};
 use e2e::namespace::{self, Scope};
 use e2e::resources::refusal;
 use e2e::{install, wait};
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
@@ -151,9 +152,7 @@ async fn a_target_that_lacks_its_bundle_is_named_by_the_probe() -> anyhow::Resul
 
 /// What the probe of a pod of the cainjector says that is not ready; an error where all are.
 async fn unready(scope: &Scope) -> anyhow::Result<String> {
-    let of_cainjector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
-    let pods = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE).list(&of_cainjector).await?;
-    for pod in pods {
+    for pod in injectors::all(scope).await? {
         let name = pod.metadata.name.context("a pod has no name")?;
         let path = format!("/api/v1/namespaces/{}/pods/http:{name}:6080/proxy/readyz", install::RELEASE);
         let request = http::Request::get(path).body(Vec::new())?;

@@ -10,28 +10,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use api::keys::annotation;
+use common::injectors::{self, DEPLOYMENT, LEASE, with_injectors};
 use common::replicas::{self, HARM};
-use common::targets::{Target, set_bundle, trusted, versions};
-use e2e::authority::{Authority, trust_secret};
+use common::targets::{CERTIFICATE, Target, certificate, issued, set_bundle, trusted, versions};
+use e2e::authority::Authority;
 use e2e::cluster::Component;
 use e2e::namespace::{self, Scope};
-use e2e::{dump, install, wait};
+use e2e::wait;
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{
-    DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
-};
+use kube::api::{DeleteParams, ObjectMeta, Patch, PostParams, WatchEvent, WatchParams};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const PROGRAM: &str = "signet-cainjector";
-const DEPLOYMENT: &str = "cert-manager-cainjector";
 const CERTIFICATES: &str = "certificates.cert-manager.io";
-const LEASE: &str = "cert-manager-cainjector-leader-election";
 
 /// How long a change of the installation, an election or a repair may take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -151,7 +147,7 @@ async fn after_a_restart_of_the_api_server_changes_arrive_and_nothing_else_is_wr
     namespace::own("restart", |scope| async move {
         let (ca, targets) = Target::both_injected(&scope, "CA 0").await?;
         let mut cas = vec![ca];
-        let before = (injectors(&scope).await?, versions(&scope, &targets).await?);
+        let before = (injectors::all(&scope).await?, versions(&scope, &targets).await?);
         scope.cluster.restart(Component::ApiServer).await?;
         let sentinel = Target::create(&scope, "sentinel").await?;
         sentinel.holds(&scope, &[&cas[0]]).await?;
@@ -161,7 +157,7 @@ async fn after_a_restart_of_the_api_server_changes_arrive_and_nothing_else_is_wr
             change(&scope, target, &mut cas).await?;
         }
         println!("two changes were injected within {:?}", began.elapsed());
-        let after = injectors(&scope).await?;
+        let after = injectors::all(&scope).await?;
         ensure!(replicas::lives(&before.0) == replicas::lives(&after), "a cainjector was restarted");
         Ok(())
     })
@@ -238,7 +234,7 @@ async fn without_the_kind_certificate_secrets_are_served_and_certificates_when_i
             })
             .await?;
             let ca = trusted(&scope, "CA 0").await?;
-            let asks = json!({annotation::INJECT_CA_FROM: format!("{}/web", scope.namespace)});
+            let asks = json!({annotation::INJECT_CA_FROM: format!("{}/{CERTIFICATE}", scope.namespace)});
             let waiting = Target::asking(&scope, "certificate", &asks).await?;
             let served = Target::webhook_configuration(&scope).await?;
             served.holds(&scope, &[&ca]).await?;
@@ -248,15 +244,8 @@ async fn without_the_kind_certificate_secrets_are_served_and_certificates_when_i
         let outcome = outcome.await;
         definitions.create(&PostParams::default(), &definition).await?;
         let (waiting, ca) = (outcome?, Authority::new("CA 1")?);
-        let mut issued = trust_secret("web-tls", &ca.certificate);
-        issued["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: "web"});
-        scope.create(&issued).await?;
-        let certificate = json!({
-            "apiVersion": "cert-manager.io/v1",
-            "kind": "Certificate",
-            "metadata": {"name": "web"},
-            "spec": {"secretName": "web-tls", "dnsNames": ["web.example.com"], "issuerRef": {"name": "nobody"}},
-        });
+        scope.create(&issued("web-tls", CERTIFICATE, &ca)).await?;
+        let certificate = certificate("web-tls");
         wait::until("Certificates to be served", WITHIN, || scope.create(&certificate)).await?;
         waiting.holds(&scope, &[&ca]).await
     })
@@ -289,8 +278,7 @@ fn timeout(number: usize) -> usize {
 async fn write_timeout(scope: &Scope, target: &Target, seconds: usize) -> anyhow::Result<()> {
     let operations = json!([{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": seconds}]);
     let patch = Patch::Json::<()>(serde_json::from_value(operations)?);
-    let api = scope.resource(target.api_version, target.kind);
-    let written = api.patch(&target.name, &PatchParams::default(), &patch).await?;
+    let written = target.patch(scope, &patch).await?;
     for entry in written.data["webhooks"].as_array().context("there are no entries")? {
         ensure!(entry["clientConfig"].get("caBundle").is_some(), "{} has lost its bundle", entry["name"]);
     }
@@ -356,13 +344,14 @@ async fn leader(scope: &Scope) -> anyhow::Result<Leader> {
     wait::until("a leader", WITHIN, || async {
         let lease = lease(scope).await?;
         let holder = lease.holder_identity.clone().unwrap_or_default();
-        let pods = injectors(scope).await?;
+        let pods = injectors::all(scope).await?;
         let is_holder = |pod: &&Pod| {
             pod.metadata.name.as_ref().is_some_and(|name| holder.starts_with(&format!("{name}_")))
         };
         let pod = pods.iter().find(is_holder).with_context(|| format!("the Lease is held by {holder:?}"))?;
         let uid = pod.metadata.uid.as_deref().context("a pod has no UID")?;
-        let process = process_of(scope, uid).with_context(|| format!("{holder} does not run"))?;
+        let process =
+            common::process_of(scope, PROGRAM, uid).with_context(|| format!("{holder} does not run"))?;
         anyhow::Ok(Leader { lease, process })
     })
     .await
@@ -376,76 +365,4 @@ async fn other_leader(scope: &Scope, former: &Leader) -> anyhow::Result<()> {
         Ok(())
     })
     .await
-}
-
-/// The cainjector's process in the pod with this UID.
-fn process_of(scope: &Scope, uid: &str) -> Option<i32> {
-    let of_pod = |pid: &i32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(uid))
-    };
-    scope.cluster.processes(PROGRAM).into_iter().find(of_pod)
-}
-
-/// Every pod of the cainjector, those that are going included.
-async fn injectors(scope: &Scope) -> anyhow::Result<Vec<Pod>> {
-    let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
-    let pods = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
-    Ok(pods.list(&of_injector).await?.items)
-}
-
-/// Runs `test` while so many cainjectors run, with these flags beside their own, and puts the installation back.
-async fn with_injectors<F, Fut>(prefix: &str, count: i32, flags: &[&str], test: F) -> anyhow::Result<()>
-where
-    F: FnOnce(Scope) -> Fut,
-    Fut: Future<Output = anyhow::Result<()>>,
-{
-    let _alone = HARM.write().await;
-    namespace::own(prefix, |scope| async move {
-        let former = deployments(&scope).get(DEPLOYMENT).await?.spec.context("the Deployment is empty")?;
-        let former_count = former.replicas.unwrap_or(1);
-        let container = former.template.spec.and_then(|mut spec| spec.containers.pop());
-        let former_args = container.and_then(|container| container.args).context("it has no arguments")?;
-        let mut args = former_args.clone();
-        args.extend(flags.iter().map(|&flag| flag.to_owned()));
-        let outcome = async {
-            install_with(&scope, count, &args).await?;
-            test(scope.clone()).await
-        };
-        let outcome = outcome.await;
-        if outcome.is_err() {
-            eprintln!("{}", dump::namespace(&scope.client, install::RELEASE).await);
-        }
-        // By way of none at all, so that no container is left that was started again.
-        install_with(&scope, 0, &former_args).await?;
-        install_with(&scope, former_count, &former_args).await?;
-        outcome
-    })
-    .await
-}
-
-/// Waits until so many cainjectors run with these arguments, and no other.
-async fn install_with(scope: &Scope, count: i32, args: &[String]) -> anyhow::Result<()> {
-    let change = json!({"spec": {
-        "replicas": count,
-        "template": {"spec": {"containers": [{"name": "cainjector", "args": args}]}},
-    }});
-    let api = deployments(scope);
-    api.patch(DEPLOYMENT, &PatchParams::default(), &Patch::Strategic::<Value>(change)).await?;
-    wait::until(&format!("{count} cainjectors"), WITHIN, || async {
-        let deployment = api.get(DEPLOYMENT).await?;
-        let status = deployment.status.unwrap_or_default();
-        ensure!(status.observed_generation >= deployment.metadata.generation, "nobody has noticed yet");
-        let updated = status.updated_replicas.unwrap_or_default();
-        ensure!(updated == count, "{updated} of them are new");
-        let pods = injectors(scope).await?;
-        let ready = pods.iter().filter(|pod| common::is_ready(pod)).count();
-        ensure!(pods.len() == usize::try_from(count)?, "{} pods are there", pods.len());
-        ensure!(pods.len() == ready, "{ready} pods are Ready");
-        Ok(())
-    })
-    .await
-}
-
-fn deployments(scope: &Scope) -> Api<Deployment> {
-    Api::namespaced(scope.client.clone(), install::RELEASE)
 }

@@ -7,6 +7,7 @@ mod common;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use common::injectors::LEASE;
 use common::targets::{Target, trusted};
 use e2e::namespace::{self, Scope};
 use e2e::{install, wait};
@@ -55,8 +56,6 @@ async fn nothing_is_written_while_another_holds_the_lease_and_at_once_after_it()
     })
     .await
 }
-
-const LEASE: &str = "cert-manager-cainjector-leader-election";
 
 /// Waits until one of our pods holds the Lease.
 async fn held_by_ours(leases: &Api<Lease>) -> anyhow::Result<LeaseSpec> {

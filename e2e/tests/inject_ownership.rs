@@ -99,7 +99,6 @@ async fn a_released_definition_lets_its_owner_take_the_webhook_away() -> anyhow:
 
 async fn annotate(target: &Target, scope: &Scope, annotations: &Value) -> anyhow::Result<()> {
     let patch = json!({"metadata": {"annotations": annotations}});
-    let api = scope.resource(target.api_version, target.kind);
-    api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    target.patch(scope, &Patch::Merge(&patch)).await?;
     Ok(())
 }

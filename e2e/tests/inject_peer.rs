@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use common::injectors::{self, DEPLOYMENT, LEASE};
 use common::targets::{Target, owns, set_bundle, versions};
 use e2e::authority::Authority;
 use e2e::namespace::{self, Scope};
@@ -16,15 +17,11 @@ use e2e::toolchain::Tool;
 use e2e::{install, wait};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-
-const DEPLOYMENT: &str = "cert-manager-cainjector";
-const LEASE: &str = "cert-manager-cainjector-leader-election";
 
 /// How long an election may take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -38,13 +35,13 @@ async fn cert_managers_injector_and_ours_take_over_from_each_other_and_keep_ever
         let mut peer = Peer::start(&scope)?;
         let outcome = async {
             scale(&scope, 0).await?;
-            another_leads(&scope, DEPLOYMENT, false).await?;
+            leads(&scope, false).await?;
             change(&scope, &targets, &mut cas).await?;
             ensure!(versions(&scope, &targets).await? != before, "cert-manager's has written nothing");
             let before = versions(&scope, &targets).await?;
             scale(&scope, 1).await?;
             peer.stop()?;
-            another_leads(&scope, DEPLOYMENT, true).await?;
+            leads(&scope, true).await?;
             // What comes after the takeover is served after what was found then.
             let sentinel = Target::create(&scope, "sentinel").await?;
             sentinel.holds(&scope, &cas.iter().skip(1).collect::<Vec<_>>()).await?;
@@ -71,13 +68,13 @@ async fn change(scope: &Scope, targets: &[Target], cas: &mut Vec<Authority>) -> 
     Ok(())
 }
 
-/// Waits until the Lease is held by a pod of this Deployment, or by anybody else.
-async fn another_leads(scope: &Scope, deployment: &str, is_ours: bool) -> anyhow::Result<()> {
+/// Waits until the Lease is held by a pod of ours, or by anybody else.
+async fn leads(scope: &Scope, is_ours: bool) -> anyhow::Result<()> {
     let leases = Api::<Lease>::namespaced(scope.client.clone(), "kube-system");
     wait::until("the takeover", WITHIN, || async {
         let lease = leases.get(LEASE).await?.spec.context("the Lease is empty")?;
         let holder = lease.holder_identity.unwrap_or_default();
-        let fits = !holder.is_empty() && holder.starts_with(deployment) == is_ours;
+        let fits = !holder.is_empty() && holder.starts_with(DEPLOYMENT) == is_ours;
         ensure!(fits, "{holder:?} leads");
         Ok(())
     })
@@ -88,10 +85,8 @@ async fn scale(scope: &Scope, replicas: usize) -> anyhow::Result<()> {
     let api = Api::<Deployment>::namespaced(scope.client.clone(), install::RELEASE);
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     api.patch_scale(DEPLOYMENT, &PatchParams::default(), &patch).await?;
-    let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
-    let pods = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
     wait::until(&format!("{replicas} cainjectors"), WITHIN, || async {
-        let pods = pods.list(&of_injector).await?.items;
+        let pods = injectors::all(scope).await?;
         let ready = pods.iter().filter(|pod| common::is_ready(pod)).count();
         ensure!(pods.len() == replicas && ready == replicas, "{} are there, {ready} are Ready", pods.len());
         Ok(())

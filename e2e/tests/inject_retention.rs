@@ -15,7 +15,7 @@ use e2e::namespace::{self, Scope};
 use e2e::{install, paths, wait};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch};
 use serde_json::json;
 
 /// How long a CA is retained: long enough for a restart of the cainjector meanwhile.
@@ -49,8 +49,7 @@ async fn retire(scope: &Scope) -> anyhow::Result<()> {
     target.holds(scope, &[&old]).await?;
     let both = STANDARD.encode(format!("{}{}", foreign.certificate, old.certificate));
     let patch = json!({"spec": {"caBundle": both}});
-    let api = scope.resource(target.api_version, target.kind);
-    api.patch(&target.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    target.patch(scope, &Patch::Merge(&patch)).await?;
     let memories = Api::<ConfigMap>::namespaced(scope.client.clone(), install::RELEASE);
     let knows = format!("secret {}/", scope.namespace);
     remembers(&memories, |text| text.contains(&knows)).await?;

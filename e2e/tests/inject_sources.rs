@@ -5,16 +5,15 @@ mod common;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
-use common::targets::{INJECTED_WITHIN, SECRET, Target, consent, set_bundle, trusted};
+use common::targets::{
+    CERTIFICATE, INJECTED_WITHIN, SECRET, Target, certificate, consent, issued, set_bundle, trusted,
+};
 use e2e::authority::{Authority, trust_secret};
 use e2e::namespace::{self, Scope};
 use e2e::wait;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
-
-/// The Certificate of each test.
-const CERTIFICATE: &str = "web";
+use serde_json::json;
 
 #[tokio::test]
 async fn a_reference_that_cannot_be_followed_is_told_and_blocks_the_other_sources() -> anyhow::Result<()> {
@@ -129,21 +128,4 @@ async fn the_ca_of_the_api_server_is_that_of_every_pod() -> anyhow::Result<()> {
 async fn asking_certificate(scope: &Scope) -> anyhow::Result<Target> {
     let source = format!("{}/{CERTIFICATE}", scope.namespace);
     Target::asking(scope, "hooks", &json!({annotation::INJECT_CA_FROM: source})).await
-}
-
-/// A Certificate that nobody will issue.
-fn certificate(secret_name: &str) -> Value {
-    json!({
-        "apiVersion": "cert-manager.io/v1",
-        "kind": "Certificate",
-        "metadata": {"name": CERTIFICATE},
-        "spec": {"secretName": secret_name, "dnsNames": ["web.example.com"], "issuerRef": {"name": "nobody"}},
-    })
-}
-
-/// A Secret as the issuer of a Certificate leaves it, without consent to anything else.
-fn issued(name: &str, certificate: &str, ca: &Authority) -> Value {
-    let mut secret = trust_secret(name, &ca.certificate);
-    secret["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: certificate});
-    secret
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use api::keys::csi;
@@ -11,12 +12,16 @@ use common::{driver, is_ready};
 use e2e::authority::{Authority, issuer};
 use e2e::namespace::{self, Scope};
 use e2e::volume::{self, Generation};
+use e2e::wait;
 use k8s_openapi::api::core::v1::{CSIVolumeSource, Pod};
 use serde_json::json;
 use tokio::sync::RwLock;
 
 /// Held for writing by tests that kill the driver, for reading by all others.
 static DRIVER: RwLock<()> = RwLock::const_new(());
+
+/// How long kubelet may take on a busy machine to say of a pod's containers what it waits for.
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_missing_issuer_is_named_and_the_pod_starts_once_it_exists() -> anyhow::Result<()> {
@@ -158,17 +163,23 @@ fn check_volume(scope: &Scope, pod: &Pod) -> anyhow::Result<()> {
     generation.check_pair()
 }
 
-/// The pod is scheduled, and no container of it has been made.
+/// The pod is scheduled, and no container of it has been made; kubelet says so soon after it has tried for the first time.
 async fn check_waiting(scope: &Scope, pod: &Pod) -> anyhow::Result<()> {
-    let now = scope.api::<Pod>().get(pod.metadata.name.as_deref().unwrap_or_default()).await?;
-    ensure!(!is_ready(&now), "it is Ready");
-    let containers = now.status.and_then(|status| status.container_statuses).unwrap_or_default();
-    let reasons: Vec<_> = containers
-        .into_iter()
-        .map(|container| container.state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason))
-        .collect();
-    ensure!(reasons == [Some("ContainerCreating".to_owned())], "its container is {reasons:?}");
-    Ok(())
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    wait::until(&format!("kubelet to tell of {name}"), TOLD_WITHIN, || async {
+        let now = scope.api::<Pod>().get(name).await?;
+        ensure!(!is_ready(&now), "it is Ready");
+        let containers = now.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        let reasons: Vec<_> = containers
+            .into_iter()
+            .map(|container| {
+                container.state.and_then(|state| state.waiting).and_then(|waiting| waiting.reason)
+            })
+            .collect();
+        ensure!(reasons == [Some("ContainerCreating".to_owned())], "its container is {reasons:?}");
+        Ok(())
+    })
+    .await
 }
 
 fn source(pod: &mut Pod) -> anyhow::Result<&mut CSIVolumeSource> {

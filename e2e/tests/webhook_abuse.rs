@@ -32,9 +32,18 @@ const FLOOD: Duration = Duration::from_secs(8);
 /// Bodies that come by a byte a second, for each replica: more than it has connections.
 const SLOW_BODIES: usize = 300;
 
+/// Connections with a request a second that fails, for each replica: more than it has places.
+const FAILING: usize = 300;
+
 /// Bodies above the limit that come at the same time, for each replica, and their size.
 const LARGE_BODIES: usize = 24;
 const LARGE_BYTES: usize = 8 << 20;
+
+/// Large bodies that break off, for each replica: more than there is memory for.
+const STALLED_BODIES: usize = 16;
+/// What comes of each, and what was told.
+const STALLED_BYTES: usize = 6 << 20;
+const TOLD_BYTES: usize = 7 << 20;
 
 /// How many clients call meanwhile.
 const CLIENTS: usize = 4;
@@ -98,6 +107,55 @@ async fn bodies_that_come_a_byte_a_second_keep_no_call_waiting() -> anyhow::Resu
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_that_fail_on_every_place_keep_no_call_waiting() -> anyhow::Result<()> {
+    allow_files((FAILING * 4) as u64 + OTHER_FILES)?;
+    under_load("failing", |scope, replicas| async move {
+        let reviewer = Arc::new(Reviewer::new(&scope.cluster).await?);
+        let (over, end) = watch::channel(());
+        let failed = Arc::new(AtomicUsize::new(0));
+        let strangers = replicas.iter().flat_map(|replica| {
+            let (reviewer, end, failed) = (Arc::clone(&reviewer), end.clone(), Arc::clone(&failed));
+            (0..FAILING).map(move |number| {
+                let (reviewer, replica, failed) = (Arc::clone(&reviewer), replica.clone(), Arc::clone(&failed));
+                let mut end = end.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = failing(&reviewer, &replica, number, &failed) => {}
+                        _ = end.changed() => {}
+                    }
+                })
+            })
+        });
+        let strangers: Vec<_> = strangers.collect();
+        let started = std::time::Instant::now();
+        let (mut answered, mut longest) = (0, Duration::ZERO);
+        while started.elapsed() < FLOOD {
+            for replica in &replicas {
+                let (reviewer, replica) = (Arc::clone(&reviewer), replica.clone());
+                let called = std::time::Instant::now();
+                let calling = tokio::task::spawn_blocking(move || {
+                    reviewer.send(&replica, "POST", "/validate", "application/json", review(0).as_bytes())
+                });
+                let answer = calling.await?.context("a call on a connection of its own was not answered")?;
+                ensure!(answer.status == 200, "{answer:?}");
+                (answered, longest) = (answered + 1, longest.max(called.elapsed()));
+            }
+        }
+        println!(
+            "{} requests failed; {answered} calls on connections of their own were answered, the slowest in {longest:?}",
+            failed.load(Ordering::Relaxed)
+        );
+        ensure!(failed.load(Ordering::Relaxed) > FAILING * replicas.len(), "the places were not taken");
+        drop(over);
+        for stranger in strangers {
+            stranger.await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_above_the_limit_keep_no_call_waiting() -> anyhow::Result<()> {
     under_load("large", |scope, replicas| async move {
         let reviewer = Arc::new(Reviewer::new(&scope.cluster).await?);
@@ -117,6 +175,36 @@ async fn bodies_above_the_limit_keep_no_call_waiting() -> anyhow::Result<()> {
             let code = &review["response"]["status"]["code"];
             // No memory for one more is told as such, since it passes.
             ensure!(*code == 413 || *code == 503, "the answer is {review}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_stall_keep_no_large_review_out() -> anyhow::Result<()> {
+    under_load("stalled", |scope, replicas| async move {
+        let reviewer = Arc::new(Reviewer::new(&scope.cluster).await?);
+        let head = format!(
+            "POST /validate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: {TOLD_BYTES}\r\n\r\n"
+        );
+        for replica in &replicas {
+            let mut stalled = Vec::new();
+            for _ in 0..STALLED_BODIES {
+                let mut stream = reviewer.open_async(replica).await?;
+                stream.write_all(head.as_bytes()).await?;
+                stream.write_all(&vec![b' '; STALLED_BYTES]).await?;
+                stalled.push(stream);
+            }
+            // Longer than what stalls keeps its memory, and shorter than a body may take.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let (large, replica, reviewer) = (review(2 << 20), replica.clone(), Arc::clone(&reviewer));
+            let calling = tokio::task::spawn_blocking(move || {
+                reviewer.send(&replica, "POST", "/validate", "application/json", large.as_bytes())
+            });
+            let answer = calling.await??;
+            let answered: Value = serde_json::from_str(&answer.body)?;
+            ensure!(answered["response"]["allowed"] == json!(true), "{answered}");
         }
         Ok(())
     })
@@ -158,7 +246,7 @@ where
     let _alone = replicas::HARM.write().await;
     namespace::own(prefix, |scope| async move {
         let before = replicas::ready(&scope.client).await?;
-        let processes = scope.cluster.processes(replicas::PROGRAM);
+        let processes = processes(&scope, &before)?;
         processes.iter().try_for_each(|pid| replicas::forget_peak(*pid))?;
         let load = Load::start(&scope, CLIENTS).await?;
         let abused = abuse(scope.clone(), before.clone()).await;
@@ -175,6 +263,16 @@ where
         Ok(())
     })
     .await
+}
+
+/// The replicas' own processes: another test's webhook may be just ending.
+fn processes(scope: &Scope, replicas: &[Pod]) -> anyhow::Result<Vec<i32>> {
+    let of = |pod: &Pod| {
+        let uid = pod.metadata.uid.as_deref().context("a replica has no UID")?;
+        common::process_of(scope, replicas::PROGRAM, uid)
+            .with_context(|| format!("replica {uid} does not run"))
+    };
+    replicas.iter().map(of).collect()
 }
 
 /// Holds a connection for as long as it can: some say nothing, some begin a handshake and leave it at that.
@@ -201,6 +299,46 @@ async fn stranger(
         _ = hold => {}
         _ = end.changed() => {}
     }
+}
+
+/// Sends a request a second that fails; connects anew where it is cut off.
+async fn failing(reviewer: &Reviewer, replica: &Pod, number: usize, failed: &AtomicUsize) {
+    /// Between two requests, and before it comes again.
+    const PAUSE: Duration = Duration::from_secs(1);
+    let request: &[u8] = if number.is_multiple_of(2) {
+        b"POST /nothing HTTP/1.1\r\nHost: webhook\r\nContent-Length: 0\r\n\r\n"
+    } else {
+        b"POST /validate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    };
+    loop {
+        if let Ok(mut stream) = reviewer.open_async(replica).await {
+            let mut answer = [0; 4096];
+            while stream.write_all(request).await.is_ok() {
+                let Ok(1..) = stream.read(&mut answer).await else { break };
+                failed.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What the API server would ask about a right Certificate with a note of so many bytes.
+fn review(note: usize) -> String {
+    json!({
+        "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+        "request": {
+            "uid": "u-1", "operation": "CREATE", "name": "web", "namespace": "team-a",
+            "resource": {"group": "cert-manager.io", "version": "v1", "resource": "certificates"},
+            "userInfo": {"username": "alice"},
+            "object": {
+                "apiVersion": "cert-manager.io/v1", "kind": "Certificate",
+                "metadata": {"name": "web", "annotations": {"note": "a".repeat(note)}},
+                "spec": {"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": ["a.test"]},
+            },
+        },
+    })
+    .to_string()
 }
 
 /// Sends a body by a byte a second until it is answered or cut off; what was answered.

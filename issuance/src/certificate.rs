@@ -17,6 +17,7 @@ use crate::fingerprint::Fingerprint;
 use crate::key::PublicKey;
 use crate::name::{self, SubjectAltName};
 use crate::pem;
+use crate::request::SubjectAttribute;
 use crate::signature::{self, SignatureError};
 use crate::usage::Usages;
 
@@ -157,6 +158,11 @@ impl Certificate {
     /// First common name of the subject.
     pub fn common_name(&self) -> Option<String> {
         name::common_name(&self.0.subject)
+    }
+
+    /// Each attribute of the subject in the order of DER.
+    pub fn subject_attributes(&self) -> Vec<SubjectAttribute> {
+        SubjectAttribute::all(&self.0.subject)
     }
 
     /// The subject for people: `O=Example, CN=leaf`.

@@ -8,7 +8,8 @@ use aws_lc_rs::digest;
 /// Octets of SHA-256.
 const OCTETS: usize = 32;
 
-/// SHA-256 of a certificate's DER. Its text is lower-case hexadecimal, without colons.
+/// SHA-256 of a certificate's DER, or of other bytes that are to be recognised. Its text is lower-case hexadecimal, without
+/// colons.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; OCTETS]);
 
@@ -19,7 +20,7 @@ pub struct FingerprintError;
 
 impl Fingerprint {
     /// That of these bytes.
-    pub(crate) fn of(der: &[u8]) -> Self {
+    pub fn of(der: &[u8]) -> Self {
         let mut octets = [0; OCTETS];
         for (octet, digest) in octets.iter_mut().zip(digest::digest(&digest::SHA256, der).as_ref()) {
             *octet = *digest;

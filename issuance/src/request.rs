@@ -3,6 +3,7 @@
 use der::asn1::{Any, BitString};
 use der::{Decode as _, Encode as _, Tag, TagNumber, Tagged as _};
 use spki::SubjectPublicKeyInfoOwned;
+use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use crate::asn1::{self, Attribute, RequestInfo, Signed};
@@ -117,6 +118,18 @@ pub struct SubjectAttribute {
     pub value: Option<String>,
 }
 
+impl SubjectAttribute {
+    /// Those of a Name in the order of DER; none when it cannot be read.
+    pub(crate) fn all(name: &Any) -> Vec<Self> {
+        let attributes = name::attributes(name).unwrap_or_default();
+        let read = |attribute: &AttributeTypeAndValue| Self {
+            kind: name::short_name(attribute.oid),
+            value: name::text(&attribute.value),
+        };
+        attributes.iter().map(read).collect()
+    }
+}
+
 impl Request {
     /// Builds a request and signs it with `key`. Subject and extensions come in the order of the peer: names, key
     /// usage, extended key usage, basic constraints, name constraints.
@@ -166,7 +179,7 @@ impl Request {
         if der.len() > DER_BYTES_MAX {
             return Err(RequestError::TooLong(der.len()));
         }
-        let read = Parts::verified(der, |signed, key| {
+        let read = Parts::verified(der, Purpose::Issue, |signed, key| {
             // An algorithm that certificates may be signed with is not always one that a request may.
             let oid = signed.algorithm.oid;
             let algorithm = SignatureAlgorithm::from_oid(oid);
@@ -225,14 +238,7 @@ impl Request {
     /// Each attribute of the subject in the order of DER. There may be several common names:
     /// [`Self::common_name`] is the first one only.
     pub fn subject_attributes(&self) -> Vec<SubjectAttribute> {
-        name::attributes(&self.subject)
-            .unwrap_or_default()
-            .iter()
-            .map(|attribute| SubjectAttribute {
-                kind: name::short_name(attribute.oid),
-                value: name::text(&attribute.value),
-            })
-            .collect()
+        SubjectAttribute::all(&self.subject)
     }
 
     /// What the request is signed with.
@@ -288,16 +294,27 @@ struct Parts<V> {
     verified: V,
 }
 
+/// What a request is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A certificate of ours.
+    Issue,
+    /// To say whether somebody else may issue. What makes no difference to a certificate, and tools write that are in
+    /// use, is passed over then: another version than 0, and a list of alternative names without any.
+    Judge,
+}
+
 impl<V> Parts<V> {
     fn verified(
         der: &[u8],
+        purpose: Purpose,
         verify: impl Fn(&Signed, &SubjectPublicKeyInfoOwned) -> Result<V, SignatureError>,
     ) -> Result<Self, RequestError> {
         let malformed = |_| RequestError::Malformed;
         let signed = Signed::from_der(der).map_err(malformed)?;
         let body = signed.body_der().map_err(malformed)?;
         let info = RequestInfo::from_der(&body).map_err(malformed)?;
-        if info.version != 0 {
+        if info.version != 0 && purpose == Purpose::Issue {
             return Err(RequestError::Version(info.version));
         }
         let verified = verify(&signed, &info.public_key)?;
@@ -305,7 +322,8 @@ impl<V> Parts<V> {
         name::check(&info.subject)?;
         let extensions = extensions_of(&info)?;
         let names = extensions.names()?;
-        if names.is_empty() && extensions.raw(extension::SUBJECT_ALT_NAME)?.is_some() {
+        let is_unnamed = names.is_empty() && extensions.raw(extension::SUBJECT_ALT_NAME)?.is_some();
+        if is_unnamed && purpose == Purpose::Issue {
             return Err(RequestError::NoNames);
         }
         extensions.check_usages()?;

@@ -100,6 +100,23 @@ impl Usages {
         self
     }
 
+    /// The usages of both; the other's extended ones come last.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        self.bits |= other.bits;
+        let new: Vec<_> =
+            other.purposes.iter().filter(|purpose| !self.purposes.contains(purpose)).copied().collect();
+        self.purposes.extend(new);
+        self
+    }
+
+    /// The usages that are not among those that are `allowed`.
+    #[must_use]
+    pub fn beyond(&self, allowed: &Self) -> Self {
+        let purposes = self.purposes.iter().filter(|purpose| !allowed.purposes.contains(purpose));
+        Self { bits: self.bits - allowed.bits, purposes: purposes.copied().collect() }
+    }
+
     /// Whether both ask for the same; the order of extended usages and repetitions have no meaning.
     pub fn same_as(&self, other: &Self) -> bool {
         let within = |these: &Self, those: &Self| {
@@ -184,7 +201,7 @@ impl Usages {
     }
 
     /// The API strings, bits first; a purpose without one shows its object identifier.
-    fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         let mut seen = FlagSet::<KeyUsages>::default();
         for (name, meaning) in TABLE.iter().skip(1) {
@@ -244,6 +261,17 @@ mod tests {
         check(&twice, &purposes(&["server auth"]), true);
         check(&purposes(&["client auth", "server auth"]), &purposes(&["server auth", "client auth"]), true);
         check(&Usages::default(), &Usages::default().with_cert_sign(), false);
+    }
+
+    #[test]
+    fn usages_are_added_and_taken_away() {
+        let parse = |names: &[&str]| Usages::parse(names).unwrap();
+        let both =
+            parse(&["cert sign", "server auth"]).with(&parse(&["crl sign", "client auth", "server auth"]));
+        assert_eq!(both.names(), ["cert sign", "crl sign", "server auth", "client auth"]);
+        let beyond = both.beyond(&parse(&["cert sign", "client auth", "any"]));
+        assert_eq!(beyond.names(), ["crl sign", "server auth"]);
+        assert!(both.beyond(&both).is_empty());
     }
 
     #[test]

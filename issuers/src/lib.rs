@@ -1,15 +1,24 @@
 //! Issuers: who signs, and how a signature is got from each of them.
 //!
-//! [`LocalIssuers`] signs in this process, for issuers whose key is in a Secret (CA) or that need none (SelfSigned).
-//! [`readiness`] is the pure question whether an issuer could sign now. Every way to sign ends in one of the four
-//! [`Outcome`]s.
+//! [`open`] turns the spec of an issuer into something that can be asked, by the one trait [`Issuer`]; what it refers to it
+//! finds in [`Materials`]. Every way to sign ends in one of the four [`Outcome`]s. [`LocalIssuers`] does all this for a
+//! program that signs now and then, and watches issuers and Secrets by name.
 
 mod ca;
+mod issuer;
 mod local;
+mod material;
 mod outcome;
+pub mod policy;
 mod readiness;
+mod references;
+mod self_signed;
 
-pub use ca::{CaSecret, CaSecretError};
+pub use ca::CaIssuer;
+pub use issuer::{Issuer, Opened, Order, open};
 pub use local::LocalIssuers;
+pub use material::{CaSecretError, Material, Materials};
 pub use outcome::{IssuerId, IssuerKind, Outcome};
-pub use readiness::{IssuerReadiness, readiness, secret_name};
+pub use readiness::IssuerReadiness;
+pub use references::references;
+pub use self_signed::SelfSignedIssuer;

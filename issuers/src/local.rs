@@ -1,24 +1,24 @@
 //! Signing in this process (`local` mode): CA issuers by their Secret's key, SelfSigned ones by the subject's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ClusterIssuer, Issuer, IssuerSpec, IssuerType};
-use issuance::authority::{self, Authority, Terms};
+use api::{ClusterIssuer, Issuer, IssuerSpec};
+use issuance::authority::Terms;
 use issuance::key::PrivateKey;
 use issuance::request::Request;
 use jiff::Timestamp;
 use kube::Client;
 use runtime::watch::{self, NamedObjects, ObjectName, State};
 
-use crate::ca::CaSecret;
-use crate::outcome::{IssuerId, IssuerKind, Outcome};
+use crate::issuer::{Opened, Order, open};
+use crate::material::{Material, Materials};
+use crate::outcome::{IssuerId, IssuerKind, Outcome, RETRY_AFTER};
+use crate::references::references;
 
 /// How long the first answer about an issuer or a Secret may take; the caller has a deadline of its own, and its
 /// retry finds the watch warm.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// When to come back after the API server gave no answer.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The issuers that this process can sign for. Each Issuer and Secret is watched by name from its first use on, so a
 /// signature with a warm watch costs no API call and goes on working while the API server is away.
@@ -26,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub struct LocalIssuers {
     issuers: NamedObjects<IssuerSpec>,
     cluster_issuers: NamedObjects<IssuerSpec>,
-    secrets: NamedObjects<CaSecret>,
+    secrets: NamedObjects<Material>,
     cluster_resource_namespace: String,
 }
 
@@ -36,7 +36,7 @@ impl LocalIssuers {
         Self {
             issuers: NamedObjects::namespaced(client.clone(), |issuer: Issuer| issuer.spec),
             cluster_issuers: NamedObjects::cluster(client.clone(), |issuer: ClusterIssuer| issuer.spec),
-            secrets: NamedObjects::namespaced(client, CaSecret::take),
+            secrets: NamedObjects::namespaced(client, Material::take),
             cluster_resource_namespace,
         }
     }
@@ -63,36 +63,24 @@ impl LocalIssuers {
         now: Timestamp,
     ) -> Result<Outcome, Outcome> {
         let spec = self.spec(id).await?;
-        match spec.types().as_slice() {
-            [IssuerType::Ca] => {
-                let secret = self.secret(id, &spec).await?;
-                let terms = with_issuer_urls(terms, &spec);
-                let ca = usable(id, &spec, &secret)?;
-                Ok(Outcome::of_signing(id, ca.sign(request, &terms, now)))
-            }
-            [IssuerType::SelfSigned] => {
-                let key = subject_key.ok_or_else(|| Outcome::Terminal {
-                    reason: "MissingKey",
-                    message: format!("{id} signs with the subject's own key, which was not given"),
-                })?;
-                let terms = with_issuer_urls(terms, &spec);
-                Ok(Outcome::of_signing(id, authority::self_sign(request, key, &terms, now)))
-            }
-            [other] => Err(Outcome::Terminal {
+        for secret in references(id, &spec, &self.cluster_resource_namespace) {
+            // The first answer is waited for; what it says, the issuer reads.
+            read(&self.secrets, &secret).await;
+        }
+        let materials: Arc<dyn Materials> = Arc::new(Watched(self.secrets.clone()));
+        match open(id, &spec, &self.cluster_resource_namespace, &materials) {
+            Opened::Issuer(issuer) => Ok(issuer.sign(&Order { request, terms, subject_key, now }).await),
+            Opened::Unsupported { type_ } => Err(Outcome::Terminal {
                 reason: "IssuerTypeUnsupported",
-                message: format!(
-                    "{id} is of type {}, which cannot sign here; use ca or selfSigned",
-                    other.field()
-                ),
+                message: format!("{id} is of type {type_}, which cannot sign here; use ca or selfSigned"),
             }),
-            _ => Err(Outcome::Wait {
-                reason: "IssuerTypeMissing",
-                message: format!("the spec of {id} must name exactly one type, such as ca or selfSigned"),
-            }),
+            Opened::Malformed { message } => {
+                Err(Outcome::Wait { reason: "IssuerTypeMissing", message: format!("{id}: {message}") })
+            }
         }
     }
 
-    async fn spec(&self, id: &IssuerId) -> Result<std::sync::Arc<IssuerSpec>, Outcome> {
+    async fn spec(&self, id: &IssuerId) -> Result<Arc<IssuerSpec>, Outcome> {
         let (objects, name) = match id.kind {
             IssuerKind::Issuer => (&self.issuers, ObjectName::namespaced(&id.namespace, &id.name)),
             IssuerKind::ClusterIssuer => (&self.cluster_issuers, ObjectName::cluster(&id.name)),
@@ -107,55 +95,28 @@ impl LocalIssuers {
             State::Failed(failure) => Err(unreadable("IssuerGetError", &id.to_string(), &failure)),
         }
     }
+}
 
-    async fn secret(&self, id: &IssuerId, spec: &IssuerSpec) -> Result<std::sync::Arc<CaSecret>, Outcome> {
-        let namespace = match id.kind {
-            IssuerKind::Issuer => &id.namespace,
-            IssuerKind::ClusterIssuer => &self.cluster_resource_namespace,
-        };
-        let name = ObjectName::namespaced(namespace, crate::secret_name(spec).unwrap_or_default());
-        match read(&self.secrets, &name).await {
-            State::Present(secret) => Ok(secret),
-            State::Absent => Err(Outcome::Wait {
-                reason: "SecretMissing",
-                message: format!("Secret {name} of {id} does not exist; create it with tls.crt and tls.key"),
-            }),
-            State::Pending => Err(no_answer("SecretGetError", &format!("Secret {name} of {id}"))),
-            State::Failed(failure) => {
-                Err(unreadable("SecretGetError", &format!("Secret {name} of {id}"), &failure))
-            }
+/// Secrets that are watched by name from their first use on.
+struct Watched(NamedObjects<Material>);
+
+impl Materials for Watched {
+    fn secret(&self, name: &ObjectName) -> State<Material> {
+        match self.0.get(name) {
+            Ok(receiver) => receiver.borrow().clone(),
+            Err(refused) => refused_watch(&refused),
         }
     }
 }
 
-/// The CA in a Secret, or the outcome of there being none.
-fn usable<'a>(id: &IssuerId, spec: &IssuerSpec, secret: &'a CaSecret) -> Result<&'a Authority, Outcome> {
-    secret.authority().map_err(|error| Outcome::Wait {
-        reason: "SecretInvalidData",
-        message: format!("Secret {:?} of {id} {error}", crate::secret_name(spec).unwrap_or_default()),
-    })
-}
-
-/// The terms with the URLs that the issuer writes into every certificate.
-fn with_issuer_urls(terms: &Terms, spec: &IssuerSpec) -> Terms {
-    let mut terms = terms.clone();
-    if let Some(ca) = &spec.ca {
-        terms.crl_distribution_points.clone_from(&ca.crl_distribution_points);
-        terms.ocsp_servers.clone_from(&ca.ocsp_servers);
-        terms.issuing_certificate_urls.clone_from(&ca.issuing_certificate_urls);
-    }
-    if let Some(self_signed) = &spec.self_signed {
-        terms.crl_distribution_points.clone_from(&self_signed.crl_distribution_points);
-    }
-    terms
+fn refused_watch<T>(refused: &watch::TooManyWatches) -> State<T> {
+    State::Failed(watch::Failure { code: None, message: refused.to_string() })
 }
 
 async fn read<T: Send + Sync + 'static>(objects: &NamedObjects<T>, name: &ObjectName) -> State<T> {
     let mut receiver = match objects.get(name) {
         Ok(receiver) => receiver,
-        Err(refused) => {
-            return State::Failed(watch::Failure { code: None, message: refused.to_string() });
-        }
+        Err(refused) => return refused_watch(&refused),
     };
     tokio::time::timeout(ANSWER_TIMEOUT, watch::answer(&mut receiver)).await.unwrap_or(State::Pending)
 }

@@ -1,9 +1,13 @@
 //! Which issuer is meant, and how an attempt to have something signed can end.
 
 use std::fmt;
+use std::time::Duration;
 
 use api::IssuerRef;
 pub use issuance::outcome::Outcome;
+
+/// When to come back after the API server gave no answer.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The kinds of issuer of our own group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

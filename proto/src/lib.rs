@@ -31,6 +31,20 @@ pub mod registration {
     include!("generated/pluginregistration.rs");
 }
 
+/// Signing for nodes, `signet.signer.v1`: what the node plugin asks of the controller.
+#[allow(
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::semicolon_if_nothing_returned,
+    reason = "generated code keeps the generator's habits"
+)]
+pub mod signer {
+    include!("generated/signet.signer.v1.rs");
+}
+
+pub mod signing;
+
 /// Written by hand because the derived one would print service account tokens and passwords: of maps that may hold
 /// secrets only the keys are shown.
 impl fmt::Debug for csi::NodePublishVolumeRequest {

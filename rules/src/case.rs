@@ -76,6 +76,9 @@ pub struct Settings {
     pub bundle_bytes_max: usize,
     /// Whether an Order's whole spec is held to what it was on creation, and a Challenge must belong to an Order (B22).
     pub acme_owners: bool,
+    /// Users who may create a Challenge that belongs to no Order all the same, such as a program that restores backups
+    /// (B22). None unless set.
+    pub acme_owner_exemptions: Vec<String>,
     /// Whether a signing request may come from an RSA key of 1024 to 2047 bits (B14).
     pub short_request_keys: bool,
     /// Whether issuers may send their secrets to servers over plain HTTP (B16).
@@ -95,6 +98,7 @@ impl Settings {
         request_bytes_max: 36_500,
         bundle_bytes_max: 330_000,
         acme_owners: false,
+        acme_owner_exemptions: Vec::new(),
         short_request_keys: false,
         plaintext_servers: false,
         denied_servers: Vec::new(),

@@ -61,7 +61,8 @@ static RULES: &[Check<ChallengeSpec>] = &[
         CHALLENGE,
         "metadata.ownerReferences",
         Class::Always,
-        "With the setting `acme_owners`, a Challenge that is created belongs to an Order",
+        "With the setting `acme_owners`, a Challenge that is created belongs to an Order, or comes from a user of \
+         `acme_owner_exemptions`",
         has_an_order,
     ),
     Check::new(
@@ -87,7 +88,11 @@ fn has_an_order(case: &Case<'_, ChallengeSpec>, findings: &mut Findings) {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
         owner.controller && owner.kind == Kind::Order.as_str() && group == Kind::Order.group()
     };
-    let is_judged = case.context.settings.acme_owners && case.is_create();
+    let settings = case.context.settings;
+    let is_exempt = case.requester.is_some_and(|requester| {
+        !requester.username.is_empty() && settings.acme_owner_exemptions.contains(&requester.username)
+    });
+    let is_judged = settings.acme_owners && case.is_create() && !is_exempt;
     if is_judged && !case.object.metadata.owner_references.iter().any(is_order) {
         findings
             .here(Fault::Required)
@@ -100,7 +105,7 @@ fn has_an_order(case: &Case<'_, ChallengeSpec>, findings: &mut Findings) {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::case::{Case, Context, Object, Settings};
+    use crate::case::{Case, Context, Object, Requester, Settings};
     use crate::judge;
 
     fn check(old: &Value, new: &Value, wanted: &[&str]) {
@@ -174,6 +179,22 @@ mod tests {
         check(true, but("apiVersion", json!("example.org/v1")), told);
         check(true, json!([{"kind": "Certificate"}, order]), "");
         check(false, json!([]), "");
+    }
+
+    #[test]
+    fn who_is_exempt_may_create_a_challenge_of_nobody() {
+        let check = |username: &str, is_allowed: bool| {
+            let object = read(&json!({"metadata": {}}));
+            let exempt = ["", "restorer"].map(ToOwned::to_owned).into();
+            let settings = Settings { acme_owners: true, acme_owner_exemptions: exempt, ..Settings::DEFAULT };
+            let context = Context { settings: &settings, ..Context::default() };
+            let requester = Requester { username: username.to_owned(), ..Requester::default() };
+            let case = Case { context, requester: Some(&requester), ..Case::create(&object) };
+            assert_eq!(judge(&case).is_allowed(), is_allowed, "{username:?}");
+        };
+        check("alice", false);
+        check("", false);
+        check("restorer", true);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
 
 /// As [`fault`], without wildcards: a domain, a zone or a host.
 pub(crate) fn host_fault(name: &str) -> Option<&'static str> {
-    if name.starts_with("*.") { Some("a wildcard is not possible here") } else { fault(name) }
+    if name.starts_with("*.") { Some("no wildcard is possible") } else { fault(name) }
 }
 
 /// A valid name that is close to `name`: without white space, scheme, port, path and last dot, and in ASCII. None:
@@ -145,7 +145,7 @@ mod tests {
             let told = fault(name).unwrap_or_else(|| panic!("{name:?} is accepted"));
             assert!(told.contains(wanted), "{name:?}: {told}");
         }
-        assert_eq!(host_fault("*.a.test"), Some("a wildcard is not possible here"));
+        assert_eq!(host_fault("*.a.test"), Some("no wildcard is possible"));
         assert_eq!(host_fault("a..test"), fault("a..test"));
     }
 

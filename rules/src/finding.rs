@@ -13,6 +13,9 @@ const VALUE_CHARS_MAX: usize = 120;
 /// Computed details, advice and paths have at most this many characters: they may quote what a user wrote.
 const TEXT_CHARS_MAX: usize = 300;
 
+/// Clients print so many characters of a warning whole (API conventions of Kubernetes).
+const WARNING_CHARS_MAX: usize = 120;
+
 /// What stands in PEM of a key, and what becomes of it in base64, which depends on how many bytes stand before it. A text
 /// with one of them is never repeated, in whichever field it was put: messages end in logs.
 const PRIVATE_KEY: [&str; 4] = ["PRIVATE KEY", "UFJJVkFURSBLRV", "BSSVZBVEUgS0VZ", "QUklWQVRFIEtFW"];
@@ -77,6 +80,21 @@ impl Finding {
             }
         }
         Body(self).to_string()
+    }
+
+    /// The text as a warning, which has at most 120 characters: where the whole text is longer, it is told without what
+    /// the user wrote, then without what is wrong with it, for what would be right says that too. What is still longer
+    /// is cut.
+    pub fn warning(&self) -> String {
+        let detail = if self.advice.is_empty() { self.detail.clone() } else { Cow::Borrowed("") };
+        let without_value = Self { value: None, ..self.clone() };
+        let brief = Self { detail, ..without_value.clone() };
+        let texts = [self, &without_value, &brief].map(ToString::to_string);
+        let fits = texts.iter().find(|text| text.chars().count() <= WARNING_CHARS_MAX);
+        fits.cloned().unwrap_or_else(|| {
+            let [.., brief] = texts;
+            brief.chars().take(WARNING_CHARS_MAX - 1).chain(['…']).collect()
+        })
     }
 
     fn write_body(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,6 +228,14 @@ impl fmt::Display for Clipped<'_> {
     }
 }
 
+/// A warning of the tests is told whole.
+#[cfg(test)]
+pub(crate) fn check_length(warning: &Finding) {
+    let text = warning.to_string();
+    let count = text.chars().count();
+    assert!(count <= WARNING_CHARS_MAX, "{text:?} has {count} characters and is not told whole");
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -261,6 +287,22 @@ mod tests {
         finding.detail(long.clone()).advice(long);
         check(&finding, &format!("{cut}: Invalid value: {cut}; {cut}"));
         assert_eq!(finding.message(), format!("Invalid value: {cut}; {cut}"));
+    }
+
+    #[test]
+    fn a_warning_is_as_long_as_clients_print() {
+        let check = |value: &str, detail: &str, advice: &str, wanted: &str| {
+            let mut finding = finding(Fault::Invalid);
+            finding.value(value).detail(detail.to_owned()).advice(advice.to_owned());
+            assert_eq!(finding.warning(), wanted);
+        };
+        let (path, long) = ("spec.secretName: Invalid value", "é".repeat(100));
+        check("a", "wrong", "right", &format!("{path}: \"a\": wrong; right"));
+        check(&long, "wrong", "right", &format!("{path}: wrong; right"));
+        check(&long, &long, "right", &format!("{path}: right"));
+        check(&long, &long[..160], "", &format!("{path}: {}", "é".repeat(80)));
+        check(&long, &long, &long, &format!("{path}: {}…", "é".repeat(87)));
+        check(&long, &long, "", &format!("{path}: {}…", "é".repeat(87)));
     }
 
     #[test]

@@ -6,9 +6,6 @@ use serde::{Deserialize, Deserializer};
 use crate::case::{Case, Judged};
 use crate::finding::{Fault, Finding};
 
-/// Most findings of one rule that are kept. Far fewer are told, and an object can hold a million faults.
-const FINDINGS_MAX: usize = 1_000;
-
 /// One row of the table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -169,28 +166,26 @@ impl<S: Judged> Check<S> {
         std::iter::once(&self.rule).chain(self.further.iter().copied())
     }
 
-    /// Evaluates the rules, whatever their class.
-    pub(crate) fn evaluate(&'static self, case: &Case<'_, S>, found: &mut Vec<Finding>) {
-        let mut findings = Findings::new(&self.rule, std::mem::take(found));
+    /// Evaluates the rules, whatever their class, and hands over each breach. An object can hold a hundred thousand:
+    /// whoever keeps them has to bound how many.
+    pub(crate) fn evaluate(&'static self, case: &Case<'_, S>, each: &mut dyn FnMut(Finding)) {
+        let mut findings = Findings::new(&self.rule, each);
         (self.evaluate)(case, &mut findings);
-        *found = findings.found;
+        findings.hand_over();
     }
 }
 
-/// Where a rule reports what it found. Of each rule the first thousand breaches are kept.
-#[derive(Debug)]
-pub(crate) struct Findings {
+/// Where a rule reports what it found.
+pub(crate) struct Findings<'a> {
     rule: &'static Rule,
-    found: Vec<Finding>,
-    /// How many breaches of each rule were reported. By rule, so that warnings leave room for denials.
-    counts: Vec<(&'static Rule, usize)>,
-    /// The last breach that was not kept: who reports it still adds to it.
-    dropped: Finding,
+    /// The last breach: who reports it still adds to it.
+    last: Option<Finding>,
+    each: &'a mut dyn FnMut(Finding),
 }
 
-impl Findings {
-    fn new(rule: &'static Rule, found: Vec<Finding>) -> Self {
-        Self { rule, found, counts: Vec::new(), dropped: Finding::new(rule, "", Fault::Invalid) }
+impl<'a> Findings<'a> {
+    fn new(rule: &'static Rule, each: &'a mut dyn FnMut(Finding)) -> Self {
+        Self { rule, last: None, each }
     }
 
     /// The same, for breaches of another rule of the check.
@@ -215,28 +210,13 @@ impl Findings {
         path: impl Into<std::borrow::Cow<'static, str>>,
         fault: Fault,
     ) -> &mut Finding {
-        let finding = Finding::new(self.rule, path, fault);
-        if self.is_full() {
-            self.dropped = finding;
-            return &mut self.dropped;
-        }
-        self.found.push(finding);
-        let last = self.found.len() - 1;
-        &mut self.found[last]
+        self.hand_over();
+        self.last.insert(Finding::new(self.rule, path, fault))
     }
 
-    /// Counts one more breach of the rule. Whether there are too many.
-    fn is_full(&mut self) -> bool {
-        let rule = self.rule;
-        match self.counts.iter_mut().find(|(counted, _)| std::ptr::eq(*counted, rule)) {
-            Some((_, count)) => {
-                *count += 1;
-                *count > FINDINGS_MAX
-            }
-            None => {
-                self.counts.push((rule, 1));
-                false
-            }
+    fn hand_over(&mut self) {
+        if let Some(finding) = self.last.take() {
+            (self.each)(finding);
         }
     }
 }
@@ -246,18 +226,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_keeps_a_thousand_findings_and_leaves_room_for_others() {
+    fn each_breach_is_handed_over_whole_and_in_order() {
         static WARNS: Rule = Rule { id: "A", kinds: &[], path: "a", class: Class::Advice, summary: "a" };
         static DENIES: Rule = Rule { id: "B", kinds: &[], path: "b", class: Class::Spec, summary: "b" };
-        let mut findings = Findings::new(&WARNS, Vec::new());
-        for index in 0..100_000 {
-            findings.at(format!("a[{index}]"), Fault::Invalid).detail("first");
-        }
+        let mut told = Vec::new();
+        let mut each = |finding: Finding| told.push(finding.to_string());
+        let mut findings = Findings::new(&WARNS, &mut each);
+        findings.at("a[0]", Fault::Invalid).detail("first");
         findings.of(&DENIES).here(Fault::Invalid).detail("second");
-        findings.of(&WARNS).here(Fault::Invalid).detail("third");
-        assert_eq!(findings.found.len(), FINDINGS_MAX + 1);
-        assert_eq!(findings.found[FINDINGS_MAX - 1].to_string(), "a[999]: Invalid value: first");
-        assert_eq!(findings.found[FINDINGS_MAX].to_string(), "b: Invalid value: second");
+        findings.hand_over();
+        findings.hand_over();
+        assert_eq!(told, ["a[0]: Invalid value: first", "b: Invalid value: second"]);
     }
 
     #[test]

@@ -42,24 +42,26 @@ impl Verdict {
 /// identical findings are told once.
 pub fn judge<S: Judged>(case: &Case<'_, S>) -> Verdict {
     let (mut denials, mut warnings) = (Told::default(), Told::default());
-    let mut found = Vec::new();
     let mut mode = None;
     for check in S::tables().iter().copied().flatten() {
-        check.evaluate(case, &mut found);
-        if found.is_empty() {
-            continue;
-        }
-        let mode = *mode.get_or_insert_with(|| Mode::of(case));
-        let ratchets = check.rules().any(|rule| rule.class == Class::Spec) && mode == Mode::SpecChanges;
-        let mut known = if ratchets { Known::of(check, case) } else { Known::nothing(case) };
-        for finding in found.drain(..) {
+        let mut known = None;
+        check.evaluate(case, &mut |finding| {
+            let mode = *mode.get_or_insert_with(|| Mode::of(case));
+            let known = known.get_or_insert_with(|| {
+                let ratchets = check.rules().any(|rule| rule.class == Class::Spec);
+                if ratchets && mode == Mode::SpecChanges {
+                    Known::of(check, case)
+                } else {
+                    Known::nothing(case)
+                }
+            });
             match disposition(finding.rule.class, mode, known.excuses(&finding)) {
                 Disposition::Reject => denials.tell(finding),
                 Disposition::Warn if is_silenced(case, &finding) => {}
                 Disposition::Warn => warnings.tell(finding),
                 Disposition::Ignore => {}
             }
-        }
+        });
     }
     Verdict { denials: denials.findings, warnings: warnings.findings }
 }
@@ -71,10 +73,8 @@ fn is_silenced<S: Judged>(case: &Case<'_, S>, finding: &Finding) -> bool {
 /// Evaluates one rule after the other, drops what they find, and tells `after` of each. For those who want to know which
 /// rule takes its time: there is no clock here. Rules that are evaluated together go by the first of them.
 pub fn each_rule<S: Judged>(case: &Case<'_, S>, mut after: impl FnMut(&'static Rule)) {
-    let mut found = Vec::new();
     for check in S::tables().iter().copied().flatten() {
-        check.evaluate(case, &mut found);
-        found.clear();
+        check.evaluate(case, &mut |_| {});
         if let Some(rule) = check.rules().next() {
             after(rule);
         }
@@ -244,6 +244,23 @@ mod tests {
         check(&Case::update(&names(&["b.test", "B.test", "c d"]), &old), &[], &["B01", "B02"]);
         check(&Case::update(&names(&["c d", "b.test", "B.test"]), &old), &[], &["B01", "B02"]);
         check(&Case::update(&names(&["c d", "c e"]), &old), &["B01"], &["B01"]);
+    }
+
+    #[test]
+    fn among_any_number_of_stored_faults_a_new_one_is_found() {
+        const STORED: usize = 5_000;
+        let faults = |range: std::ops::Range<usize>| {
+            object(|spec| spec.dns_names = range.map(|number| format!("a b{number}")).collect())
+        };
+        let old = faults(0..STORED);
+        let verdict = judge(&Case::update(&faults(0..STORED + 1), &old));
+        let told: Vec<_> = verdict.denials.iter().map(|denial| denial.path.as_ref()).collect();
+        assert_eq!(told, [format!("spec.dnsNames[{STORED}]")]);
+        assert_eq!(verdict.warnings.len(), FINDINGS_MAX);
+        let mut turned = old.clone();
+        turned.spec.dns_names.reverse();
+        turned.spec.dns_names.push("good.test".to_owned());
+        assert_eq!(judge(&Case::update(&turned, &old)).denials, []);
     }
 
     #[test]

@@ -101,3 +101,17 @@ fn an_excuse_is_needed() {
         assert!(found, "{name} does not break {id}: delete the excuse");
     }
 }
+
+#[test]
+fn every_warning_is_told_whole() {
+    let mut told = BTreeSet::new();
+    for (name, text) in examples() {
+        for warning in judged(&name, &text).warnings {
+            assert_eq!(warning.warning(), warning.to_string(), "{name}");
+            told.insert(warning.rule.id);
+        }
+    }
+    let advice = rules::table().filter(|rule| rule.class == Class::Advice);
+    let untold: Vec<_> = advice.filter(|rule| !told.contains(rule.id)).collect();
+    assert!(untold.is_empty(), "no example warns by {untold:?}");
+}

@@ -90,6 +90,20 @@ fn many_items_take_time_in_proportion() {
 }
 
 #[test]
+fn many_stored_faults_take_time_in_proportion() {
+    let object = |names: Vec<String>| -> Object<CertificateSpec> {
+        let spec = json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": names});
+        serde_json::from_value(json!({"spec": spec})).unwrap()
+    };
+    let names = |count: usize| -> Vec<String> { (0..count).map(|number| format!("a b{number}")).collect() };
+    let (old, new) = (object(names(ITEMS)), object(names(ITEMS + 1)));
+    let start = Instant::now();
+    let verdict = judge(&Case::update(&new, &old));
+    assert!(start.elapsed() < TIME_MAX, "it takes {:?}", start.elapsed());
+    assert_eq!(verdict.denials.len(), 1);
+}
+
+#[test]
 fn many_parts_of_an_issuer_take_time_in_proportion() {
     let acme = |solvers: Value| json!({"acme": {"server": "https://acme.test", "privateKeySecretRef": {"name": "a"}, "solvers": solvers}});
     assert!(!denied::<IssuerSpec>("solvers", &acme(json!(vec![json!({}); ITEMS]))).is_empty());

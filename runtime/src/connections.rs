@@ -1,10 +1,12 @@
-//! The open connections of a listener: how many there are, which of them rest or wait for a body that does not come,
-//! and for how long each was silent.
+//! The open connections of a listener: how many there are, what each of them does, and for how long it was silent.
+//! [`claims`] says which of them goes when another one comes.
+
+mod claims;
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
@@ -26,17 +28,15 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
 use crate::lock::lock;
+use claims::{Doing, Seen};
 
 /// Pause between two looks for a connection that could give way to a new one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
-/// A body that comes more slowly than this, in bytes a second, stalls. Reviews are sent at once, and the largest need a
-/// hundred times as much to come in time.
-const BODY_BYTES_PER_SEC_MIN: u128 = 16 * 1024;
 
 /// The open connections of one listener.
 pub(crate) struct Connections {
     room: Arc<Semaphore>,
-    /// How long a connection must be without a request, or wait for a body, before it can be closed for another.
+    /// See [`claims::first_to_go`].
     rest: Duration,
     open: Mutex<Vec<Weak<Connection>>>,
 }
@@ -59,9 +59,8 @@ impl Connections {
                 break place;
             }
         };
-        let usage = Usage { requests: 0, arriving: 0, arrived_bytes: 0, is_new: true, at: Instant::now() };
         let connection = Arc::new(Connection {
-            usage: Mutex::new(usage),
+            usage: Mutex::new(Usage::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Instant::now())),
             closing: CancellationToken::new(),
             _place: place,
         });
@@ -71,33 +70,16 @@ impl Connections {
         connection
     }
 
-    /// Closes the connection that is most easily missed, and of those the one that has been so for longest. One that had
-    /// a request stays as long as there is one that had none, which can be closed soon if not now.
+    /// Closes the connection that is to go first, if one may.
     fn close_one(&self) {
         let open: Vec<_> = lock(&self.open).iter().filter_map(Weak::upgrade).collect();
-        let usages: Vec<_> = open.iter().map(|connection| *lock(&connection.usage)).collect();
-        // A caller that comes back may be about to send, and would have to try again.
-        let is_last_resort = !usages.iter().any(|usage| usage.is_new);
-        let idle = open.iter().zip(&usages).filter_map(|(connection, usage)| {
-            let idleness = usage.idleness(self.rest)?;
-            (idleness.0 != Idle::Rests || is_last_resort).then_some((idleness, connection))
-        });
-        if let Some(((why, _), connection)) = idle.min_by_key(|(idleness, _)| *idleness) {
-            tracing::debug!(?why, "closing a connection for a new one");
-            connection.closing.cancel();
+        let now = Instant::now();
+        let seen: Vec<_> = open.iter().map(|connection| lock(&connection.usage).seen(now)).collect();
+        if let Some(first) = claims::first_to_go(&seen, self.rest).and_then(|first| open.get(first)) {
+            tracing::debug!("closing a connection for a new one");
+            first.closing.cancel();
         }
     }
-}
-
-/// Why a connection can be closed for another one; who comes first is closed first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Idle {
-    /// There was no request yet.
-    New,
-    /// The bodies of all its requests stall. Nothing is lost that could be answered.
-    Stalls,
-    /// Its last request was answered.
-    Rests,
 }
 
 /// One open connection; its place is free again when the last handle is dropped.
@@ -109,35 +91,42 @@ pub(crate) struct Connection {
 
 #[derive(Debug, Clone, Copy)]
 struct Usage {
+    /// From where it comes.
+    origin: IpAddr,
     /// Requests in work.
     requests: usize,
     /// Those of them whose bodies have not come whole.
     arriving: usize,
     /// What of their bodies has come since `at`, in bytes.
     arrived_bytes: usize,
-    /// Whether there was no request yet.
-    is_new: bool,
+    /// Whether a request was answered with success.
+    has_claim: bool,
+    opened: Instant,
     /// When it was opened, or the last request began, had come whole, or ended. That another one begins while some
     /// arrive does not count: they would never be found to stall.
     at: Instant,
 }
 
 impl Usage {
-    /// Why, and since when, the connection is of no use; None: it is, or was a moment ago.
-    fn idleness(&self, rest: Duration) -> Option<(Idle, Instant)> {
-        let time = self.at.elapsed();
-        let due = BODY_BYTES_PER_SEC_MIN.saturating_mul(time.as_millis()) / 1000;
-        let why = match self {
-            _ if time < rest => return None,
-            Self { requests: 0, is_new: true, .. } => Idle::New,
-            Self { requests: 0, .. } => Idle::Rests,
-            Self { requests, arriving, arrived_bytes, .. } => {
-                let stalls =
-                    requests == arriving && u128::try_from(*arrived_bytes).is_ok_and(|come| come < due);
-                return stalls.then_some((Idle::Stalls, self.at));
+    fn new(origin: IpAddr, now: Instant) -> Self {
+        Self { origin, requests: 0, arriving: 0, arrived_bytes: 0, has_claim: false, opened: now, at: now }
+    }
+
+    fn seen(&self, now: Instant) -> Seen {
+        let doing = match self {
+            Self { requests: 0, .. } => Doing::Rests,
+            Self { requests, arriving, .. } if requests == arriving => {
+                Doing::Receives { bytes: self.arrived_bytes }
             }
+            _ => Doing::Answers,
         };
-        Some((why, self.at))
+        Seen {
+            origin: self.origin,
+            has_claim: self.has_claim,
+            age: now.saturating_duration_since(self.opened),
+            doing,
+            time: now.saturating_duration_since(self.at),
+        }
     }
 }
 
@@ -145,7 +134,6 @@ impl Connection {
     fn begin(self: Arc<Self>) -> InWork {
         let mut usage = lock(&self.usage);
         usage.requests = usage.requests.saturating_add(1);
-        usage.is_new = false;
         if usage.arriving == 0 {
             usage.at = Instant::now();
         }
@@ -164,6 +152,12 @@ impl Connection {
 /// A request in work.
 struct InWork {
     connection: Arc<Connection>,
+}
+
+impl InWork {
+    fn succeeded(&self) {
+        lock(&self.connection.usage).has_claim = true;
+    }
 }
 
 impl Drop for InWork {
@@ -232,9 +226,13 @@ impl Service<SocketAddr> for Admission {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: SocketAddr) -> Self::Future {
+    fn call(&mut self, client: SocketAddr) -> Self::Future {
         let connection = self.admitted.take().ok_or(NoRoom);
-        ready(connection.map(|connection| Admitted { router: self.router.clone(), connection }))
+        ready(connection.map(|connection| {
+            // The place was kept free for it for as long as nobody came.
+            *lock(&connection.usage) = Usage::new(claims::origin(client.ip()), Instant::now());
+            Admitted { router: self.router.clone(), connection }
+        }))
     }
 }
 
@@ -271,6 +269,9 @@ where
         let answer = self.router.call(request);
         async move {
             let answer = answer.await;
+            if matches!(&answer, Ok(answer) if answer.status().is_success()) {
+                in_work.succeeded();
+            }
             drop(in_work);
             answer
         }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::lock::lock;
-use crate::watch::{Failure, NamedObjects, ObjectName, State};
+use crate::watch::{Failure, NamedObjects, ObjectName, State, TooManyWatches};
 
 /// Objects of one kind, each watched from [`Self::state`] on until [`Self::release`]. Whoever counts the references says
 /// when the last is gone; without that a [`NamedObjects`] would stop watching what nobody has read for a while.
@@ -25,21 +25,26 @@ impl<T: Send + Sync + 'static> Held<T> {
     /// What is known of an object, which is watched from now on; too many watches are a [`State::Failed`], and a warning
     /// in the log.
     pub fn state(&self, name: &ObjectName) -> State<T> {
+        self.state_sparing(name, 0).unwrap_or_else(|error| {
+            tracing::warn!("{error}; what refers to it has to wait");
+            State::Failed(Failure { code: None, message: error.to_string() })
+        })
+    }
+
+    /// What is known of an object, which is watched from now on, for somebody who has to leave this many of the watches to
+    /// others.
+    ///
+    /// # Errors
+    /// When there are too many watches for that.
+    pub fn state_sparing(&self, name: &ObjectName, spared: usize) -> Result<State<T>, TooManyWatches> {
         let mut receivers = self.receivers();
         if let Some(receiver) = receivers.get(name) {
-            return receiver.borrow().clone();
+            return Ok(receiver.borrow().clone());
         }
-        match self.objects.get(name) {
-            Ok(receiver) => {
-                let state = receiver.borrow().clone();
-                receivers.insert(name.clone(), receiver);
-                state
-            }
-            Err(error) => {
-                tracing::warn!("{error}; what refers to it has to wait");
-                State::Failed(Failure { code: None, message: error.to_string() })
-            }
-        }
+        let receiver = self.objects.get_sparing(name, spared)?;
+        let state = receiver.borrow().clone();
+        receivers.insert(name.clone(), receiver);
+        Ok(state)
     }
 
     /// Nothing refers to the object any more.

@@ -36,7 +36,7 @@ const RELEASE_TIME_MAX: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct LeaseArgs {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// Its namespace.
     pub namespace: String,
     /// Label `app.kubernetes.io/managed-by` of a Lease that is created.
@@ -222,8 +222,8 @@ pub async fn run(
     drained: Shutdown,
 ) -> anyhow::Result<()> {
     let api = Api::<Lease>::namespaced(client, &args.namespace);
-    let (watched, name) = (api.clone(), args.name);
-    let mut changes = tries(move || watcher::watch_object(watched.clone(), name));
+    let (watched, name) = (api.clone(), args.name.clone());
+    let mut changes = tries(move || watcher::watch_object(watched.clone(), &name));
     let mut candidate = Candidate::new(api, args, leadership);
     loop {
         let step = candidate.election.next(Instant::now(), Timestamp::now());
@@ -302,7 +302,7 @@ impl Candidate {
     }
 
     async fn send(&self, step: &Step) -> Result<Option<Observed>, Failure> {
-        let name = self.args.name;
+        let name = self.args.name.as_str();
         let answer = match step {
             Step::Get => self.api.get_opt(name).await,
             Step::Create(record) => {
@@ -331,7 +331,7 @@ impl Candidate {
 
     fn publish(&mut self) {
         self.leadership.set(self.election.leads_until());
-        let (leads, lease) = (self.leadership.may_write(), self.args.name);
+        let (leads, lease) = (self.leadership.may_write(), self.args.name.as_str());
         if leads != self.said.leads {
             self.said.leads = leads;
             tracing::info!(lease, "{}", if leads { "leading" } else { "leading no more" });
@@ -349,7 +349,7 @@ impl Candidate {
         if trouble == self.said.trouble {
             return;
         }
-        let (lease, namespace) = (self.args.name, &self.args.namespace);
+        let (lease, namespace) = (self.args.name.as_str(), &self.args.namespace);
         match &trouble {
             Some(failure) => tracing::warn!(lease, namespace, %failure, "cannot {what} the Lease"),
             None => tracing::info!(lease, namespace, "the Lease can be read and written again"),
@@ -366,7 +366,7 @@ impl Candidate {
     async fn release(&mut self) {
         self.leadership.set(None);
         let released = tokio::time::timeout(RELEASE_TIME_MAX, self.give_back()).await;
-        let lease = self.args.name;
+        let lease = self.args.name.as_str();
         match released.context("it takes too long").and_then(|outcome| outcome.context("a call failed")) {
             Ok(true) => tracing::info!(lease, "gave the Lease back"),
             Ok(false) => {}
@@ -400,7 +400,7 @@ fn lease(args: &LeaseArgs, record: &Record, version: Option<&String>) -> Lease {
     let label = || ("app.kubernetes.io/managed-by".to_owned(), args.manager.to_owned());
     Lease {
         metadata: ObjectMeta {
-            name: Some(args.name.to_owned()),
+            name: Some(args.name.clone()),
             labels: version.is_none().then(|| [label()].into()),
             resource_version: version.cloned(),
             ..ObjectMeta::default()

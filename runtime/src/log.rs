@@ -15,6 +15,10 @@ const VERBOSITY: u8 = 2;
 /// Secrets, so nobody gets to see its lines; what went wrong is in the errors that it returns.
 const WHOLE_ANSWERS: &str = "kube_client::client";
 
+/// Target of lines that an operator has to be able to rely on: who was given what. They are of the level of information
+/// and are written at every verbosity.
+pub const AUDIT: &str = "signet::audit";
+
 /// Starts logging as the flags say, and warns of those that have no effect. A second call changes nothing, so tests may
 /// call it freely.
 pub fn init(args: &LoggingArgs) {
@@ -49,6 +53,9 @@ impl Levels {
         if module == WHOLE_ANSWERS {
             return LevelFilter::OFF;
         }
+        if module == AUDIT {
+            return LevelFilter::INFO;
+        }
         let name = module.rsplit("::").next().unwrap_or(module);
         let named = self.modules.iter().find(|ModuleLevel { pattern, .. }| {
             matches(pattern, if pattern.contains(':') { module } else { name })
@@ -64,7 +71,7 @@ impl Levels {
 
     fn most(&self) -> LevelFilter {
         let verbosities = self.modules.iter().map(|module| module.verbosity);
-        level(verbosities.chain([self.others]).max().unwrap_or_default())
+        level(verbosities.chain([self.others]).max().unwrap_or_default()).max(LevelFilter::INFO)
     }
 }
 
@@ -139,6 +146,16 @@ mod tests {
     fn nothing_that_some_module_wants_is_cut_off_beforehand() {
         let modules = vec!["server=5".parse().unwrap()];
         assert_eq!(Levels { modules, others: 0 }.most(), LevelFilter::TRACE);
-        assert_eq!(Levels { modules: Vec::new(), others: 0 }.most(), LevelFilter::ERROR);
+        // The audit log is written at every verbosity.
+        assert_eq!(Levels { modules: Vec::new(), others: 0 }.most(), LevelFilter::INFO);
+    }
+
+    #[test]
+    fn the_audit_log_is_written_whatever_the_flags_say() {
+        let of = |modules: &[&str], others| {
+            let modules = modules.iter().map(|text| text.parse().unwrap()).collect();
+            Levels { modules, others }.of(AUDIT)
+        };
+        assert_eq!((of(&[], 0), of(&["audit=0", "*=0"], 5)), (LevelFilter::INFO, LevelFilter::INFO));
     }
 }

@@ -84,9 +84,9 @@ impl From<ServerConfig> for Tls {
 /// Serves `router` until `end` is requested. Then nothing new is taken, and what is in flight has `drain` to end
 /// before its connection is cut. Without `tls` it is plain HTTP.
 ///
-/// No more than 256 connections are open: a further one takes the place of one that never had a request, or else of one
-/// whose requests' bodies do not come, or else of the one that has been without a request for longest; or waits while
-/// all have one.
+/// No more than 256 connections are open: a further one takes the place of one that never had an answer of success, or
+/// else of one whose requests' bodies do not come, or else of one of the address that has most places; or waits while
+/// all are being answered.
 ///
 /// # Errors
 /// When the listener fails.
@@ -332,6 +332,26 @@ mod tests {
         let mut other = send(server.address, REQUEST).await;
         answer(&mut other).await;
         closed(&mut stranger).await;
+        used.write_all(REQUEST).await.unwrap();
+        answer(&mut used).await;
+    }
+
+    #[tokio::test]
+    async fn requests_that_fail_all_the_time_shut_nobody_out() {
+        let bounds = Bounds { connections: 3, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, quick(), BRIEF);
+        let mut used = send(server.address, REQUEST).await;
+        answer(&mut used).await;
+        for _ in 0..2 {
+            let mut stranger = TcpStream::connect(server.address).await.unwrap();
+            tokio::spawn(async move {
+                while stranger.write_all(b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n").await.is_ok() {
+                    tokio::time::sleep(BRIEF / 10).await;
+                }
+            });
+        }
+        tokio::time::sleep(BRIEF * 2).await;
+        answer(&mut send(server.address, REQUEST).await).await;
         used.write_all(REQUEST).await.unwrap();
         answer(&mut used).await;
     }

@@ -22,6 +22,8 @@ use serde::{Deserialize, Deserializer};
 pub trait Keep: Default + Clone + Debug + Send + Sync + 'static {
     /// The annotations that are kept.
     const ANNOTATIONS: &'static [&'static str] = &[];
+    /// Whether the labels are kept.
+    const LABELS: bool = false;
     /// Whether the API server is asked for the metadata alone.
     const METADATA_ONLY: bool = false;
     /// Whether [`Trimmed::owners`] are kept.
@@ -44,7 +46,8 @@ pub trait Keep: Default + Clone + Debug + Send + Sync + 'static {
 /// [`kube::Api::namespaced_with`] are told which.
 #[derive(Debug, Clone, Default)]
 pub struct Trimmed<K> {
-    /// Name, namespace, uid, resource version, time of deletion, and the annotations of [`Keep::ANNOTATIONS`].
+    /// Name, namespace, uid, resource version, time of deletion, the annotations of [`Keep::ANNOTATIONS`], and with
+    /// [`Keep::LABELS`] the labels.
     pub metadata: ObjectMeta,
     /// Who manages fields of it, in the order of `metadata.managedFields`; empty without [`Keep::OWNERS`].
     pub owners: Vec<Owner>,
@@ -121,6 +124,7 @@ impl<'de, K: Keep> Visitor<'de> for Metadata<'_, K> {
                 "uid" => metadata.uid = map.next_value()?,
                 "resourceVersion" => metadata.resource_version = map.next_value()?,
                 "deletionTimestamp" => metadata.deletion_timestamp = map.next_value::<Option<Time>>()?,
+                "labels" if K::LABELS => metadata.labels = map.next_value()?,
                 "annotations" => {
                     let kept = map.next_value::<Option<Annotations<K>>>()?;
                     metadata.annotations = kept.map(|annotations| annotations.kept);
@@ -328,6 +332,22 @@ mod tests {
             metadata,
             r#"{"annotations":{"kept":"yes"},"deletionTimestamp":"2026-01-01T00:00:00Z","name":"any","namespace":"team-a","resourceVersion":"7","uid":"u"}"#
         );
+    }
+
+    #[test]
+    fn labels_are_kept_where_they_are_wanted() {
+        #[derive(Debug, Clone, Default)]
+        struct Labelled;
+
+        impl Keep for Labelled {
+            const LABELS: bool = true;
+        }
+
+        let text = r#"{"metadata": {"labels": {"app": "web"}}, "spec": {"labels": {"app": "db"}}}"#;
+        let read: Trimmed<Labelled> = serde_json::from_str(text).unwrap();
+        assert_eq!(read.metadata.labels, Some(BTreeMap::from([("app".to_owned(), "web".to_owned())])));
+        let read: Trimmed<Size> = serde_json::from_str(text).unwrap();
+        assert_eq!(read.metadata.labels, None);
     }
 
     #[test]

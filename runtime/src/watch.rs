@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::tries::{Denial, tries};
+use crate::lock::lock;
 
 pub use self::failure::Failure;
 pub use self::tries::DENIED_PATIENCE;
@@ -97,11 +98,12 @@ impl<T> Clone for State<T> {
     }
 }
 
-/// More objects are needed at once than [`WATCHES_MAX`].
+/// More objects are needed at once than [`WATCHES_MAX`], or than are left to who asks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot watch {name}: {WATCHES_MAX} objects of its kind are watched already, and all are in use")]
+#[error("cannot watch {name}: {most} objects of its kind are watched already, and all are in use")]
 pub struct TooManyWatches {
     name: ObjectName,
+    most: usize,
 }
 
 /// Waits for the first answer about an object: everything but [`State::Pending`]. Give the call a deadline.
@@ -173,13 +175,30 @@ impl<T: Send + Sync + 'static> NamedObjects<T> {
     /// # Errors
     /// When [`WATCHES_MAX`] objects are watched already, and somebody holds a receiver of each.
     pub fn get(&self, name: &ObjectName) -> Result<watch::Receiver<State<T>>, TooManyWatches> {
+        self.get_sparing(name, 0)
+    }
+
+    /// As [`Self::get`], for somebody who has to leave this many of the watches to others. What is watched already is not
+    /// opened once more, and so is not refused.
+    ///
+    /// # Errors
+    /// When more objects than that leaves are watched already, and somebody holds a receiver of each.
+    pub fn get_sparing(
+        &self,
+        name: &ObjectName,
+        spared: usize,
+    ) -> Result<watch::Receiver<State<T>>, TooManyWatches> {
+        let most = WATCHES_MAX.saturating_sub(spared);
         let mut entries = self.inner.entries();
         if let Some(entry) = entries.get_mut(name) {
             entry.used = Instant::now();
             return Ok(entry.state.subscribe());
         }
-        if self.inner.connections(&entries) >= WATCHES_MAX && !forget_one(&mut entries) {
-            return Err(TooManyWatches { name: name.clone() });
+        let open = self.inner.connections(&entries);
+        // Who has a part alone does not grow beyond it, not even in place of what the others need no more.
+        let is_beyond = spared > 0 && open > most;
+        if is_beyond || open >= most && !forget_one(&mut entries) {
+            return Err(TooManyWatches { name: name.clone(), most });
         }
         let (state, receiver) = watch::channel(State::Pending);
         let state = Arc::new(state);
@@ -244,7 +263,7 @@ struct Entry<T> {
 
 impl<T> Inner<T> {
     fn entries(&self) -> MutexGuard<'_, HashMap<ObjectName, Entry<T>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 
     fn connections(&self, entries: &HashMap<ObjectName, Entry<T>>) -> usize {

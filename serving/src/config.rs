@@ -133,6 +133,23 @@ impl TlsSettings {
     }
 }
 
+/// How metrics are served, and what to say about it. None: over plain HTTP.
+///
+/// # Errors
+/// Why that cannot be done as it is said.
+pub fn metrics(program: Program, settings: TlsSettings) -> Result<(Option<Tls>, Vec<String>), Vec<Wrong>> {
+    let wants_tls = settings.min_version.is_some() || !settings.cipher_suites.is_empty();
+    let mut found = Found::default();
+    let tls = found.tls(program, "metricsTLSConfig", "metrics-", settings);
+    if tls.is_none() && wants_tls && found.wrongs.is_empty() {
+        let message = "Required value: say where the certificate of the metrics comes from, by metrics-tls-cert-file and \
+                       metrics-tls-private-key-file or by the metrics-dynamic-serving flags; without one they would go \
+                       over plain HTTP";
+        found.wrong("metricsTLSConfig", "", message);
+    }
+    if found.wrongs.is_empty() { Ok((tls, found.warnings)) } else { Err(found.wrongs) }
+}
+
 /// What was found while values were put together.
 #[derive(Debug, Default)]
 pub struct Found {

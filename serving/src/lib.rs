@@ -4,12 +4,13 @@
 //! What to serve with is decided here, in [`stored`] and in [`keeping`], without IO: what is stored and the time come
 //! in, decisions and certificates go out. [`source`] starts what carries them out: [`renewer`] keeps Secret and
 //! certificate in place, [`configurations`] makes the API server trust the CA of a webhook. [`config`] and [`args`] are
-//! the peers' flags and keys for it.
+//! the peers' flags and keys for it. [`election`] is what else they have in common: which of several replicas writes.
 
 pub mod args;
 pub mod clock;
 pub mod config;
 pub mod configurations;
+pub mod election;
 #[cfg(test)]
 mod fake;
 pub mod keeping;
@@ -91,6 +92,13 @@ pub enum Trust {
     Present,
 }
 
+impl Trust {
+    /// Whether it can be seen that the CA is not trusted yet, or will be seen in a moment.
+    fn is_seen(self) -> bool {
+        matches!(self, Self::Missing | Self::Unknown)
+    }
+}
+
 /// A change from one CA to the next, while a certificate of the former is served.
 #[derive(Debug, Clone, Copy)]
 pub struct Handover<'a> {
@@ -112,18 +120,27 @@ impl Handover<'_> {
         if self.old_until.duration_since(now) < REST_OF_LIFE_MIN {
             return true;
         }
-        let all_trust = |all: &[Trust]| !all.is_empty() && all.iter().all(|trust| *trust == Trust::Present);
         let waited = |since: Timestamp| now.duration_since(since);
-        let is_seen = |trust: &Trust| matches!(trust, Trust::Missing | Trust::Unknown);
         if all_trust(self.new) {
             // API servers that have not heard of the new one trust the old one, if it is still there.
             !all_trust(self.old) || self.trusted_since.is_some_and(|since| waited(since) >= SPREAD_TIME)
-        } else if self.new.iter().any(is_seen) {
+        } else if self.new.iter().any(|trust| trust.is_seen()) {
             !all_trust(self.old) && waited(self.since) >= HANDOVER_TIME_MAX
         } else {
             waited(self.since) >= UNSEEN_HANDOVER_TIME_MAX
         }
     }
+
+    /// Whether there are configurations of which nobody can tell whether they trust the new CA: then only time passes
+    /// until it is served under. Waiting for longer would help as little as with cert-manager's webhook, which does not
+    /// wait at all: once a cainjector has replaced the old CA there, it is the old certificate that callers refuse.
+    pub fn is_blind(&self) -> bool {
+        self.new.contains(&Trust::NotOurs) && !self.new.iter().any(|trust| trust.is_seen())
+    }
+}
+
+fn all_trust(all: &[Trust]) -> bool {
+    !all.is_empty() && all.iter().all(|trust| *trust == Trust::Present)
 }
 
 /// What a certificate is to be like.

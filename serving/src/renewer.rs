@@ -73,9 +73,9 @@ impl Served {
     /// What they would complain of, and what would help.
     pub fn check_names(&self, names: &[ServerName<'static>]) -> Result<(), String> {
         let der = CertificateDer::from(self.certificate.der());
+        let parsed = ParsedCertificate::try_from(&der).ok();
         let is_for = |name: &ServerName<'_>| {
-            let parsed = ParsedCertificate::try_from(&der);
-            parsed.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+            parsed.as_ref().is_some_and(|certificate| verify_server_name(certificate, name).is_ok())
         };
         let Some(name) = names.iter().find(|name| !is_for(name)) else { return Ok(()) };
         let (name, cure) = (
@@ -345,7 +345,16 @@ impl Renewer {
         let trusted_since = is_trusted.then(|| newcomer.trusted_since.map_or(now, |since| since.min(now)));
         self.newcomer = Some(Newcomer { since, trusted_since, ..newcomer });
         let old_until = self.leaf.as_ref().map_or(now, |leaf| leaf.certificate.not_after());
-        Handover { old_until, since, trusted_since, old: &old, new: &new }.is_due(now)
+        let handover = Handover { old_until, since, trusted_since, old: &old, new: &new };
+        let is_due = handover.is_due(now);
+        if is_due && handover.is_blind() {
+            tracing::warn!(
+                waited = ?now.duration_since(since),
+                "serving under the new CA without knowing whether callers trust it: the webhook configurations cannot \
+                 be read, so nobody can tell when a cainjector has copied it there"
+            );
+        }
+        is_due
     }
 
     fn serve(&mut self, authority: Arc<Authority>, now: Timestamp) -> Result<(), RenewError> {

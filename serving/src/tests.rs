@@ -493,6 +493,8 @@ fn a_new_ca_waits_until_all_configurations_trust_it() {
         let trusted_since = trusted.map(at);
         let handover = Handover { old_until: days_later(3), since: start(), trusted_since, old, new };
         assert_eq!(handover.is_due(at(secs)), wanted, "from {old:?} to {new:?} after {secs} s");
+        let is_blind = [&[NotOurs, NotOurs][..], &[Present, NotOurs]].contains(&new);
+        assert_eq!(handover.is_blind(), is_blind, "{new:?}");
     };
     let both = &[Present, Present];
     check(both, &[Missing, Missing], 0, None, false);
@@ -507,6 +509,7 @@ fn a_new_ca_waits_until_all_configurations_trust_it() {
     // Where that cannot be seen, a cainjector gets its time.
     check(&[NotOurs, NotOurs], &[NotOurs, NotOurs], 14, None, false);
     check(&[NotOurs, NotOurs], &[NotOurs, NotOurs], 15, None, true);
+    check(&[Present, NotOurs], &[Present, NotOurs], 15, None, true);
     check(&[], &[], 14, None, false);
     check(&[], &[], 15, None, true);
     check(&[Present, NotOurs], &[Missing, NotOurs], 599, None, false);

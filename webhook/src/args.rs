@@ -204,6 +204,11 @@ pub struct SettingsArgs {
     #[arg(long)]
     pub require_acme_owners: bool,
 
+    /// Users who may create Challenges that belong to no Order all the same, such as a program that restores backups:
+    /// system:serviceaccount:velero:velero
+    #[arg(long, value_name = "USERS", value_delimiter = ',')]
+    pub acme_owner_exemptions: Vec<String>,
+
     /// Let signing requests come from RSA keys of 1024 to 2047 bits
     #[arg(long)]
     pub allow_short_request_keys: bool,
@@ -228,6 +233,7 @@ impl SettingsArgs {
         settings.request_bytes_max = self.max_certificate_size.unwrap_or(settings.request_bytes_max);
         settings.bundle_bytes_max = self.max_certificate_bundle_size.unwrap_or(settings.bundle_bytes_max);
         settings.acme_owners = self.require_acme_owners;
+        settings.acme_owner_exemptions = self.acme_owner_exemptions;
         settings.short_request_keys = self.allow_short_request_keys;
         settings.plaintext_servers = self.allow_plaintext_servers;
         settings.denied_servers = Text::all(self.deny_servers);

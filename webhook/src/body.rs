@@ -1,48 +1,30 @@
 //! Reads request bodies within a budget of memory that all requests share.
 //!
-//! Nobody waits for memory, least of all while holding some: a sender who stalls can then keep no other from being
-//! answered. A large body whose length is told beforehand gets all its memory before it is read, any other gets it as
-//! its bytes come, and who finds none left is told so at once.
+//! Nobody waits for memory, least of all while holding some. A body is charged for what has come of it, and for the room
+//! that is made for as much again, never for what is merely told. Where there is none left, the body that has stalled for
+//! longest gives up what it holds; only where none stalls is the newcomer told to try again.
+
+mod ledger;
 
 use std::time::Duration;
 
 use admission::review::Denial;
 use axum::body::{Body, HttpBody as _};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use ledger::Budget;
+use ledger::{Arriving, Share};
 
 /// Largest body: an object of 3 MiB, the most that etcd and the API server take, before and after, and the envelope.
 pub const BODY_BYTES_MAX: usize = 7 * 1024 * 1024;
-/// Time for a body to arrive whole: half of a review's, and ample for the largest over a slow tunnel. Memory that a
-/// stalled sender holds is free again after it.
+/// Time for a body to arrive whole: half of a review's, and ample for the largest over a slow tunnel.
 const BODY_TIME_MAX: Duration = Duration::from_secs(4);
 /// How much of a refused body is read and dropped, so that its sender gets to read the answer.
 const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Bodies up to this are small; nearly all reviews are, and take some KiB.
 pub(crate) const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// Memory for small bodies alone, so that large ones cannot keep them out.
-const SMALL_BODIES_KIB_MAX: usize = 16 * 1024;
-/// Memory for large bodies, and for small ones that find none of their own. With the above it is half of what the
-/// chart gives the container.
-const LARGE_BODIES_KIB_MAX: usize = 48 * 1024;
-
-/// The memory for bodies that is left.
-#[derive(Debug)]
-pub struct Budget {
-    small_kib: Semaphore,
-    large_kib: Semaphore,
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self {
-            small_kib: Semaphore::new(SMALL_BODIES_KIB_MAX),
-            large_kib: Semaphore::new(LARGE_BODIES_KIB_MAX),
-        }
-    }
-}
 
 /// A body, and its share of the budget.
 #[derive(Debug)]
@@ -72,31 +54,53 @@ pub async fn read(budget: &Budget, mut body: Body) -> Result<Held<'_>, Denial> {
 }
 
 async fn collect<'a>(budget: &'a Budget, body: &mut Body) -> Result<Held<'a>, Denial> {
-    let told = body.size_hint().exact().map_or(0, |told| usize::try_from(told).unwrap_or(usize::MAX));
-    let mut share = Share::default();
-    if told > SMALL_BYTES_MAX {
-        share.grow(budget, told)?;
+    let told = body.size_hint().exact().map(|told| usize::try_from(told).unwrap_or(usize::MAX));
+    check_length(told.unwrap_or_default())?;
+    let Some(first) = next(body).await? else {
+        return Ok(Held { bytes: Bytes::new(), _share: budget.share(0)? });
+    };
+    check_length(first.len())?;
+    if body.is_end_stream() {
+        // Nearly always; then nothing is copied.
+        let share = budget.share(first.len())?;
+        return Ok(Held { bytes: first, _share: share });
     }
-    let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
-    let mut length: usize = 0;
+    let mut arriving = Arriving::new(budget, told);
+    arriving.add(&first)?;
+    drop(first);
+    loop {
+        let data = tokio::select! {
+            biased;
+            () = arriving.evicted() => return Err(ledger::evicted()),
+            data = next(body) => data?,
+        };
+        let Some(data) = data else { break };
+        check_length(arriving.length().saturating_add(data.len()))?;
+        arriving.add(&data)?;
+    }
+    let (bytes, share) = arriving.whole()?;
+    Ok(Held { bytes, _share: share })
+}
+
+/// The next bytes of a body; None: it has come whole.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, Denial> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Denial::malformed(format!("the body cannot be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue }; // trailers
-        length = length.saturating_add(data.len());
-        share.grow(budget, length)?;
-        if first.is_empty() {
-            first = data; // nearly always the whole body, which then is not copied
-        } else {
-            if rest.is_empty() {
-                rest.reserve(told.max(length));
-                rest.extend_from_slice(&first);
-            }
-            rest.extend_from_slice(&data);
+        if let Ok(data) = frame.into_data()
+            && !data.is_empty()
+        {
+            return Ok(Some(data)); // the others are trailers
         }
     }
-    let bytes = if rest.is_empty() { first } else { rest.freeze() };
-    Ok(Held { bytes, _share: share })
+    Ok(None)
+}
+
+fn check_length(length: usize) -> Result<(), Denial> {
+    if length <= BODY_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+    Err(Denial::new(413, "RequestEntityTooLarge", message))
 }
 
 async fn discard(mut body: Body) {
@@ -106,47 +110,6 @@ async fn discard(mut body: Body) {
         if length > DISCARDED_BYTES_MAX {
             return;
         }
-    }
-}
-
-/// What one body holds of the budget.
-#[derive(Debug, Default)]
-struct Share<'a> {
-    small: Option<SemaphorePermit<'a>>,
-    large: Option<SemaphorePermit<'a>>,
-}
-
-impl<'a> Share<'a> {
-    /// Takes what a body of `length` bytes needs and is not held yet.
-    fn grow(&mut self, budget: &'a Budget, length: usize) -> Result<(), Denial> {
-        if length > BODY_BYTES_MAX {
-            let message = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            return Err(Denial::new(413, "RequestEntityTooLarge", message));
-        }
-        let held = [&self.small, &self.large].into_iter().flatten().map(SemaphorePermit::num_permits).sum();
-        let more = length.div_ceil(1024).saturating_sub(held);
-        if more == 0 {
-            return Ok(());
-        }
-        let more = u32::try_from(more).unwrap_or(u32::MAX); // at most BODY_BYTES_MAX
-        if length <= SMALL_BYTES_MAX
-            && let Ok(taken) = budget.small_kib.try_acquire_many(more)
-        {
-            add(&mut self.small, taken);
-        } else if let Ok(taken) = budget.large_kib.try_acquire_many(more) {
-            add(&mut self.large, taken);
-        } else {
-            let message = "too many reviews at once: there is no memory left for the body; try again";
-            return Err(Denial::new(503, "ServiceUnavailable", message));
-        }
-        Ok(())
-    }
-}
-
-fn add<'a>(held: &mut Option<SemaphorePermit<'a>>, more: SemaphorePermit<'a>) {
-    match held {
-        Some(held) => held.merge(more),
-        None => *held = Some(more),
     }
 }
 
@@ -200,12 +163,29 @@ mod tests {
         Body::from_stream(stream::iter([sent]).chain(stream::pending()))
     }
 
+    use super::ledger::{LARGE_BODIES_KIB_MAX, SMALL_BODIES_KIB_MAX, STALL_TIME_MIN};
+
     /// What is left, in KiB.
     fn room(budget: &Budget) -> (usize, usize) {
-        (budget.small_kib.available_permits(), budget.large_kib.available_permits())
+        budget.room()
     }
 
     const ALL: (usize, usize) = (SMALL_BODIES_KIB_MAX, LARGE_BODIES_KIB_MAX);
+
+    /// Takes all that is left for small bodies.
+    fn take_small(budget: &Budget) -> Vec<Share<'_>> {
+        const EACH_KIB: usize = SMALL_BYTES_MAX / 1024;
+        let left = room(budget).0;
+        let parts = std::iter::repeat_n(EACH_KIB, left / EACH_KIB).chain([left % EACH_KIB]);
+        parts.map(|kib| budget.share(kib * 1024).unwrap()).collect()
+    }
+
+    /// Takes all that is left.
+    fn take_all(budget: &Budget) -> Vec<Share<'_>> {
+        let mut taken = vec![budget.share(room(budget).1 * 1024).unwrap()];
+        taken.extend(take_small(budget));
+        taken
+    }
 
     #[tokio::test]
     async fn a_body_that_is_too_large_is_refused_and_leaves_nothing_behind() {
@@ -242,31 +222,99 @@ mod tests {
                 codes.push(sender.await.unwrap_err().code);
             }
             codes.dedup();
-            assert_eq!(codes, [504, 503], "eight took all, the others were told that there is none");
+            assert_eq!(codes, [504, 503], "the first took all, the others were told that there is none");
             assert_eq!(room(&budget), ALL);
+        }
+    }
+
+    /// Reads a body of which as much has come as will; it is pending for as long as it stalls.
+    fn begin<'a>(
+        budget: &'a Budget,
+        body: Body,
+    ) -> Pin<Box<dyn Future<Output = Result<Held<'a>, Denial>> + 'a>> {
+        let mut reading = Box::pin(read(budget, body));
+        assert!(reading.as_mut().now_or_never().is_none(), "it has come whole, or is refused");
+        reading
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_body_takes_the_memory_of_those_that_stall() {
+        let bytes = vec![b' '; BODY_BYTES_MAX];
+        for length in [1, MIB, BODY_BYTES_MAX - 1] {
+            let budget = Budget::default();
+            let mut senders: Vec<_> =
+                (0..48).map(|_| begin(&budget, told(BODY_BYTES_MAX, stalled(length)))).collect();
+            tokio::time::advance(STALL_TIME_MIN).await;
+            let honest = read(&budget, told(bytes.len(), in_pieces(&bytes, 16 * 1024)));
+            let held = honest.now_or_never().expect("it waits").unwrap();
+            assert_eq!(held.bytes, bytes);
+            let mut told = Vec::new();
+            for sender in &mut senders {
+                told.push(sender.await.unwrap_err().code);
+            }
+            assert!(told.iter().all(|code| [503, 504].contains(code)), "{told:?}");
+            drop(held);
+            assert_eq!(room(&budget), ALL);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_small_body_takes_the_memory_of_those_that_stall() {
+        let budget = Budget::default();
+        let many = (ALL.0 + ALL.1).div_ceil(SMALL_BYTES_MAX / 1024);
+        let length = SMALL_BYTES_MAX - 1;
+        let senders: Vec<_> =
+            (0..many).map(|_| begin(&budget, told(SMALL_BYTES_MAX, stalled(length)))).collect();
+        assert_eq!(room(&budget), (0, 0));
+        let refusal = read(&budget, Body::from("{}")).now_or_never().expect("it waits").unwrap_err();
+        assert_eq!(refusal.code, 503, "none of them has stalled for long");
+        tokio::time::advance(STALL_TIME_MIN).await;
+        assert_eq!(read(&budget, Body::from("{}")).now_or_never().expect("it waits").unwrap().bytes, "{}");
+        drop(senders);
+        assert_eq!(room(&budget), ALL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_comes_all_the_time_keeps_its_memory_and_one_that_trickles_does_not() {
+        for (size, is_kept) in [(SMALL_BYTES_MAX, true), (1, false)] {
+            let budget = Budget::default();
+            let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+            let piece = Bytes::from(vec![b' '; size]);
+            // So many that there is room for all of it.
+            (0..11).for_each(|_| sender.send(piece.clone()).unwrap());
+            let pieces = stream::unfold(receiver, async |mut receiver| {
+                receiver.recv().await.map(|piece| (Ok::<_, std::io::Error>(piece), receiver))
+            });
+            let mut steady = begin(&budget, told(MIB, Body::from_stream(pieces)));
+            let _others = take_all(&budget);
+            for _ in 0..4 {
+                tokio::time::advance(STALL_TIME_MIN / 2).await;
+                sender.send(piece.clone()).unwrap();
+                assert!(steady.as_mut().now_or_never().is_none());
+            }
+            let small = read(&budget, Body::from("{}")).now_or_never().expect("it waits");
+            assert_eq!(small.is_err(), is_kept, "in pieces of {size}");
         }
     }
 
     #[tokio::test]
     async fn a_body_for_which_there_is_no_memory_is_refused_at_once() {
         let budget = Budget::default();
-        let all_of = |kib| u32::try_from(kib).unwrap();
-        let _large = budget.large_kib.acquire_many(all_of(LARGE_BODIES_KIB_MAX)).await.unwrap();
+        let _large = budget.share(LARGE_BODIES_KIB_MAX * 1024).unwrap();
         let large = vec![b' '; SMALL_BYTES_MAX + 1];
         for body in [in_pieces(&large, MIB), told(large.len(), in_pieces(&large, MIB))] {
             let refusal = read(&budget, body).now_or_never().expect("it waits").unwrap_err();
             assert_eq!((refusal.code, refusal.reason), (503, "ServiceUnavailable"));
         }
         assert_eq!(read(&budget, Body::from("{}")).await.unwrap().bytes, "{}");
-        let _small = budget.small_kib.acquire_many(all_of(SMALL_BODIES_KIB_MAX)).await.unwrap();
+        let _small = take_small(&budget);
         assert_eq!(read(&budget, Body::from("{}")).await.unwrap_err().code, 503);
     }
 
     #[tokio::test]
     async fn a_small_body_takes_of_the_large_ones_memory_when_its_own_is_gone() {
         let budget = Budget::default();
-        let all = u32::try_from(SMALL_BODIES_KIB_MAX).unwrap();
-        let _small = budget.small_kib.acquire_many(all).await.unwrap();
+        let _small = take_small(&budget);
         let held = read(&budget, Body::from("{}")).await.unwrap();
         assert_eq!(room(&budget), (0, LARGE_BODIES_KIB_MAX - 1));
         drop(held);
@@ -281,7 +329,8 @@ mod tests {
             for body in [in_pieces(&bytes, size), told(bytes.len(), in_pieces(&bytes, size))] {
                 let held = read(&budget, body).await.unwrap();
                 assert_eq!(held.bytes, bytes, "in pieces of {size}");
-                assert_eq!(room(&budget).0 + room(&budget).1, ALL.0 + ALL.1 - 98, "of 1024 bytes each");
+                let taken = ALL.0 + ALL.1 - room(&budget).0 - room(&budget).1;
+                assert!((98..=2 * 98).contains(&taken), "{taken} KiB in pieces of {size}");
             }
             assert_eq!(room(&budget), ALL);
         }

@@ -92,6 +92,7 @@ mod tests {
             "--max-certificate-size=1000",
             "--max-certificate-bundle-size=2000",
             "--require-acme-owners",
+            "--acme-owner-exemptions=a,b",
             "--allow-short-request-keys",
             "--allow-plaintext-servers",
             "--deny-servers=169.254.0.0/16,localhost",
@@ -105,6 +106,7 @@ mod tests {
             request_bytes_max: 1000,
             bundle_bytes_max: 2000,
             acme_owners: true,
+            acme_owner_exemptions: ["a", "b"].map(ToOwned::to_owned).into(),
             short_request_keys: true,
             plaintext_servers: true,
             denied_servers: ["169.254.0.0/16", "localhost", ".svc"]

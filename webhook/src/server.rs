@@ -41,18 +41,25 @@ struct Shared {
     bodies: Budget,
     /// Who has one may read and judge a large review.
     turns: Arc<Semaphore>,
+    /// Who has one may wait for a turn.
+    waiting: Arc<Semaphore>,
     shutdown: Shutdown,
 }
 
 /// Large reviews that are judged at a time. It bounds what they take of memory and processors.
 const TURNS: usize = 1;
 
+/// Large reviews that wait for their turn or have it. Their bodies keep their memory meanwhile: if there were no bound,
+/// whoever sends many would leave none to others. So many are judged in about a second.
+const WAITING_MAX: usize = 64;
+
 impl Service {
     /// A service that judges as `judge` says, asks `authorizer` about approvals, and sends its clients away once
     /// `shutdown` is requested.
     pub fn new(metrics: Metrics, authorizer: Arc<dyn Authorizer>, judge: Judge, shutdown: Shutdown) -> Self {
-        let (bodies, turns) = (Budget::default(), Arc::new(Semaphore::new(TURNS)));
-        Self { shared: Arc::new(Shared { metrics, authorizer, judge, bodies, turns, shutdown }) }
+        let [turns, waiting] = [TURNS, WAITING_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        let bodies = Budget::default();
+        Self { shared: Arc::new(Shared { metrics, authorizer, judge, bodies, turns, waiting, shutdown }) }
     }
 }
 
@@ -319,6 +326,29 @@ mod tests {
         for large in waiting {
             assert_eq!(large.await.unwrap(), json!(true));
         }
+    }
+
+    #[tokio::test]
+    async fn where_too_many_large_reviews_wait_one_more_is_refused_and_a_small_one_is_not() {
+        let registry = runtime::metrics::Metrics::new("webhook", "0");
+        let granted = Arc::new(Granted::default());
+        let service = Service::new(Metrics::new(&registry), granted, Judge::default(), Shutdown::default());
+        let router = router(&service);
+        let all = service.shared.waiting.try_acquire_many(u32::try_from(WAITING_MAX).unwrap()).unwrap();
+        let large = certificate(
+            &json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": ["a.example.com"],
+            "literalSubject": "a".repeat(1 << 20)}),
+        );
+        let (_, response) = send(&router, post("/validate", large.clone())).await;
+        assert_eq!(response["status"]["code"], 503, "{response}");
+        let small = certificate(
+            &json!({"secretName": "tls", "issuerRef": {"name": "ca"}, "dnsNames": ["a.example.com"]}),
+        );
+        let (_, response) = send(&router, post("/validate", small)).await;
+        assert_eq!(response["allowed"], true, "{response}");
+        drop(all);
+        let (_, response) = send(&router, post("/validate", large)).await;
+        assert_eq!(response["status"]["code"], 422, "{response}");
     }
 
     #[tokio::test]

@@ -157,7 +157,7 @@ async fn on_empty_cluster(
 ) -> anyhow::Result<Report> {
     let installed =
         if arguments.wants(Part::Install) { Some(first::run(cluster, images).await?) } else { None };
-    install::install(cluster, images).await?;
+    install::install(cluster, images, &[]).await?;
     Ok(Report { installed, ..measure(cluster, arguments).await? })
 }
 

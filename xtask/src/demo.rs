@@ -41,7 +41,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let images = image::build_all()?;
     let config = Config { name: name.clone(), placement: Placement::Nodes(1) };
     let cluster = Cluster::up(&config).await?;
-    install::install(&cluster, &images).await?;
+    install::install(&cluster, &images, &[]).await?;
     println!("{}", cluster.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
     scenes::refused_certificate(&cluster)?;
     scenes::injected_bundles(&cluster, || cainjector(&cluster)).await?;

@@ -7,8 +7,6 @@ use serde::Serialize;
 
 use super::{API_VERSIONS, KIND};
 
-/// Clients cut a warning after this many characters (API conventions of Kubernetes).
-const WARNING_CHARS_MAX: usize = 256;
 /// Most warnings of one answer. The API server cuts them once all have 4096 characters together, and nobody reads more.
 const WARNINGS_MAX: usize = 10;
 
@@ -182,15 +180,7 @@ fn status(code: u16, denial: Option<&Denial>) -> StatusOut<'_> {
 fn told(warnings: &[Finding]) -> Vec<String> {
     let further = warnings.len().saturating_sub(WARNINGS_MAX);
     let rest = (further > 0).then(|| format!("… and {further} more warnings"));
-    warnings.iter().take(WARNINGS_MAX).map(warning).chain(rest).collect()
-}
-
-fn warning(finding: &Finding) -> String {
-    let text = finding.to_string();
-    match text.char_indices().nth(WARNING_CHARS_MAX) {
-        Some((end, _)) => text.get(..end).unwrap_or_default().to_owned(),
-        None => text,
-    }
+    warnings.iter().take(WARNINGS_MAX).map(Finding::warning).chain(rest).collect()
 }
 
 #[derive(Serialize)]
@@ -339,7 +329,7 @@ mod tests {
         let many = warned(100);
         assert_eq!((many.len(), many[10].as_str()), (11, "… and 90 more warnings"));
         assert!(many.iter().map(|text| text.chars().count()).sum::<usize>() < 4096);
-        assert!(warned(10).iter().all(|text| text.chars().count() == WARNING_CHARS_MAX));
+        assert!(warned(10).iter().all(|text| text.chars().count() == 120));
     }
 
     #[test]

@@ -6,8 +6,7 @@ use std::time::Duration;
 use issuance::fingerprint::Fingerprint;
 use runtime::args::boolean;
 use runtime::config::Text;
-
-use super::duration;
+use serving::election::duration;
 
 /// What is taken out of bundles before it expires.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -47,9 +47,10 @@ impl PoliciesArgs {
     fn text(self) -> anyhow::Result<String> {
         let config = self.injection.config()?;
         let account = match self.user {
-            Some(user) => guard::Account { user },
+            Some(user) => guard::Account::user(user),
             None => self.service_account.to_guard(),
         };
+        let account = account.keeping(config.own_configmap);
         let kinds = config.targets.into_iter().filter(|kind| self.all || kind.is_wider());
         Ok(account.manifest(kinds.filter_map(Policy::of)))
     }
@@ -90,6 +91,21 @@ mod tests {
         let us = ["--service-account=us/injector", "--inject-configmaps", declared];
         let names = ["injector-configmaps", "injector-meshes.example.com"];
         check(&us, &names, "system:serviceaccount:us:injector");
+        let kept = |flags: &[&str]| {
+            let args = ["policies", "--service-account=us/injector", "--inject-configmaps"];
+            let args = PoliciesArgs::try_parse_from(args.iter().chain(flags)).unwrap();
+            let printed: Value = serde_json::from_str(&args.text().unwrap()).unwrap();
+            printed["items"][0]["spec"]["matchConditions"][1]["expression"].as_str().unwrap().to_owned()
+        };
+        for (flags, name) in [
+            (&[][..], "injector-memory"),
+            (&["--memory-configmap=notes"], "notes"),
+            (&["--memory-configmap=notes", "--max-certificates=4"], "notes"),
+            (&["--max-certificates=4"], "cert-manager-cainjector-memory"),
+        ] {
+            let expected = format!("request.namespace != 'us' || request.name != '{name}'");
+            assert_eq!(kept(flags), expected, "{flags:?}");
+        }
         check(&["--user=alice", declared], &["cainjector-meshes.example.com"], "alice");
         let off =
             ["validatingwebhookconfigurations", "mutatingwebhookconfigurations", "customresourcedefinitions"]

@@ -3,18 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
 
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs, LoggingFile};
-use runtime::config::{self, Identity, Length, Plain, Text};
+use runtime::config::{self, Identity, Plain, Text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serving::config::TlsSettings;
 use serving::config::file::TlsFile;
+use serving::election::{ElectionArgs, ElectionFile};
 
 use super::Gates;
-use crate::args::{ElectionArgs, TargetArgs, duration};
+use crate::args::TargetArgs;
 
 /// What the file says that it is.
 pub(super) const IDENTITY: Identity =
@@ -42,16 +41,6 @@ pub(super) struct File {
     pub(super) metrics_listen_address: Text<ListenAddress>,
     #[serde(rename = "metricsTLSConfig")]
     metrics_tls_config: Option<TlsFile>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct ElectionFile {
-    enabled: Option<Plain<bool>>,
-    namespace: Text<String>,
-    lease_duration: Option<Length<FlagDuration>>,
-    renew_deadline: Option<Length<FlagDuration>>,
-    retry_period: Option<Length<FlagDuration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,16 +84,7 @@ impl File {
 
     /// The election.
     pub(super) fn election(&mut self) -> ElectionArgs {
-        let file = self.leader_election_config.take().unwrap_or_default();
-        let duration =
-            |value: Option<Length<FlagDuration>>| Length::of(value).map(|FlagDuration(duration)| duration);
-        ElectionArgs {
-            leader_elect: Plain::of(file.enabled),
-            leader_election_namespace: Some(file.namespace),
-            leader_election_lease_duration: duration(file.lease_duration),
-            leader_election_renew_deadline: duration(file.renew_deadline),
-            leader_election_retry_period: duration(file.retry_period),
-        }
+        self.leader_election_config.take().unwrap_or_default().into()
     }
 
     /// The kinds of targets.
@@ -139,16 +119,5 @@ impl File {
     /// How to log.
     pub(super) fn logging(&mut self) -> LoggingArgs {
         self.logging.take().unwrap_or_default().into()
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct FlagDuration(Duration);
-
-impl FromStr for FlagDuration {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        duration(text).map(Self)
     }
 }

@@ -14,7 +14,7 @@ use crate::settings::Withdrawal;
 /// Default of `--memory-configmap`.
 const MEMORY: &str = "cert-manager-cainjector-memory";
 
-/// What the flags come to, and the ConfigMap of the memory if one is needed.
+/// What the flags come to, and the ConfigMap of the memory if one is needed or named.
 ///
 /// # Errors
 /// When the retention is shorter than certificates of the CA before usually live, and that is not allowed.
@@ -42,7 +42,6 @@ pub(super) fn of(args: WithdrawalArgs) -> Result<(Arc<Withdrawal>, Option<String
         certificates_max: max_certificates.map(Into::into),
         denied: Text::all(deny_certificates).into_iter().collect(),
     };
-    let name = Text::of(memory_configmap).unwrap_or_else(|| MEMORY.to_owned());
-    let memory = withdrawal.needs_memory().then_some(name);
+    let memory = Text::of(memory_configmap).or_else(|| withdrawal.needs_memory().then(|| MEMORY.to_owned()));
     Ok((Arc::new(withdrawal), memory))
 }

@@ -79,6 +79,8 @@ fn cure(facts: &Facts<'_>, explanation: &Explanation, reason: Reason) -> Option<
         ),
         Reason::CAExpired => Some("renew the CA, and put the new one into the source".to_owned()),
         Reason::CADenied => Some("renew the CA; what nobody may trust stays denied".to_owned()),
+        // The injector alone knows what it watches.
+        Reason::TooManySources => None,
         Reason::SourceNotSupported
         | Reason::NamespaceNotServed
         | Reason::CAExpiringSoon

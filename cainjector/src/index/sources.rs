@@ -8,7 +8,7 @@ use issuance::bundle::Bundle;
 use runtime::watch::{ObjectName, State};
 
 use super::{Effects, Watch};
-use crate::plan::Advice;
+use crate::plan::{Advice, Refusal};
 use crate::reference::SourceRef;
 use crate::source::{Found, SourceCertificate, SourceObject, SourceSecret, api_server, certificate, secret};
 use crate::target::Target;
@@ -128,6 +128,8 @@ impl Source {
 pub(super) struct Objects {
     certificates: HashMap<ObjectName, State<SourceCertificate>>,
     secrets: HashMap<ObjectName, Secret>,
+    /// Those of them that are not watched, and why.
+    refused: HashMap<Watch, Refusal>,
     /// The CA of the API server, PEM. The inner `None`: it has none.
     pub(super) api_server: Option<Option<Vec<u8>>>,
 }
@@ -157,7 +159,7 @@ impl Objects {
             SourceRef::Secret(name) => self.drop_secret(name, source, effects),
             SourceRef::Certificate(name) => {
                 let Some(state) = self.certificates.remove(name) else { return };
-                effects.close.push(Watch::Certificate(name.clone()));
+                self.closed(Watch::Certificate(name.clone()), effects);
                 if let Some(secret) = certificate::secret(name, &state) {
                     self.drop_secret(&secret, source, effects);
                 }
@@ -196,9 +198,32 @@ impl Objects {
         true
     }
 
+    /// Takes in why an object is not watched, or that it is; whether that is news.
+    pub(super) fn refuse(&mut self, watch: &Watch, refusal: Option<Refusal>) -> bool {
+        match refusal {
+            None => self.refused.remove(watch).is_some(),
+            Some(refusal) => self.refused.insert(watch.clone(), refusal.clone()) != Some(refusal),
+        }
+    }
+
+    /// The sources for which an object is watched.
+    pub(super) fn users(&self, watch: &Watch) -> Vec<SourceRef> {
+        match watch {
+            Watch::Secret(name) => {
+                self.secrets.get(name).into_iter().flat_map(|secret| &secret.users).cloned().collect()
+            }
+            Watch::Certificate(name) => vec![SourceRef::Certificate(name.clone())],
+        }
+    }
+
     /// The CA certificates of a source, or why there are none to be taken.
     pub(super) fn find(&self, source: &SourceRef) -> Found<Bundle> {
         let state = |name| self.secrets.get(name).map_or(&State::Pending, |secret| &secret.state);
+        if !self.refused.is_empty()
+            && let Some(refusal) = self.watches(source).iter().find_map(|watch| self.refused.get(watch))
+        {
+            return Some(Err(refusal.clone()));
+        }
         match source {
             SourceRef::Secret(name) => secret::bundle(name, state(name)),
             SourceRef::Certificate(name) => {
@@ -260,7 +285,12 @@ impl Objects {
         secret.users.remove(user);
         if secret.users.is_empty() {
             self.secrets.remove(name);
-            effects.close.push(Watch::Secret(name.clone()));
+            self.closed(Watch::Secret(name.clone()), effects);
         }
+    }
+
+    fn closed(&mut self, watch: Watch, effects: &mut Effects) {
+        self.refused.remove(&watch);
+        effects.close.push(watch);
     }
 }

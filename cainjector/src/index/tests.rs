@@ -9,7 +9,7 @@ use super::*;
 use crate::plan::{Plan, plan};
 use crate::reference::wanted;
 use crate::settings::Namespaces;
-use crate::target::{Fields, Live};
+use crate::target::{CustomTarget, Fields, Live};
 use crate::testing::{self, pem, root, shown};
 
 const FROM_SECRET: &str = "cert-manager.io/inject-ca-from-secret";
@@ -378,6 +378,46 @@ fn a_secret_is_watched_from_its_first_user_to_its_last() {
         assert_eq!(std::mem::take(&mut world.watched), expected, "{name} {value:?}");
     }
     assert!(world.index.wanted(&target("two")).is_none());
+}
+
+#[test]
+fn a_source_that_is_not_watched_for_want_of_room_is_told_and_watched_once_a_standard_kind_names_it() {
+    let (mut index, now) = (Index::default(), Instant::now());
+    let map = Target { kind: TargetKind::ConfigMap, name: ObjectName::namespaced("team-a", "trust") };
+    let (secret, certificate) = (Watch::Secret(object("tls")), Watch::Certificate(object("web")));
+    index.target_seen(map.clone(), asks(FROM_CERTIFICATE, "team-a/web"), "1", now);
+    index.certificate_seen(&object("web"), into_secret("tls"), now);
+    let is_for_wider =
+        |index: &Index| [&secret, &certificate].map(|watch| index.is_for_wider_kinds_alone(watch));
+    assert_eq!(is_for_wider(&index), [true, true]);
+    let refusal = Refusal::new(Reason::TooManySources, "full");
+    let effects = index.not_watched(&secret, Some(refusal.clone()), now);
+    assert_eq!(effects.due, std::slice::from_ref(&map));
+    assert_eq!(index.inputs(&map, now).unwrap().source, Err(refusal.clone()));
+    assert_eq!(index.not_watched(&secret, Some(refusal), now), Effects::default(), "it is no news");
+    // One that every cluster has needs it as well.
+    index.target_seen(target("web"), asks(FROM_SECRET, "team-a/tls"), "1", now);
+    assert_eq!(is_for_wider(&index), [false, true]);
+    assert_eq!(index.watches(&target("web")), std::slice::from_ref(&secret));
+    let effects = index.not_watched(&secret, None, now);
+    assert!(effects.due.contains(&map) && effects.due.contains(&target("web")), "{effects:?}");
+    assert!(index.inputs(&map, now).is_none(), "the API server has not answered yet");
+    index.secret_seen(&object("tls"), holding(&pem(&[&root("ca", 5)])), now);
+    assert!(index.inputs(&map, now).unwrap().source.is_ok());
+    // What is closed is not refused when somebody names it again.
+    index.not_watched(&certificate, Some(Refusal::new(Reason::TooManySources, "full")), now);
+    index.target_gone(&map);
+    index.target_seen(map.clone(), asks(FROM_CERTIFICATE, "team-a/web"), "1", now);
+    assert!(index.inputs(&map, now).is_none());
+}
+
+#[test]
+fn kinds_that_the_operator_adds_come_last() {
+    let declared: CustomTarget = "example.test/v1/meshes:spec.ca".parse().unwrap();
+    let declared: &'static CustomTarget = Box::leak(Box::new(declared));
+    let mut kinds: Vec<_> = TargetKind::ALL.iter().copied().chain([TargetKind::Custom(declared)]).collect();
+    kinds.sort();
+    assert!(kinds.is_sorted_by_key(|kind| kind.is_wider()), "{kinds:?}");
 }
 
 #[test]

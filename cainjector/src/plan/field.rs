@@ -19,6 +19,8 @@ pub(super) struct Field {
     pub(super) change: Change,
     /// Whether it lacks a certificate of the source.
     pub(super) lacks_source: bool,
+    /// Whether it is to have one that it does not have: of the source, or one that the source had meanwhile.
+    pub(super) gains: bool,
     /// When something has to be done although nothing else changes: a certificate expires, or is retained no longer.
     pub(super) changes_at: Option<Timestamp>,
 }
@@ -55,9 +57,11 @@ impl Field {
             None => salvage(current)?,
         };
         let lacks_source = lacks(existing.certificates(), source, now);
+        let known: HashSet<Certificate> = existing.certificates().iter().cloned().collect();
         let sources = recent.chain([source]);
         let merged = sources.fold(existing, |merged, source| Bundle::merge(&merged, source, now));
         let (bundle, taken) = withdrawn.take_out(merged);
+        let gains = bundle.certificates().iter().any(|certificate| !known.contains(certificate));
         let change = match present {
             None => Change::Addition,
             Some(present) => match Change::between(&present, &bundle, now) {
@@ -70,7 +74,7 @@ impl Field {
         };
         let retires = bundle.certificates().iter().filter_map(|one| withdrawn.retirement(one));
         let changes_at = expires(&bundle).into_iter().chain(retires).min();
-        Ok(Self { bundle, change, lacks_source, changes_at })
+        Ok(Self { bundle, change, lacks_source, gains, changes_at })
     }
 
     /// What belongs into a field that is `current`, and is to have the certificates of the source alone.
@@ -85,7 +89,7 @@ impl Field {
                 change => change,
             });
         let changes_at = expires(&bundle);
-        Self { bundle, change, lacks_source, changes_at }
+        Self { bundle, change, lacks_source, gains: lacks_source, changes_at }
     }
 
     /// What it is to be.

@@ -44,6 +44,8 @@ pub enum Reason {
     SourceNotFound,
     /// The source cannot be read, for now.
     SourceUnavailable,
+    /// The source is not watched: targets of kinds that the operator has added name too many.
+    TooManySources,
     /// The source's owner has not consented.
     SourceNotAllowed,
     /// The Secret is not that of the Certificate that names it.
@@ -97,6 +99,7 @@ impl Reason {
             | Self::SourceNotSupported
             | Self::NamespaceNotServed
             | Self::SourceUnavailable
+            | Self::TooManySources
             | Self::FieldContested
             | Self::NotApplicable
             | Self::BundleTooLarge

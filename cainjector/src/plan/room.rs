@@ -9,26 +9,25 @@ use jiff::Timestamp;
 
 use super::BUNDLES_BYTES_MAX;
 use super::field::Field;
-use super::withdrawn::Withdrawn;
 
-/// Takes certificates out of bundles that are too large: of those that were once in the source and have left it, whichever left
-/// first, and no more than are needed. A server may use one of such a CA still; but without the new CA, all servers would be
-/// cut off before long. What somebody else has put there stays, even if then there is no room. How many were taken out.
-pub(super) fn make(fields: &mut [Field], withdrawn: &Withdrawn<'_>) -> usize {
+/// Takes certificates out of bundles that are too large, and no more than are needed; never one of the source. First those
+/// go that are called as one of the source is, for they are what the same CA was before, then any others; of each, those
+/// that became valid first. A server may use one of such a CA still: but without the new CA, all servers of the source would
+/// be cut off before long.
+///
+/// What goes depends on the bundles and the source alone, and not on what is remembered of them: so a restart, or another
+/// replica, comes to the same. How many were taken out.
+pub(super) fn make(fields: &mut [Field], source: &Bundle) -> usize {
     let mut bundles: Vec<Size> = fields.iter().map(|field| Size::of(&field.bundle)).collect();
     let mut bytes: usize = bundles.iter().map(|size| size.bytes).sum();
     if bytes <= BUNDLES_BYTES_MAX && bundles.iter().all(Size::fits) {
         return 0;
     }
     let all = (0..).zip(fields.iter());
-    let left = all.flat_map(|(place, field)| {
-        let certificates = field.bundle.certificates().iter();
-        certificates.filter_map(move |one| Some((withdrawn.left(one)?, place, one.clone())))
-    });
-    let mut left: Vec<(Timestamp, usize, Certificate)> = left.collect();
-    left.sort_by_key(|(at, ..)| *at);
+    let mut others = others(all.map(|(place, field)| (place, &field.bundle)), source);
+    others.sort_by_key(|other| (!other.is_named_alike, other.not_before));
     let mut count = 0;
-    for (_, place, certificate) in left {
+    for Other { place, certificate, .. } in others {
         let Some(size) = bundles.get_mut(place) else { continue };
         if bytes > BUNDLES_BYTES_MAX || !size.fits() {
             bytes = bytes.saturating_sub(size.take(certificate));
@@ -41,6 +40,30 @@ pub(super) fn make(fields: &mut [Field], withdrawn: &Withdrawn<'_>) -> usize {
         field.bundle = Bundle::of(kept);
     }
     count
+}
+
+/// A certificate of a bundle that is not one of the source.
+struct Other {
+    /// Which bundle.
+    place: usize,
+    certificate: Certificate,
+    /// Whether the source has one of the same subject.
+    is_named_alike: bool,
+    not_before: Timestamp,
+}
+
+fn others<'a>(bundles: impl Iterator<Item = (usize, &'a Bundle)>, source: &Bundle) -> Vec<Other> {
+    let known: HashSet<&Certificate> = source.certificates().iter().collect();
+    let names: HashSet<String> = known.iter().map(|certificate| certificate.subject()).collect();
+    let all = bundles.flat_map(|(place, bundle)| bundle.certificates().iter().map(move |one| (place, one)));
+    let others = all.filter(|(_, certificate)| !known.contains(certificate));
+    let others = others.map(|(place, certificate)| Other {
+        place,
+        is_named_alike: names.contains(&certificate.subject()),
+        not_before: certificate.not_before(),
+        certificate: certificate.clone(),
+    });
+    others.collect()
 }
 
 /// How large a bundle is without what is taken out of it.

@@ -7,7 +7,7 @@ use crate::reference::SourceRef;
 use crate::rotation::Memory;
 use crate::target::custom::Fault;
 use crate::target::{Conversion, CustomField, CustomTarget, Webhook};
-use crate::testing::{live, now, pem, root, shown};
+use crate::testing::{live, now, pem, root, root_for, shown};
 
 fn webhooks(bundles: &[&str]) -> Live {
     let webhooks = bundles.iter().enumerate().map(|(number, bundle)| Webhook {
@@ -75,12 +75,13 @@ fn bundles_that_an_object_cannot_hold_are_refused() {
 }
 
 #[test]
-fn a_bundle_that_is_too_long_to_be_read_again_keeps_every_certificate() {
+fn a_bundle_that_is_too_long_to_be_read_again_and_has_the_ca_keeps_every_certificate() {
     let many: Vec<_> = (0..800).map(|number| root(&number.to_string(), 1)).collect();
     let present = pem(&many.iter().collect::<Vec<_>>());
     assert!(present.len() > Limit::BUNDLE.bytes, "{}", present.len());
-    let refused = plan(&webhooks(&[&present]), &inputs(&[], &pem(&[&root("ca", 1)])), now());
-    assert!(shown(&refused).starts_with("BundleTooLarge: a bundle would have 801 "), "{refused:?}");
+    let ca = many.last().unwrap();
+    let refused = plan(&webhooks(&[&present]), &inputs(&[], &pem(&[ca])), now());
+    assert!(shown(&refused).starts_with("BundleTooLarge: a bundle would have 800 "), "{refused:?}");
 }
 
 #[test]
@@ -327,47 +328,86 @@ fn a_declared_field_gets_a_bundle_where_there_is_a_place_for_it() {
     assert_eq!(body["spec"]["ca"], ca);
 }
 
-/// A bundle of certificates that somebody else has put there, as many as fit beside these.
+/// A bundle of certificates that somebody else has put there, as many as fit beside these; the second is the oldest.
 fn full_beside(ours: &[&Certificate]) -> Vec<Certificate> {
     let mut room = Limit::BUNDLE.bytes - pem(ours).len();
     let mut foreign = Vec::new();
     loop {
-        let next = root("Foreign", 1);
+        let life = if foreign.len() == 1 { 9_000 } else { 5_000 };
+        let next = root_for("Foreign", 1, life);
         let Some(left) = room.checked_sub(next.to_pem().len()) else { return foreign };
         room = left;
         foreign.push(next);
     }
 }
 
-#[test]
-fn where_a_bundle_is_full_what_left_its_source_first_makes_room_for_the_new_ca() {
-    let (first, second) = (root(&"The first CA".repeat(4), 5), root("The second CA", 5));
-    let new = root("The new CA", 5);
-    let mut memory = Memory::default();
-    let inputs = inputs(&[], &pem(&[&new]));
+/// A root of this name and age in hours that is not longer than another.
+fn root_within(other: &Certificate, name: &str, age: i64) -> Certificate {
+    let mut roots = std::iter::repeat_with(|| root_for(name, 5, 5 + age));
+    roots.find(|root| root.to_pem().len() <= other.to_pem().len()).unwrap()
+}
+
+/// The same with its history, in which each of these has left the source, the first one last.
+fn remembering(inputs: &Inputs, left: &[&Certificate]) -> Inputs {
     let Wanted::Source(source) = &inputs.wanted else { panic!("{inputs:?}") };
-    for (hours, certificate) in (0..).zip([&first, &second, &new]) {
-        let at = now() - SignedDuration::from_hours(10 - hours);
-        memory.observe(source, &Bundle::of(vec![certificate.clone()]), at);
+    let mut memory = Memory::default();
+    let held = left.iter().rev().map(|certificate| Bundle::of(vec![(*certificate).clone()]));
+    let now_held = Bundle::clone(inputs.source.as_ref().unwrap());
+    for (hours, bundle) in (0..).zip(held.chain([now_held])) {
+        memory.observe(source, &bundle, now() - SignedDuration::from_hours(10 - hours));
     }
+    Inputs { history: memory.history(source).unwrap().clone(), ..inputs.clone() }
+}
+
+#[test]
+fn where_a_bundle_is_full_the_oldest_of_the_same_name_makes_room_for_the_new_ca() {
+    let name = "The CA of team-a";
+    let (first, second) = (root_for(name, 5, 905), root_for(name, 5, 605));
+    let new = root_within(&first, name, 5);
     let foreign = full_beside(&[&first, &second]);
-    let present: Vec<&Certificate> = [&first, &second].into_iter().chain(&foreign).collect();
+    let present: Vec<&Certificate> = [&second].into_iter().chain(&foreign).chain([&first]).collect();
     let target = webhooks(&[&pem(&present), ""]);
-    assert!(
-        shown(&plan(&target, &inputs, now())).starts_with("BundleTooLarge: "),
-        "nobody knows whose they are"
-    );
-    let history = memory.history(source).unwrap().clone();
-    let inputs = Inputs { history, ..inputs };
+    let inputs = inputs(&[], &pem(&[&new]));
     let planned = plan(&target, &inputs, now());
     let foreign_names = ",Foreign".repeat(foreign.len());
-    assert_eq!(shown(&planned), format!("apply The second CA{foreign_names},The new CA | The new CA"));
+    assert_eq!(shown(&planned), format!("apply {name}{foreign_names},{name} | {name}"));
+    let Plan::Apply { body } = &planned.plan else { panic!("{planned:?}") };
+    let written: k8s_openapi::ByteString =
+        serde_json::from_value(body["webhooks"][0]["clientConfig"]["caBundle"].clone()).unwrap();
+    let written = Bundle::parse(&written.0).unwrap();
+    assert!(written.contains(&second) && written.contains(&new) && !written.contains(&first));
     let told: Vec<String> = planned.advice.iter().map(|advice| advice.message.clone()).collect();
-    let expected = "the bundles are full: of the certificates that Secret team-a/ca had before, those that left it first \
-                    are taken out although they have not expired (1 now); let its CAs live for a shorter time, or renew \
-                    them less often";
+    let expected = "the bundles are full: for what Secret team-a/ca has now, 1 of the other certificates were taken out \
+                    although they have not expired, first the oldest that are called like its own; let its CAs live for a \
+                    shorter time, renew them less often, or remove what nobody needs";
     assert!(told.contains(&expected.to_owned()), "{told:?}");
-    let only_foreign = full_beside(&[]);
-    let target = webhooks(&[&pem(&only_foreign.iter().collect::<Vec<_>>())]);
-    assert!(shown(&plan(&target, &inputs, now())).starts_with("BundleTooLarge: a bundle would have "));
+    // What is remembered of the source makes no difference, so a restart makes none.
+    for left in [vec![&second, &first], vec![&first, &second], foreign.iter().collect()] {
+        assert_eq!(plan(&target, &remembering(&inputs, &left), now()), planned);
+    }
+    check(&webhooks(&[&written.to_pem(), &pem(&[&new])]), &inputs, "in sync");
+}
+
+#[test]
+fn a_new_ca_that_fits_by_itself_is_never_refused_for_what_else_is_there() {
+    let foreign = full_beside(&[]);
+    let present = pem(&foreign.iter().collect::<Vec<_>>());
+    let new = root("The new CA of team-a", 5);
+    let target = webhooks(&[&present, &present, &present]);
+    let planned = plan(&target, &inputs(&[], &pem(&[&new])), now());
+    let Plan::Apply { body } = &planned.plan else { panic!("{planned:?}") };
+    let mut bytes = 0;
+    for entry in body["webhooks"].as_array().unwrap() {
+        let written: k8s_openapi::ByteString =
+            serde_json::from_value(entry["clientConfig"]["caBundle"].clone()).unwrap();
+        let bundle = Bundle::parse(&written.0).unwrap();
+        assert!(bundle.contains(&new), "{entry}");
+        assert!(!bundle.contains(&foreign[1]), "the oldest one is still there");
+        bytes += written.0.len();
+    }
+    assert!((BUNDLES_BYTES_MAX - 2_000..=BUNDLES_BYTES_MAX).contains(&bytes), "{bytes}");
+    let too_long: Vec<_> = (0..800).map(|_| root("Foreign", 1)).collect();
+    let target = webhooks(&[&pem(&too_long.iter().collect::<Vec<_>>())]);
+    let planned = plan(&target, &inputs(&[], &pem(&[&new])), now());
+    assert!(shown(&planned).ends_with(",Foreign,The new CA of team-a"), "{planned:?}");
 }

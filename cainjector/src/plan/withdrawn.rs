@@ -90,7 +90,7 @@ impl<'a> Withdrawn<'a> {
     }
 
     /// When the certificate left the source; None: it is there, or was never seen there.
-    pub(super) fn left(&self, certificate: &Certificate) -> Option<Timestamp> {
+    fn left(&self, certificate: &Certificate) -> Option<Timestamp> {
         if self.source.contains(certificate) { None } else { self.history.left(certificate) }
     }
 

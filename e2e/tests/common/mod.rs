@@ -3,6 +3,8 @@
 
 pub(crate) mod ca;
 pub(crate) mod driver;
+pub(crate) mod front;
+pub(crate) mod injectors;
 pub(crate) mod load;
 pub(crate) mod pods;
 pub(crate) mod replicas;
@@ -10,6 +12,7 @@ pub(crate) mod reviewer;
 pub(crate) mod rival;
 pub(crate) mod targets;
 
+use e2e::namespace::Scope;
 use k8s_openapi::api::core::v1::Pod;
 
 /// Whether the pod is Ready.
@@ -22,4 +25,12 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 pub(crate) fn restarts(pod: &Pod) -> i32 {
     let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
     containers.map(|container| container.restart_count).sum()
+}
+
+/// The process of `program` in the pod with this UID.
+pub(crate) fn process_of(scope: &Scope, program: &str, uid: &str) -> Option<i32> {
+    let of_pod = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|groups| groups.contains(uid))
+    };
+    scope.cluster.processes(program).into_iter().find(of_pod)
 }

@@ -1,5 +1,6 @@
 //! Objects that ask for a bundle, and what the cainjector made of them.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -15,6 +16,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::core::DynamicObject;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// How long an injection may take on a busy machine; a tenth of a second is usual.
@@ -25,6 +27,9 @@ pub(crate) const MANAGER: &str = "cert-manager-cainjector";
 
 /// The Secret of each test.
 pub(crate) const SECRET: &str = "trust";
+
+/// The Certificate of each test.
+pub(crate) const CERTIFICATE: &str = "web";
 
 /// An object that asks for the bundle in Secret [`SECRET`] of the test's namespace.
 pub(crate) struct Target {
@@ -139,6 +144,16 @@ impl Target {
         scope.resource(self.api_version, self.kind).get(&self.name).await
     }
 
+    /// Changes it as its owner does.
+    pub(crate) async fn patch<P: Serialize + Debug>(
+        &self,
+        scope: &Scope,
+        patch: &Patch<P>,
+    ) -> kube::Result<DynamicObject> {
+        let api = scope.resource(self.api_version, self.kind);
+        api.patch(&self.name, &PatchParams::default(), patch).await
+    }
+
     pub(crate) fn without_bundles(&self, spec: &Value, webhooks: &Value) -> [Value; 2] {
         let mut both = json!({"spec": spec, "webhooks": webhooks});
         for pointer in self.pointers {
@@ -239,6 +254,23 @@ pub(crate) async fn trusted(scope: &Scope, name: &str) -> anyhow::Result<Authori
     let ca = Authority::new(name)?;
     scope.create(&trust_secret(SECRET, &ca.certificate)).await?;
     Ok(ca)
+}
+
+/// Certificate [`CERTIFICATE`], which nobody will issue.
+pub(crate) fn certificate(secret_name: &str) -> Value {
+    json!({
+        "apiVersion": "cert-manager.io/v1",
+        "kind": "Certificate",
+        "metadata": {"name": CERTIFICATE},
+        "spec": {"secretName": secret_name, "dnsNames": ["web.example.com"], "issuerRef": {"name": "nobody"}},
+    })
+}
+
+/// A Secret as the issuer of a Certificate leaves it, without consent to anything else.
+pub(crate) fn issued(name: &str, certificate: &str, ca: &Authority) -> Value {
+    let mut secret = trust_secret(name, &ca.certificate);
+    secret["metadata"]["annotations"] = json!({annotation::CERTIFICATE_NAME: certificate});
+    secret
 }
 
 /// Writes the owner's consent to the Secret.

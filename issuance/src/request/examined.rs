@@ -2,7 +2,7 @@
 
 use x509_cert::ext::pkix::BasicConstraints;
 
-use super::{Parts, RequestError, check_label, usages_of};
+use super::{Parts, Purpose, RequestError, check_label, usages_of};
 use crate::pem::{self, PemError};
 use crate::signature;
 use crate::usage::Usages;
@@ -17,7 +17,8 @@ pub struct Tolerance {
 }
 
 /// What a request asks for, its own signature having been verified. Unlike a [`super::Request`] it cannot be issued
-/// for: it may be signed by RSA-PSS or by a key that is too short for us, since others may take what we do not.
+/// for: it may be signed by RSA-PSS or by a key that is too short for us, have another version than PKCS#10 knows, or a
+/// list of names without any, since others may take what we do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
     /// Whether a CA's certificate is asked for; None when that is left to the issuer.
@@ -37,7 +38,7 @@ impl Examined {
         }
         let (block, behind) = pem::split_first(text)?;
         check_label(&block)?;
-        let parts = Parts::verified(block.content.expose(), |signed, key| {
+        let parts = Parts::verified(block.content.expose(), Purpose::Judge, |signed, key| {
             if tolerance.short_rsa_keys {
                 signature::verify_with_short_keys(signed, key)
             } else {

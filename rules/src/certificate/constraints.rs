@@ -243,11 +243,7 @@ mod tests {
                                         "emailAddresses": ["a b@a.test", "https://a.test"],
                                         "uriDomains": ["https://a.test/", "192.0.2.1"]}})),
             &[
-                &refused(
-                    "permitted.dnsDomains[0]",
-                    "*.a.test",
-                    "a wildcard is not possible here; write \"a.test\"",
-                ),
+                &refused("permitted.dnsDomains[0]", "*.a.test", "no wildcard is possible; write \"a.test\""),
                 &refused("permitted.dnsDomains[1]", "a..test", "a label between the dots is empty"),
                 &refused(
                     "permitted.emailAddresses[0]",

@@ -4,11 +4,8 @@ use api::CertificateSpec;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Context, Object};
-use crate::finding::Finding;
+use crate::finding::{Finding, check_length};
 use crate::judge;
-
-/// Longest warning that clients print whole (Kubernetes, admission webhook warnings).
-const WARNING_CHARS_MAX: usize = 120;
 
 /// A good Certificate `web` in namespace `shop`, in whose spec the members of `change` replace others; `null` removes.
 pub(super) fn object(change: &Value) -> Object<CertificateSpec> {
@@ -39,10 +36,7 @@ pub(super) fn check_in(context: Context<'_>, change: &Value, denials: &[&str], w
     };
     assert_eq!(told(&verdict.denials), denials, "denials for {change}");
     assert_eq!(told(&verdict.warnings), warnings, "warnings for {change}");
-    for warning in &verdict.warnings {
-        let text = warning.to_string();
-        assert!(text.chars().count() <= WARNING_CHARS_MAX, "clients cut {text:?}");
-    }
+    verdict.warnings.iter().for_each(check_length);
 }
 
 /// The Certificate with this change is accepted with these warnings.

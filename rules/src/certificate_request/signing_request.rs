@@ -31,7 +31,13 @@ const fn rule(id: &'static str, class: Class, summary: &'static str) -> Rule {
 }
 
 static R06: Rule = rule("R06", Class::Spec, "The signing request is PEM");
-static R07: Rule = rule("R07", Class::Spec, "The signing request is PKCS#10 (RFC 2986)");
+/// Stricter than the peer where programs would read a request differently: what is BER and not DER, a list of extensions
+/// twice or an extension broken in itself, and a common name that is no text, which rules about names would pass over.
+static R07: Rule = rule(
+    "R07",
+    Class::Spec,
+    "The signing request is PKCS#10 (RFC 2986) in DER, whose names and extensions all programs read alike",
+);
 static R08: Rule = rule("R08", Class::Spec, "The signing request is signed by the key in it");
 static R09: Rule = rule(
     "R09",
@@ -108,12 +114,12 @@ fn evaluate(case: &Case<'_, CertificateRequestSpec>, findings: &mut Findings) {
 }
 
 /// Findings about a request, each of which shows its beginning.
-struct About<'a> {
+struct About<'a, 'f> {
     text: &'a [u8],
-    findings: &'a mut Findings,
+    findings: &'a mut Findings<'f>,
 }
 
-impl About<'_> {
+impl About<'_, '_> {
     fn of(&mut self, rule: &'static Rule) -> &mut Self {
         self.findings.of(rule);
         self
@@ -136,7 +142,7 @@ fn shown(text: &[u8]) -> Option<String> {
     Some(if end < text.len() { format!("{beginning}...") } else { beginning.to_owned() })
 }
 
-fn badly_signed(error: &SignatureError, findings: &mut About<'_>) {
+fn badly_signed(error: &SignatureError, findings: &mut About<'_, '_>) {
     match error {
         SignatureError::Algorithm(oid) => match signature::weak_digest(oid) {
             Some(digest) => {
@@ -167,7 +173,7 @@ fn badly_signed(error: &SignatureError, findings: &mut About<'_>) {
     }
 }
 
-fn unreadable(error: &RequestError, findings: &mut About<'_>) {
+fn unreadable(error: &RequestError, findings: &mut About<'_, '_>) {
     let (rule, advice) = match error {
         RequestError::Pem(_) => (&R06, instead_of_pem(findings.text)),
         RequestError::Label(label) if label.ends_with("PRIVATE KEY") => {
@@ -217,7 +223,11 @@ fn instead_of_pem(text: &[u8]) -> &'static str {
     }
 }
 
-fn compare_basic_constraints(request: &Examined, spec: &CertificateRequestSpec, findings: &mut About<'_>) {
+fn compare_basic_constraints(
+    request: &Examined,
+    spec: &CertificateRequestSpec,
+    findings: &mut About<'_, '_>,
+) {
     let Some(is_ca) = request.is_ca.filter(|is_ca| *is_ca != spec.is_ca) else {
         return;
     };
@@ -228,7 +238,7 @@ fn compare_basic_constraints(request: &Examined, spec: &CertificateRequestSpec, 
     );
 }
 
-fn compare_usages(request: &Examined, spec: &CertificateRequestSpec, findings: &mut About<'_>) {
+fn compare_usages(request: &Examined, spec: &CertificateRequestSpec, findings: &mut About<'_, '_>) {
     let Some(asked) = &request.usages else { return };
     let Ok(wanted) = Usages::parse(spec.usages.iter().map(KeyUsage::as_str)) else {
         return; // R04

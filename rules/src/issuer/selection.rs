@@ -119,7 +119,7 @@ mod tests {
                 "B19 spec.acme.solvers[0].selector.matchLabels: Invalid value: \"-=d\": no label can be so",
                 "B19 spec.acme.solvers[0].selector.matchLabels: Invalid value: \"a=b c\": no label can be so",
                 "B19 spec.acme.solvers[0].selector.dnsNames[0]: Invalid value: \"a.test.\": it ends with a dot; write \"a.test\"",
-                "B19 spec.acme.solvers[0].selector.dnsZones[0]: Invalid value: \"*.c.test\": a wildcard is not possible here; write \"c.test\"",
+                "B19 spec.acme.solvers[0].selector.dnsZones[0]: Invalid value: \"*.c.test\": no wildcard is possible; write \"c.test\"",
                 "B19 spec.acme.solvers[0].selector.dnsZones[2]: Invalid value: \".f.test\": a label between the dots is empty",
             ],
         );

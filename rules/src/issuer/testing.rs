@@ -4,7 +4,7 @@ use api::IssuerSpec;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Context, Object};
-use crate::finding::Finding;
+use crate::finding::{Finding, check_length};
 use crate::judge;
 
 /// The creation of an issuer with this spec is answered with these texts and no others.
@@ -21,6 +21,7 @@ pub(super) fn check_in(context: Context<'_>, spec: &Value, denials: &[&str], war
     };
     assert_eq!(told(&verdict.denials), denials, "denials for {spec}");
     assert_eq!(told(&verdict.warnings), warnings, "warnings for {spec}");
+    verdict.warnings.iter().for_each(check_length);
 }
 
 /// `base` with the members of `changes` in place of its own, at any depth; null takes a member away.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 
 use serde_json::Value;
 
@@ -10,20 +11,23 @@ use crate::case::{Case, Judged};
 use crate::finding::Finding;
 use crate::rule::Check;
 
-/// The breaches of one check by the stored object, to be looked up: an object may have thousands, and so may the one
-/// before it.
+/// The breaches of one check by the stored object, to be looked up: an object may have many, and so may the one before
+/// it. All of them count, however few are told.
 ///
 /// A breach is the same as another if rule and field are, and what stands in the field: a wrong value must not be
 /// replaced by another one. Items of lists may change their places, and each breach excuses one other.
 pub(super) struct Known<'a, S> {
-    counts: HashMap<String, usize>,
+    /// How often there is which breach, by its digest: a hundred thousand of them fit in some MiB.
+    counts: HashMap<u64, usize>,
+    digests: RandomState,
     new: Content<'a, S>,
 }
 
 impl<'a, S: Judged> Known<'a, S> {
     /// Nothing, as when an object is created.
     pub(super) fn nothing(case: &Case<'a, S>) -> Self {
-        Self { counts: HashMap::new(), new: Content::of(&case.object.spec) }
+        let (counts, digests) = (HashMap::new(), RandomState::new());
+        Self { counts, digests, new: Content::of(&case.object.spec) }
     }
 
     /// What the stored object breaks.
@@ -31,12 +35,11 @@ impl<'a, S: Judged> Known<'a, S> {
         let mut known = Self::nothing(case);
         let Some(old) = case.old else { return known };
         let before = Case { requester: case.requester, context: case.context, ..Case::create(old) };
-        let mut findings = Vec::new();
-        check.evaluate(&before, &mut findings);
         let content = Content::of(&old.spec);
-        for finding in findings {
-            *known.counts.entry(breach(&finding, &content)).or_default() += 1;
-        }
+        check.evaluate(&before, &mut |finding| {
+            let digest = known.digests.hash_one(breach(&finding, &content));
+            *known.counts.entry(digest).or_default() += 1;
+        });
         known
     }
 
@@ -45,7 +48,8 @@ impl<'a, S: Judged> Known<'a, S> {
         if self.counts.is_empty() {
             return false;
         }
-        match self.counts.get_mut(&breach(finding, &self.new)) {
+        let digest = self.digests.hash_one(breach(finding, &self.new));
+        match self.counts.get_mut(&digest) {
             Some(count) if *count > 0 => {
                 *count -= 1;
                 true

@@ -35,12 +35,20 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// How long an answer may take, from request to last byte. The API server itself gives up after 60 s.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(65);
 
+/// Tries of a request more than one where the API server says that it is busy (429, 503, 504), with pauses that double from the
+/// shortest to the longest unless it names one. Then whoever asked is told, and tries again with pauses of its own: kube's
+/// own pauses grow up to minutes, in which nobody would know what is wrong, or that it is over.
+const RETRIES: u32 = 4;
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// A client as kube builds it, on such connections.
 ///
 /// # Errors
 /// When the configuration's certificates or credentials cannot be used.
-pub(super) fn client(config: Config) -> kube::Result<Client> {
+pub(super) fn client(mut config: Config) -> kube::Result<Client> {
     if config.proxy_url.is_some() {
+        config.default_retry = false;
         // Which proxies there can be is kube's to know.
         return Client::try_from(config);
     }
@@ -49,12 +57,17 @@ pub(super) fn client(config: Config) -> kube::Result<Client> {
     connector.set_write_timeout(config.write_timeout);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        .option_layer(retries(&config))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .layer_fn(Bounded)
         .service(Builder::new(TokioExecutor::new()).build(connector));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+fn retries(config: &Config) -> Option<RetryLayer<RetryPolicy>> {
+    let policy = RetryPolicy::new(RETRY_PAUSE, RETRY_PAUSE_MAX, RETRIES, true).ok()?;
+    config.default_retry.then(|| RetryLayer::new(policy))
 }
 
 fn tcp() -> HttpConnector {
@@ -115,11 +128,16 @@ where
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
+    use http::StatusCode;
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::server::serve;
+    use crate::shutdown::Shutdown;
 
     /// What comes of a request to a server that sends the head of its answer at once, and the body never.
     async fn check(path: &str, is_answered: bool) {
@@ -145,6 +163,27 @@ mod tests {
         }));
         let watch = Request::get("/api/v1/secrets?watch=true").body(Body::empty()).unwrap();
         assert!(silent.call(watch).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_api_server_that_is_busy_is_asked_some_times_and_then_that_is_told() {
+        let listener = crate::listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let busy = move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(StatusCode::SERVICE_UNAVAILABLE)
+        };
+        let router = axum::Router::new().route("/version", axum::routing::get(busy));
+        let end = Shutdown::default();
+        let served = tokio::spawn(serve(listener, None, router, end.clone(), Duration::ZERO));
+        let client = client(Config::new(format!("http://127.0.0.1:{port}").parse().unwrap())).unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(10), client.apiserver_version()).await;
+        assert!(told.expect("nothing is told").is_err());
+        assert_eq!(asked.load(Ordering::Relaxed), 1 + RETRIES);
+        end.request();
+        served.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -105,7 +105,7 @@ impl Process {
     fn start(server: &Server, identity: &str) -> Self {
         let (leadership, drained) = (Leadership::candidate(), Shutdown::default());
         let args = LeaseArgs {
-            name: "example",
+            name: "example".to_owned(),
             namespace: "kube-system".to_owned(),
             manager: "example-manager",
             identity: identity.to_owned(),
@@ -280,7 +280,7 @@ fn a_lease_of_a_go_program_is_understood() {
 #[test]
 fn our_lease_is_as_go_programs_read_it() {
     let args = LeaseArgs {
-        name: "example",
+        name: "example".to_owned(),
         namespace: "kube-system".to_owned(),
         manager: "example-manager",
         identity: "one".to_owned(),

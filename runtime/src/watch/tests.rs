@@ -114,6 +114,28 @@ async fn more_objects_than_the_bound_are_refused_while_all_are_in_use() {
 }
 
 #[tokio::test]
+async fn who_has_to_leave_some_watches_to_others_gets_the_rest_alone() {
+    let objects = objects(Vec::new);
+    let name = |number: usize| ObjectName::cluster(number.to_string());
+    let spared = WATCHES_MAX - 10;
+    let mut held: Vec<_> = (0..9).map(|number| objects.get_sparing(&name(number), spared).unwrap()).collect();
+    drop(objects.get(&name(9)).unwrap());
+    held.push(objects.get_sparing(&name(10), spared).unwrap());
+    let refused = objects.get_sparing(&name(11), spared).map(drop).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "cannot watch 11: 10 objects of its kind are watched already, and all are in use"
+    );
+    objects.get_sparing(&name(0), spared).unwrap();
+    held.extend((20..30).map(|number| objects.get(&name(number)).unwrap()));
+    // The others need it no more, but may need it again.
+    held.truncate(12);
+    let refused = objects.get_sparing(&name(12), spared).map(drop);
+    assert!(refused.is_err(), "{} are watched", objects.len());
+    assert_eq!(objects.len(), 20);
+}
+
+#[tokio::test]
 async fn invented_names_keep_no_object_from_being_watched() {
     // Only the object with this name exists.
     let objects = NamedObjects::<u8>::new(|name| {

@@ -115,7 +115,10 @@ impl Context {
     async fn review(self: &Arc<Self>, body: &Bytes, stages: &mut Stages) -> Answered {
         let judged = match self.judged_here(body) {
             Some(judged) => judged,
-            None => self.judged_in_turn(body.clone()).await,
+            None => match self.judged_in_turn(body.clone()).await {
+                Ok(judged) => judged,
+                Err(denial) => return Answered::without_review(review::uid_of(body), denial),
+            },
         };
         let Judged { api_version, uid, operation, kind, outcome, subject, time, slowest } = judged;
         (stages.rules, stages.slowest_rules) = (time, slowest);
@@ -153,16 +156,17 @@ impl Context {
     }
 
     /// Judges what is large on a thread of its own, one review at a time, so that others need not wait for it.
-    async fn judged_in_turn(self: &Arc<Self>, body: Bytes) -> Judged {
+    async fn judged_in_turn(self: &Arc<Self>, body: Bytes) -> Result<Judged, Denial> {
+        let place = Arc::clone(&self.shared.waiting).try_acquire_owned().map_err(|_| crowded())?;
         let turns = Arc::clone(&self.shared.turns);
         let (turn, context) = (turns.acquire_owned().await, Arc::clone(self));
         let judging = tokio::task::spawn_blocking(move || {
             let judged = judging::large(context.endpoint, &body, &context.shared.judge);
-            drop(turn);
+            drop((turn, place));
             judged
         });
         // It is not aborted, so what failed is a defect; who counts those is told.
-        judging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        Ok(judging.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
     }
 
     /// The answer to an approval or denial, after the check of the right to it.
@@ -180,6 +184,11 @@ impl Context {
         }
         open.answer(kind, subject, self.shared.judge.forbids_only)
     }
+}
+
+/// What is told where too many large reviews wait already.
+fn crowded() -> Denial {
+    Denial::new(503, "ServiceUnavailable", "too many large reviews wait to be judged; try again")
 }
 
 /// Time for a review. The API server tells how long it waits, as its configurations say: `?timeout=5s`. Somebody else's

@@ -68,7 +68,7 @@ impl Subject {
             resource: request.resource.resource.as_ref().to_owned(),
             namespace: request.namespace.as_ref().to_owned(),
             name: request.name.as_ref().to_owned(),
-            user: request.user_info.username.clone(),
+            user: request.username(),
         }
     }
 }
@@ -111,16 +111,14 @@ fn judged(endpoint: Endpoint, body: &[u8], judge: &Judge, takes_large: bool) -> 
         Endpoint::Validate => match validate::weigh(&request) {
             Ok(None) => Ok(Outcome::Answer(Answer::Allowed { warnings: Vec::new() })),
             Ok(Some(weighed)) if weighed.is_large() && !takes_large => return None,
-            Ok(Some(weighed)) => weighed.judge(judge.context(Timestamp::now())).map(|judgement| {
+            Ok(Some(weighed)) => weighed.judge(judge.context(Timestamp::now())).and_then(|judgement| {
                 (time, slowest) = (judgement.time, judgement.slowest);
                 let (about, verdict) = (judgement.about, judgement.verdict);
-                match judgement.decision {
-                    None => Outcome::Answer(Answer::of_verdict(verdict, &about, judge.forbids_only)),
-                    Some(decision) => {
-                        let requester = request.user_info.clone();
-                        Outcome::Open(Box::new(Open { decision, requester, verdict, group: about.group }))
-                    }
-                }
+                let Some(decision) = judgement.decision else {
+                    return Ok(Outcome::Answer(Answer::of_verdict(verdict, &about, judge.forbids_only)));
+                };
+                let (requester, group) = (request.requester()?, about.group);
+                Ok(Outcome::Open(Box::new(Open { decision, requester, verdict, group })))
             }),
             Err(denial) => Err(denial),
         },

@@ -1,6 +1,7 @@
 //! What a process and the machine use, as the kernel counts it.
 
 use std::fs;
+use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -50,9 +51,18 @@ impl Process {
         Self { pid }
     }
 
+    /// A process that this one has started.
+    pub(crate) fn of(child: &Child) -> anyhow::Result<Self> {
+        Self::of_number(child.id())
+    }
+
     /// This process.
     pub(crate) fn this() -> anyhow::Result<Self> {
-        Ok(Self { pid: i32::try_from(std::process::id()).context("the process number does not fit")? })
+        Self::of_number(std::process::id())
+    }
+
+    fn of_number(number: u32) -> anyhow::Result<Self> {
+        Ok(Self { pid: i32::try_from(number).context("the process number does not fit")? })
     }
 
     /// The process's number.

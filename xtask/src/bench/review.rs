@@ -192,7 +192,7 @@ impl Floor {
         };
         let (address, ca) = (text("address")?.parse()?, text("ca")?);
         // nsenter replaces itself by the program, so the child is the server.
-        let process = Process::new(i32::try_from(child.id()).context("the process number does not fit")?);
+        let process = Process::of(&child)?;
         let tls = TlsConnector::from(Arc::new(client_config(ca.as_bytes()).context("the floor's CA")?));
         let name = ServerName::try_from("localhost")?;
         let network = webhook.network.clone();

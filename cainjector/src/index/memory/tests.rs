@@ -239,19 +239,12 @@ fn what_is_known_of_a_source_that_nobody_names_is_nothing() {
 }
 
 #[test]
-fn without_a_place_to_keep_it_what_left_a_source_is_known_for_as_long_as_somebody_names_it() {
+fn without_a_place_to_keep_it_nothing_is_remembered() {
     let mut world = World::new(None, None, &[]);
     world.index = Index::new(Settings::default());
     world.asks();
     world.holds(&["first"]).check("apply first").holds(&["second"]).check("apply first,second");
     let target = world.live.target.clone();
-    let left = |world: &World| {
-        let history = world.index.inputs(&target, Instant::now()).unwrap().history;
-        history.left(&world.certificates["first"]).is_some()
-    };
-    assert!(left(&world));
-    world.index.target_gone(&target);
-    world.asks();
-    world.holds(&["second"]).check("in sync");
-    assert!(!left(&world));
+    assert_eq!(world.index.inputs(&target, Instant::now()).unwrap().history, History::default());
+    assert_eq!(world.index.memory_text(true), None);
 }

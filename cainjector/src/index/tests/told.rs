@@ -24,20 +24,30 @@ fn how_long_a_target_waits_is_known_of_what_became_due_while_this_process_led() 
 }
 
 #[test]
-fn what_a_target_had_before_and_lacks_was_lost() {
+fn what_a_target_had_before_of_its_source_and_lacks_was_lost() {
     let (first, second) = (pem(&[&root("first", 5)]), pem(&[&root("second", 5)]));
     let mut world = World::asking(FROM_SECRET, "team-a/ca");
-    let had_all = |world: &World| {
-        world.index.had_all(&target("web"), &world.index.inputs(&target("web"), world.now).unwrap())
+    let had = |world: &World| {
+        world.index.had(&target("web"), &world.index.inputs(&target("web"), world.now).unwrap())
     };
     world.secret("ca", holding(&first));
-    assert!(!had_all(&world));
+    assert_eq!(had(&world), Had::Nothing);
     world.check("apply first");
-    assert!(had_all(&world));
+    assert_eq!(had(&world), Had::All);
     world.secret("ca", holding(&second));
-    assert!(!had_all(&world), "this one is new");
+    assert_eq!(had(&world), Had::Former);
     world.check("apply first,second");
-    assert!(had_all(&world));
+    assert_eq!(had(&world), Had::All);
+    // Of another source it has nothing, whether that is known already or not.
+    let other = pem(&[&root("other", 5)]);
+    let effects = world.index.target_seen(target("late"), asks(FROM_SECRET, "team-a/other"), "1", world.now);
+    world.take(effects);
+    world.secret("other", holding(&other)).asks(FROM_SECRET, "team-a/other");
+    assert_eq!(had(&world), Had::Nothing);
+    world.asks(FROM_SECRET, "team-a/fresh").secret("fresh", holding(&other));
+    assert_eq!(had(&world), Had::Nothing);
+    world.check("apply first,second,other");
+    assert_eq!(had(&world), Had::All);
 }
 
 fn concern(reason: Reason) -> Advice {

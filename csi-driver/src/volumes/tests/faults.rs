@@ -218,7 +218,7 @@ async fn what_fails_tells_the_path_and_never_the_key() {
     let node = Node::new(MANY);
     let volumes = node.start();
     let figures = DriverMetrics::new(&runtime::metrics::Metrics::new("test", "0"));
-    let service = NodeService::new("node-1".to_owned(), volumes, figures);
+    let service = NodeService::new("node-1".to_owned(), volumes, None, figures);
     let mut answers = String::new();
     for step in 0.. {
         // Every second time the clean-up fails too.

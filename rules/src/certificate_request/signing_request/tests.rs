@@ -63,6 +63,13 @@ fn a_request_that_is_too_long_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn what_makes_no_difference_to_a_certificate_is_no_reason_to_refuse() {
+    for text in [request!("version-1"), request!("version-2"), request!("san-empty")] {
+        check(text, &json!({}), &[]);
+    }
+}
+
+#[test]
 fn a_request_that_is_longer_than_usual_is_accepted_where_the_operator_wants_it() {
     let text = format!("{}{PLAIN}", "# words\n".repeat(5_000));
     assert!(text.len() > 36_500);

@@ -34,7 +34,7 @@ pub(super) async fn run(stage: &Stage) -> anyhow::Result<Peer> {
 
 async fn measure(stage: &Stage) -> anyhow::Result<Peer> {
     let running = Running::start(stage.cluster())?;
-    let program = running.process()?;
+    let program = Process::of(&running.0)?;
     let group = stage.group("peer").await?;
     // The first injection shows that it leads.
     group.grow(1).await?;
@@ -57,10 +57,6 @@ impl Running {
         let mut command = cluster.peer_command(Tool::PeerCainjector)?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         Ok(Self(child.context("failed to start the Go injector")?))
-    }
-
-    fn process(&self) -> anyhow::Result<Process> {
-        Ok(Process::new(i32::try_from(self.0.id()).context("the process number does not fit")?))
     }
 }
 

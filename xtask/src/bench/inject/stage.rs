@@ -98,9 +98,10 @@ impl Stage {
         self.order(1)?;
         seen(events, 1, Instant::now()).await?;
         let injected = Instant::now();
-        let age = self.program()?.age()?;
+        // Before anything else is waited for: what passes after the injection is no part of it.
+        let took = self.program()?.age()?.saturating_sub(injected.elapsed());
         self.scale(1).await?;
-        Ok(age.saturating_sub(injected.elapsed()))
+        Ok(took)
     }
 
     fn order(&self, count: usize) -> anyhow::Result<()> {

@@ -56,7 +56,7 @@ impl Peer {
             .spawn()
             .with_context(|| format!("failed to start {}", program.display()))?;
         // nsenter replaces itself by the program, so the child is the server.
-        let process = Process::new(i32::try_from(child.id()).context("the process number does not fit")?);
+        let process = Process::of(&child)?;
         let tls = TlsConnector::from(Arc::new(client_config(ca.certificate.as_bytes())?));
         let address = SocketAddr::new(webhook.address.ip(), PORT);
         let (network, name) = (webhook.network.clone(), ServerName::try_from(NAME)?);

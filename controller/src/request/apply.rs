@@ -1,0 +1,350 @@
+//! Carries plans out: the one place that answers CertificateRequests.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::{Certificate, CertificateRequest};
+use issuance::authority::Terms;
+use issuance::outcome::causes;
+use issuance::request::Request;
+use issuers::{Issuer, Order, Outcome as Signed};
+use jiff::Timestamp;
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client};
+use runtime::follow::Change;
+use runtime::held::Held;
+use runtime::lease::Leadership;
+use runtime::lock::lock;
+use runtime::queue::{Outcome, Queue};
+use runtime::shutdown::Shutdown;
+use runtime::watch::{Failure, NamedObjects, ObjectName, State};
+use serving::clock::Clock;
+
+use crate::MANAGER;
+use crate::context::Context;
+use crate::issuer::registry::{IssuerState, Registry};
+use crate::news::News;
+use crate::patch::{Written, patch_status};
+use crate::request::answer::{self, StatusBody};
+use crate::request::claims::Claims;
+use crate::request::index::{Index, issuer, key_secret};
+use crate::request::key::{self, KeySecret};
+use crate::request::plan::{RequestPlan, plan};
+use crate::request::report::Report;
+use crate::request::retries::Retries;
+use crate::request::view::RequestView;
+use crate::settings::Settings;
+
+/// Longest look at one request, with all its calls: the issuer's answer, and the write.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// When to try again what the API server refused: an administrator has to change something.
+const REFUSED_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long another controller has to say something about a request whose issuer is not served here.
+const ELSEWHERE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Certificates of one answer to a list.
+const PAGE_SIZE: u32 = 100;
+
+/// The state that watches and workers share.
+pub struct Answerer {
+    client: Client,
+    queue: Arc<Queue<ObjectName>>,
+    index: Arc<Mutex<Index>>,
+    keys: Held<KeySecret>,
+    claims: Claims,
+    registry: Arc<Registry>,
+    settings: Arc<Settings>,
+    leadership: Leadership,
+    report: Report,
+    retries: Retries,
+    clock: Clock,
+}
+
+impl Answerer {
+    /// No request is known yet.
+    pub(crate) fn new(context: &Context) -> Self {
+        let queue = Arc::new(Queue::default());
+        let index = Arc::new(Mutex::new(Index::default()));
+        context.issuers.on_change({
+            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
+            move |issuer| lock(&index).waiting_for(issuer).into_iter().for_each(|request| queue.add(request))
+        });
+        let keys = NamedObjects::namespaced(context.client.clone(), KeySecret::take).on_change({
+            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
+            move |secret, _| {
+                lock(&index).waiting_for_key(secret).into_iter().for_each(|request| queue.add(request));
+            }
+        });
+        let released = Arc::clone(&queue);
+        Self {
+            client: context.client.clone(),
+            queue,
+            index,
+            keys: Held::new(keys),
+            claims: Claims::new(move |request| released.add(request)),
+            registry: Arc::clone(&context.issuers),
+            settings: Arc::clone(&context.settings),
+            leadership: context.leadership.clone(),
+            report: Report::new(context.events.clone()),
+            retries: Retries::default(),
+            clock: Arc::clone(&context.clock),
+        }
+    }
+
+    /// Works on requests that are due, while this process leads, until shutdown is requested; a request in work is finished.
+    pub(crate) async fn work(self: Arc<Self>, shutdown: Shutdown) -> anyhow::Result<()> {
+        let (queue, leadership) = (Arc::clone(&self.queue), self.leadership.clone());
+        let look = move |name| {
+            let this = Arc::clone(&self);
+            async move { this.look(&name).await }
+        };
+        queue.work_while(&leadership, shutdown, RECONCILE_TIMEOUT, look).await
+    }
+
+    /// Whether the workers turn.
+    pub(crate) fn turns(&self) -> Result<(), String> {
+        self.queue.turns()
+    }
+
+    /// What the watch of the requests tells.
+    pub(crate) fn changed(&self, change: Change<CertificateRequest>) {
+        match change {
+            Change::Seen(request) => {
+                let view = RequestView::of(request);
+                let name = view.name.clone();
+                self.take(view);
+                self.queue.add(name);
+            }
+            Change::Gone(request) => self.gone(&ObjectName::of(&request.metadata)),
+            Change::Listed(names) => self.listed(&names),
+            // The log and the readiness tell of it; nothing can be written then.
+            Change::Denied(_) => {}
+        }
+    }
+
+    fn listed(&self, names: &HashSet<ObjectName>) {
+        let missing = lock(&self.index).missing(names);
+        missing.iter().for_each(|name| self.gone(name));
+    }
+
+    fn gone(&self, name: &ObjectName) {
+        let mut index = lock(&self.index);
+        if let Some(secret) = index.remove(name) {
+            self.keys.release(&secret);
+        }
+        drop(index);
+        self.report.forget(name);
+        self.retries.forget(name);
+    }
+
+    fn take(&self, view: RequestView) {
+        let mut index = lock(&self.index);
+        if let Some(secret) = index.set(view) {
+            self.keys.release(&secret);
+        }
+    }
+
+    async fn look(&self, name: &ObjectName) -> Outcome {
+        let Some(view) = lock(&self.index).get(name) else { return Outcome::Done };
+        if self.claims.contains(name) {
+            return Outcome::Done;
+        }
+        let now = (self.clock)();
+        let state = issuer(&view).map_or(IssuerState::Absent, |id| self.registry.state(&id));
+        match plan(&view, &state, &self.settings) {
+            RequestPlan::Leave => Outcome::Done,
+            RequestPlan::MarkDenied => self.write(&view, answer::denial(&view, now)).await,
+            RequestPlan::Approve => self.write(&view, answer::approval(&view, now)).await,
+            RequestPlan::Unapproved => {
+                let text = "nobody has approved this request yet; an approver has to, for it to be signed";
+                self.report.tell(&view, News::normal("WaitingForApproval", text).once_for("approval"));
+                Outcome::Done
+            }
+            RequestPlan::Unserved { approve, type_ } => self.leave(&view, approve, type_, now).await,
+            RequestPlan::Pending { approve, reason, message } => {
+                let waits = Signed::Wait { reason, message };
+                self.write(&view, answer::answer(&view, approve, &waits, now)).await
+            }
+            RequestPlan::Sign { approve, issuer, type_ } => {
+                self.sign(&view, approve, issuer.as_ref(), type_, now).await
+            }
+        }
+    }
+
+    /// Leaves a request to whoever serves its issuer, and says so when that seems to be nobody.
+    async fn leave(&self, view: &RequestView, approve: bool, type_: &str, now: Timestamp) -> Outcome {
+        if approve {
+            return self.write(view, answer::approval(view, now)).await;
+        }
+        let age = Duration::try_from(now.duration_since(view.created)).unwrap_or_default();
+        if view.ready_reason().is_some() {
+            return Outcome::Done;
+        }
+        if age < ELSEWHERE_WITHIN {
+            return Outcome::Again(ELSEWHERE_WITHIN.saturating_sub(age));
+        }
+        let text =
+            format!("issuers of type {type_} are not served by this controller, and no other has answered");
+        self.report.tell(view, News::warning("IssuerTypeUnsupported", text).once_for(type_));
+        Outcome::Done
+    }
+
+    async fn sign(
+        &self,
+        view: &RequestView,
+        approve: bool,
+        issuer: &dyn Issuer,
+        type_: &'static str,
+        now: Timestamp,
+    ) -> Outcome {
+        let signed = self.signed(view, issuer, type_, now).await;
+        let after = match &signed {
+            Signed::Retry { after, .. } => Some(*after),
+            Signed::Issued(_) | Signed::Wait { .. } | Signed::Terminal { .. } => None,
+        };
+        let mut body = answer::answer(view, approve, &signed, now);
+        if let (Some(body), Signed::Issued(issued), "selfSigned") = (&mut body, &signed, type_)
+            && issued.chain.leaf().subject().is_empty()
+        {
+            let text = "the certificate has no subject, so its issuer is empty, too, which RFC 5280 does not allow; set a \
+                        common name";
+            body.news.push(News::warning("BadConfig", text));
+        }
+        let written = self.write(view, body).await;
+        match (written, after) {
+            (Outcome::Done, Some(after)) => Outcome::Again(self.retries.next(&view.name, &view.uid, after)),
+            (Outcome::Done, None) => {
+                self.retries.forget(&view.name);
+                Outcome::Done
+            }
+            (failed, _) => failed,
+        }
+    }
+
+    /// Asks the issuer; what it answers has been checked.
+    async fn signed(
+        &self,
+        view: &RequestView,
+        issuer: &dyn Issuer,
+        type_: &'static str,
+        now: Timestamp,
+    ) -> Signed {
+        let is_self_signed = type_ == "selfSigned";
+        let (request, terms) = match asked(view) {
+            Ok(asked) => asked,
+            Err(message) => {
+                let reason = if is_self_signed { "ErrorGenerating" } else { "SigningError" };
+                return Signed::Terminal { reason, message };
+            }
+        };
+        let secret = if is_self_signed {
+            match self.key(view).await {
+                Ok(secret) => Some(secret),
+                Err(outcome) => return outcome,
+            }
+        } else {
+            None
+        };
+        let subject_key = match &secret {
+            Some((name, secret)) => match secret.key_of(name, &request) {
+                Ok(key) => Some(key),
+                Err(outcome) => return outcome,
+            },
+            None => None,
+        };
+        let order = Order { request: &request, terms: &terms, subject_key, now };
+        answer::verified(issuer.sign(&order).await, &request, &terms, now)
+    }
+
+    /// The Secret with the key of a request that is to sign itself.
+    async fn key(&self, view: &RequestView) -> Result<(ObjectName, Arc<KeySecret>), Signed> {
+        let name = key_secret(view);
+        let state = {
+            // The index stays locked, so that the request cannot end, and its Secret be released, before that is watched.
+            let index = lock(&self.index);
+            match &name {
+                Some(name) if !index.waiting_for_key(name).is_empty() => self.keys.state(name),
+                _ => State::Pending,
+            }
+        };
+        let (name, secret) = key::found(name, state)?;
+        if secret.is_next_key || self.is_of_certificate(&name).await? {
+            Ok((name, secret))
+        } else {
+            Err(key::not_allowed(&name))
+        }
+    }
+
+    /// Whether a Certificate of its namespace is kept in this Secret.
+    async fn is_of_certificate(&self, secret: &ObjectName) -> Result<bool, Signed> {
+        let namespace = secret.namespace.as_deref().unwrap_or_default();
+        let api: Api<Certificate> = Api::namespaced(self.client.clone(), namespace);
+        let mut params = ListParams::default().limit(PAGE_SIZE);
+        loop {
+            let page = api.list(&params).await.map_err(|error| {
+                key::unknown(format!(
+                    "the Certificates beside Secret {secret} cannot be read: {}",
+                    Failure::from(&error)
+                ))
+            })?;
+            if page.items.iter().any(|certificate| certificate.spec.secret_name == secret.name) {
+                return Ok(true);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    /// Writes a status, if there is one to be written, and tells of it.
+    async fn write(&self, view: &RequestView, body: Option<StatusBody>) -> Outcome {
+        let Some(body) = body else { return Outcome::Done };
+        if !self.leadership.may_write() {
+            return Outcome::Again(Duration::ZERO);
+        }
+        let namespace = view.name.namespace.as_deref().unwrap_or_default();
+        let api: Api<PartialObjectMeta<CertificateRequest>> = Api::namespaced(self.client.clone(), namespace);
+        let name = &view.name;
+        match patch_status(&api, &name.name, &view.version, MANAGER, &body.to_json()).await {
+            Written::Done { version } => {
+                self.take(body.on(view, version));
+                body.news.into_iter().for_each(|news| self.report.tell(view, news));
+                Outcome::Done
+            }
+            Written::Gone => Outcome::Done,
+            // The watch is about to show it as it is.
+            Written::Stale => Outcome::Failed,
+            Written::Refused(failure) => {
+                tracing::warn!(request = %name, %failure, "the API server refuses the answer");
+                if failure.is_forbidden() {
+                    let text = format!("the controller may not answer this request: {failure}");
+                    self.report.tell(view, News::warning("ApprovalForbidden", text).once_for("approval"));
+                }
+                Outcome::Again(REFUSED_AGAIN)
+            }
+            Written::Failed(failure) => {
+                tracing::warn!(request = %name, %failure, "cannot write the status");
+                Outcome::Failed
+            }
+        }
+    }
+}
+
+/// The request and its terms.
+///
+/// # Errors
+/// Why it can never be signed.
+fn asked(view: &RequestView) -> Result<(Request, Terms), String> {
+    let facts = &view.spec;
+    let request = Request::from_pem(&facts.csr)
+        .map_err(|error| format!("spec.request cannot be decoded: {}", causes(&error)))?;
+    let usages = facts.usages().map_err(|error| format!("spec.usages: {}", causes(&error)))?;
+    let terms = Terms { usages, is_ca: facts.is_ca, ..Terms::default() };
+    let duration = facts.duration().unwrap_or(terms.duration);
+    Ok((request, Terms { duration, ..terms }))
+}

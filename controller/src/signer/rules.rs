@@ -1,0 +1,140 @@
+//! The name policy as it is now: the rules of a ConfigMap, followed while the process runs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use issuers::policy::{Policy, Rules};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use runtime::watch::{NamedObjects, ObjectName, State};
+use tokio::sync::watch::Receiver;
+
+/// The key of the ConfigMap that holds the rules.
+pub const KEY: &str = "policy.yaml";
+
+/// The rules of a ConfigMap, or why they cannot be used.
+type Read = Result<Rules, String>;
+
+/// A watch that goes on until this is dropped.
+#[derive(Debug)]
+pub struct Followed {
+    _maps: NamedObjects<Read>,
+    _receiver: Receiver<State<Read>>,
+}
+
+/// The policy; clones share it.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    now: Arc<RwLock<Arc<Policy>>>,
+}
+
+impl Policies {
+    /// A policy whose rules are told later.
+    pub fn new(policy: Policy) -> Self {
+        Self { now: Arc::new(RwLock::new(Arc::new(policy))) }
+    }
+
+    /// What applies now.
+    pub fn now(&self) -> Arc<Policy> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows the ConfigMap `name` for as long as what is returned lives.
+    ///
+    /// # Errors
+    /// When it cannot be watched, which only a process with too many watches meets.
+    pub fn follow(&self, client: Client, name: &ObjectName) -> anyhow::Result<Followed> {
+        let policies = self.clone();
+        let maps = NamedObjects::namespaced(client, read);
+        let maps = maps.on_change(move |name, state| policies.changed(name, state));
+        let receiver = maps.get(name)?;
+        Ok(Followed { _maps: maps, _receiver: receiver })
+    }
+
+    /// Rules that are wrong change nothing: those that were right last go on, or none at all from the start. Without the
+    /// ConfigMap there are none.
+    fn changed(&self, name: &ObjectName, state: &State<Read>) {
+        let rules = match state {
+            State::Present(read) => match read.as_ref() {
+                Ok(rules) => rules.clone(),
+                Err(error) => {
+                    tracing::error!(
+                        "the name policy in ConfigMap {name} is wrong and changes nothing: {error}"
+                    );
+                    return;
+                }
+            },
+            State::Absent => Rules::default(),
+            State::Pending => return,
+            State::Failed(failure) => {
+                tracing::warn!(%failure, "cannot watch ConfigMap {name} of the name policy");
+                return;
+            }
+        };
+        if rules.allow_any() {
+            tracing::warn!("a rule of the name policy in ConfigMap {name} permits any name");
+        }
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.rules != rules {
+            tracing::info!(rules = rules.len(), "the name policy has changed");
+            *now = Arc::new(Policy { rules, ..Policy::clone(&now) });
+        }
+    }
+}
+
+fn read(map: ConfigMap) -> Read {
+    let Some(text) = map.data.and_then(|mut data| data.remove(KEY)) else {
+        return Err(format!("it has no key {KEY}"));
+    };
+    Rules::parse(&text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use issuers::policy::DURATION_MAX;
+
+    use super::*;
+
+    fn policies() -> Policies {
+        Policies::new(Policy {
+            cluster_domain: "cluster.local".to_owned(),
+            trust_domain: "cluster.local".to_owned(),
+            duration_max: DURATION_MAX,
+            rules: Rules::default(),
+        })
+    }
+
+    fn map(key: &str, rules: &str) -> State<Read> {
+        let text = format!("apiVersion: policy.signet/v1alpha1\nkind: NamePolicy\nrules:\n{rules}\n");
+        let data = Some(BTreeMap::from([(key.to_owned(), text)]));
+        State::Present(Arc::new(read(ConfigMap { data, ..ConfigMap::default() })))
+    }
+
+    #[test]
+    fn rules_that_are_wrong_change_nothing_and_are_told() {
+        let (policies, name) = (policies(), ObjectName::namespaced("signet", "rules"));
+        policies.changed(&name, &map(KEY, "- dnsNames: [a.test]"));
+        let log = runtime::testing::Log::default();
+        let listening = log.listen();
+        policies.changed(&name, &map(KEY, "- dnsName: [a.test]"));
+        policies.changed(&name, &map("rules.yaml", "- {}\n- {}"));
+        drop(listening);
+        assert_eq!(policies.now().rules.len(), 1);
+        let text = log.text();
+        assert!(
+            text.contains("unknown key \"dnsName\"") && text.contains("it has no key policy.yaml"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn rules_are_those_that_were_seen_last() {
+        let (policies, name) = (policies(), ObjectName::namespaced("signet", "rules"));
+        assert!(policies.now().rules.is_empty());
+        policies.changed(&name, &map(KEY, "- allow: any"));
+        assert!(policies.now().rules.allow_any());
+        policies.changed(&name, &State::Absent);
+        assert!(policies.now().rules.is_empty());
+    }
+}
