@@ -157,6 +157,8 @@ fn run_all(tests: impl Iterator<Item = Command>) -> anyhow::Result<()> {
 /// Licences, bans and sources; the advisories need a database from the network and are a job of their own.
 fn dependencies() -> anyhow::Result<()> {
     let program = cargo_deny()?;
+    // Building for one platform leaves out the packages of the others, and all of them are judged.
+    cargo::run(&["fetch", "--locked", "--quiet"])?;
     let mut command = Command::new(program);
     command.args([
         "--offline",
