@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -143,12 +144,36 @@ pub async fn serve(config: Config, client: Client, shutdown: Shutdown) -> anyhow
     let router = server::router(&Service::new(metrics.clone(), authorizer, judge, shutdown.clone()));
     let tls = tls::server_config_with(certificate, &ALPN, &parameters).context("cannot serve TLS")?;
     let tls = runtime::server::Tls { config: tls, handshakes };
-    let serving = runtime::server::serve(listener, Some(tls), router, drained.clone(), IN_FLIGHT_TIME_MAX);
-    tasks.spawn("listener", serving);
+    tasks.spawn("listener", take_calls(served, listener, tls, router, drained.clone()));
     tasks.tell(readiness.clone());
     let drain = drain(shutdown.clone(), readiness, shutdown_drain_period, drained);
     tasks.spawn_infallible("drain", drain);
     tasks.run(shutdown_drain_period + IN_FLIGHT_TIME_MAX + END_TIME_MAX).await
+}
+
+/// Serves until `end`, from the first certificate on.
+///
+/// Who connects before that waits in the listener's queue for a moment, instead of being told that there is no
+/// certificate: after a sudden death the container runs again before its node has told that it was gone, so API servers
+/// still call it.
+async fn take_calls(
+    mut served: watch::Receiver<Option<Served>>,
+    listener: std::net::TcpListener,
+    tls: runtime::server::Tls,
+    router: Router,
+    end: Shutdown,
+) -> anyhow::Result<()> {
+    let made = async {
+        if served.wait_for(Option::is_some).await.is_err() {
+            // Nobody makes one any more, and whoever was to do so says why.
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = made => {}
+        () = end.requested() => return Ok(()),
+    }
+    runtime::server::serve(listener, Some(tls), router, end, IN_FLIGHT_TIME_MAX).await
 }
 
 /// Unready at once, served a while longer, then no new connections.
@@ -244,7 +269,7 @@ mod tests {
     use rustls::pki_types::ServerName;
     use serde_json::json;
     use serving::configurations::Wanted;
-    use serving::{CA_LIFETIME, LeafTerms};
+    use serving::{CA_LIFETIME, Leaf, LeafTerms};
 
     use super::*;
 
@@ -309,6 +334,48 @@ mod tests {
         for is_of_files in [false, true] {
             assert_eq!(told("webhook.ns.svc", is_of_files).await, format!("[+] {kind} ok"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_comes_before_the_certificate_waits_for_it() {
+        runtime::install_crypto();
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (pair, (sender, served)) = (tls::ServingCertificate::new(), watch::channel(None));
+        let tls = tls::server_config(Arc::clone(&pair), &ALPN).into();
+        let end = Shutdown::default();
+        let serving = tokio::spawn(take_calls(served, listener, tls, Router::new(), end.clone()));
+
+        let now = Timestamp::now();
+        let authority = serving::keeping::new_ca(CA_LIFETIME, now).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.certificate().der().to_vec().into()).unwrap();
+        let trusting = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("webhook.ns.svc").unwrap();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(trusting));
+        let mut call = std::pin::pin!(connector.connect(name.clone(), stream));
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut call).await;
+        assert!(early.is_err(), "it was answered: {:?}", early.map(|answer| answer.map(drop)));
+
+        let terms = LeafTerms { names: std::slice::from_ref(&name), lifetime: CA_LIFETIME / 2, replica: "a" };
+        let Leaf { chain, key, certificate, .. } = serving::new_leaf(&authority, terms, now).unwrap();
+        pair.set(chain, &key).unwrap();
+        sender.send_replace(Some(Served { certificate, name, ca: None, wanted: Wanted::default() }));
+        tokio::time::timeout(Duration::from_secs(20), call).await.unwrap().unwrap();
+        end.request();
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_end_before_the_certificate_is_an_end() {
+        let listener = listen::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let tls = tls::server_config(tls::ServingCertificate::new(), &ALPN).into();
+        let (sender, served) = watch::channel(None);
+        drop(sender);
+        let end = Shutdown::default();
+        end.request();
+        take_calls(served, listener, tls, Router::new(), end).await.unwrap();
     }
 
     #[tokio::test]

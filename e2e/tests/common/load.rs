@@ -1,5 +1,6 @@
 //! Calls without a pause, each of which must end as it should.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,8 +98,10 @@ impl Load {
     /// As [`Load::finish`], or when a call failed.
     pub(crate) async fn finish_without_failure(self) -> anyhow::Result<usize> {
         let Report { sent, failures } = self.finish().await?;
-        let first = failures.first().map(|failure| &failure.error);
-        ensure!(failures.is_empty(), "of {sent} calls {} failed, the first with {first:?}", failures.len());
+        if let Some(first) = failures.first() {
+            let (count, kinds) = (failures.len(), told(&failures, first.sent));
+            bail!("of {sent} calls {count} failed, as seen from the first of them on:\n{kinds}");
+        }
         Ok(sent)
     }
 }
@@ -166,6 +169,25 @@ impl Report {
     pub(crate) fn fail(&mut self, sent: Instant, error: &impl Display) {
         self.failures.push(Failure { sent, failed: Instant::now(), error: error.to_string() });
     }
+}
+
+/// What failed, a line for each kind of error: how often, and when the first of those calls began and the last ended,
+/// from `zero` on.
+pub(crate) fn told(failures: &[Failure], zero: Instant) -> String {
+    let seconds = |instant: Instant| match instant.checked_duration_since(zero) {
+        Some(after) => format!("{:.3} s", after.as_secs_f64()),
+        None => format!("-{:.3} s", (zero - instant).as_secs_f64()),
+    };
+    let mut kinds: BTreeMap<&str, Vec<&Failure>> = BTreeMap::new();
+    for failure in failures {
+        kinds.entry(&failure.error).or_default().push(failure);
+    }
+    let line = |(error, all): (&str, Vec<&Failure>)| {
+        let first = all.iter().map(|failure| failure.sent).min().unwrap_or(zero);
+        let last = all.iter().map(|failure| failure.failed).max().unwrap_or(zero);
+        format!("{} from {} to {}: {error}\n", all.len(), seconds(first), seconds(last))
+    };
+    kinds.into_iter().map(line).collect()
 }
 
 async fn create(client: &kube::Client, namespace: &str, object: &Value) -> kube::Result<DynamicObject> {
