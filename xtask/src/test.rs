@@ -1,6 +1,8 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
-use std::path::{Path, PathBuf};
+mod programs;
+
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -47,27 +49,32 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut stages = Stages::default();
+    let outcome = all(arguments, &mut stages).await;
+    stages.report();
+    outcome
+}
+
+async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
     if !arguments.e2e {
-        checks(&mut stages)?;
+        checks(stages)?;
     }
     let programs = stages.run("building the tests", || test_programs(arguments.soak))?;
     if !arguments.e2e {
         let unit = programs.iter().filter(|program| !needs_cluster(program));
-        stages.run("unit tests", || run_all(unit.map(|program| test(program, &[]))))?;
+        stages.run("unit tests", || programs::run_all(unit.map(|program| test(program, &[])), 1))?;
         // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
         let (seconds, seed) =
             if arguments.soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
         stages.run("fuzzing", || crate::fuzz::all(seconds, seed))?;
     }
     if arguments.no_e2e {
-        stages.report();
         return Ok(());
     }
     ensure!(
         nix::unistd::geteuid().is_root(),
         "the end-to-end suite makes namespaces and mounts, so it needs root; `cargo xtask test --no-e2e` leaves it out"
     );
-    end_to_end(arguments, &programs, &mut stages).await
+    end_to_end(arguments, &programs, stages).await
 }
 
 /// All that runs nothing of ours, and what the tests need beside our programs.
@@ -97,14 +104,14 @@ async fn end_to_end(arguments: &Arguments, programs: &[Program], stages: &mut St
     let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
     let installed = install::install(&cluster, &images, &[NO_APPROVER]).await;
     stages.add("cluster and installation", began.elapsed());
-    stages.report();
     let outcome = installed.and_then(|()| {
         let only: Vec<&str> = arguments.only.as_deref().into_iter().collect();
-        run_all(programs.iter().filter(|program| needs_cluster(program)).map(|program| {
+        let tests = programs.iter().filter(|program| needs_cluster(program)).map(|program| {
             let mut command = test(program, &only);
             command.env(SHARED, CLUSTER);
             command
-        }))
+        });
+        stages.run("end-to-end tests", || programs::run_all(tests, 1))
     });
     if arguments.keep {
         println!("cluster {CLUSTER} is still running: cargo xtask cluster down --name {CLUSTER}");
@@ -134,24 +141,7 @@ fn needs_cluster(program: &Program) -> bool {
 fn test(program: &Program, filters: &[&str]) -> Command {
     let mut command = Command::new(&program.path);
     command.args(filters).current_dir(&program.package).env("CARGO_MANIFEST_DIR", &program.package);
-    command.stdin(Stdio::null());
     command
-}
-
-/// Runs each test program, whatever becomes of the ones before it, and names those that failed.
-fn run_all(tests: impl Iterator<Item = Command>) -> anyhow::Result<()> {
-    let mut failed = vec![];
-    for mut test in tests {
-        let program = test.get_program().to_owned();
-        let name = Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned();
-        println!("   {name}");
-        let status = test.status().with_context(|| format!("failed to start the tests in {name}"))?;
-        if !status.success() {
-            failed.push(name);
-        }
-    }
-    ensure!(failed.is_empty(), "tests failed in {}; their messages are above", failed.join(", "));
-    Ok(())
 }
 
 /// Licences, bans and sources; the advisories need a database from the network and are a job of their own.
@@ -203,9 +193,9 @@ impl Stages {
     fn run<T>(&mut self, name: &str, stage: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         println!("== {name}");
         let began = Instant::now();
-        let value = stage().with_context(|| format!("stage {name:?}"))?;
+        let outcome = stage().with_context(|| format!("stage {name:?}"));
         self.add(name, began.elapsed());
-        Ok(value)
+        outcome
     }
 
     fn add(&mut self, name: &str, took: Duration) {
@@ -213,9 +203,11 @@ impl Stages {
     }
 
     fn report(&self) {
-        println!("== so far");
+        println!("== what took how long");
         for (name, took) in &self.done {
             println!("{:>7.1} s  {name}", took.as_secs_f32());
         }
+        let whole: Duration = self.done.iter().map(|(_, took)| *took).sum();
+        println!("{:>7.1} s  in all", whole.as_secs_f32());
     }
 }
