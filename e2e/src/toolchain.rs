@@ -111,6 +111,16 @@ impl Tool {
         }
     }
 
+    /// The name that Go gives the program: the last part of its package's path that is no version.
+    fn built_name(self) -> String {
+        let package = self.package();
+        let is_version = |part: &str| {
+            part.strip_prefix('v').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut parts = package.rsplit('/').filter(|part| !is_version(part));
+        parts.next().unwrap_or_default().to_owned()
+    }
+
     fn package(self) -> String {
         match self {
             Self::KubeApiserver
@@ -180,10 +190,11 @@ impl Toolchain {
             return Ok(toolchain);
         }
         let _lock = toolchain.lock()?;
-        for tool in tools {
-            if !toolchain.has(*tool) {
-                progress::step(&format!("building {}", tool.name()), || toolchain.build(*tool, &module))?;
-            }
+        // Another process may have built some while this one waited.
+        let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !toolchain.has(*tool)).collect();
+        if !missing.is_empty() {
+            let names: Vec<&str> = missing.iter().map(|tool| tool.name()).collect();
+            progress::step(&format!("building {}", names.join(", ")), || toolchain.build(&missing, &module))?;
         }
         Ok(toolchain)
     }
@@ -214,12 +225,16 @@ impl Toolchain {
         Ok(file)
     }
 
-    fn build(&self, tool: Tool, module: &Path) -> anyhow::Result<()> {
-        let unfinished = self.dir.join(format!(".{}.unfinished", tool.name()));
+    /// All at once, so that one is linked while others are compiled.
+    fn build(&self, tools: &[Tool], module: &Path) -> anyhow::Result<()> {
+        let unfinished = self.dir.join(".unfinished");
+        fs::create_dir_all(&unfinished)
+            .with_context(|| format!("failed to create {}", unfinished.display()))?;
+        let packages: Vec<String> = tools.iter().map(|tool| tool.package()).collect();
         let output = Command::new("go")
             .args(["build", "-trimpath", "-ldflags", &linker_flags(), "-o"])
             .arg(&unfinished)
-            .arg(tool.package())
+            .args(&packages)
             .current_dir(module)
             .envs(ENVIRONMENT)
             .stdin(Stdio::null())
@@ -231,10 +246,13 @@ impl Toolchain {
             let text = String::from_utf8_lossy(&output.stderr);
             let lines: Vec<&str> = text.lines().collect();
             let shown = lines.get(lines.len().saturating_sub(ERROR_LINES)..).unwrap_or_default().join("\n");
-            bail!("`go build {}` failed in {}:\n{shown}", tool.package(), module.display());
+            bail!("`go build {}` failed in {}:\n{shown}", packages.join(" "), module.display());
         }
-        fs::rename(&unfinished, self.path(tool))
-            .with_context(|| format!("failed to put {} into the cache", tool.name()))
+        for tool in tools {
+            fs::rename(unfinished.join(tool.built_name()), self.path(*tool))
+                .with_context(|| format!("failed to put {} into the cache", tool.name()))?;
+        }
+        Ok(())
     }
 }
 
@@ -261,6 +279,18 @@ fn digest(parts: &[Vec<u8>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn go_names_a_program_by_its_package_and_two_of_one_module_differ() {
+        for (tool, name) in [(Tool::Etcd, "server"), (Tool::Cmctl, "cmctl"), (Tool::Helm, "helm")] {
+            assert_eq!(tool.built_name(), name);
+        }
+        for tool in Tool::ALL {
+            let alike =
+                |other: &Tool| other.module() == tool.module() && other.built_name() == tool.built_name();
+            assert_eq!(Tool::ALL.iter().filter(|other| alike(other)).count(), 1, "{tool:?}");
+        }
+    }
 
     #[test]
     fn the_digest_changes_with_each_of_its_parts() {

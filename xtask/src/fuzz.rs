@@ -133,13 +133,16 @@ pub(crate) struct Arguments {
 /// # Errors
 /// When the build fails, or a target finds something; the message says with which input.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    run_built(&build()?, arguments)
+}
+
+fn run_built(programs: &Path, arguments: &Arguments) -> anyhow::Result<()> {
     let wanted = if arguments.only.is_empty() { &Target::ALL[..] } else { &arguments.only };
-    let programs = progress::step("building the fuzz targets", build)?;
     let at_once = std::thread::available_parallelism().map_or(1, usize::from);
     for some in wanted.chunks(at_once) {
         let mut running = Vec::new();
         for target in some {
-            running.push((*target, start(*target, &programs, arguments)?));
+            running.push((*target, start(*target, programs, arguments)?));
         }
         for (target, run) in running {
             run.finish(target)?;
@@ -148,13 +151,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs every target for so many seconds. With a `seed` the inputs are the same in each run, but for those that are
+/// Runs every target, as [`build`] made them, for so many seconds. With a `seed` the inputs are the same in each run, but for those that are
 /// made of fresh keys.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn all(seconds: u32, seed: Option<u32>) -> anyhow::Result<()> {
-    run(&Arguments { seconds, seed, only: Vec::new() })
+pub(crate) fn all(programs: &Path, seconds: u32, seed: Option<u32>) -> anyhow::Result<()> {
+    run_built(programs, &Arguments { seconds, seed, only: Vec::new() })
 }
 
 /// A folder of its own, so that the flags do not rebuild everything else.
@@ -163,7 +166,10 @@ fn folder() -> PathBuf {
 }
 
 /// Builds every target and returns the folder that they are in.
-fn build() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// When cargo fails.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
     let mut command = cargo::command(&[
         "build",
         "--quiet",
@@ -175,11 +181,9 @@ fn build() -> anyhow::Result<PathBuf> {
         "--target",
         PLATFORM,
     ]);
-    let status = command
-        .env("RUSTFLAGS", INSTRUMENTATION)
-        .env("CARGO_TARGET_DIR", folder())
-        .status()
-        .context("failed to run cargo")?;
+    command.env("RUSTFLAGS", INSTRUMENTATION).env("CARGO_TARGET_DIR", folder());
+    let status = progress::step("building the fuzz targets", || command.status());
+    let status = status.context("failed to run cargo")?;
     ensure!(status.success(), "the fuzz targets do not build; cargo's messages are above");
     Ok(folder().join(PLATFORM).join("fuzz"))
 }

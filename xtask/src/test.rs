@@ -1,8 +1,9 @@
 //! `cargo xtask test`: everything that must hold before a change lands.
 
+mod aside;
 mod programs;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,11 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use e2e::cargo::Program;
 use e2e::cluster::{Cluster, Config, Name, Placement, SHARED};
+use e2e::image::{self, Archive};
+use e2e::toolchain::{Tool, Toolchain};
 use e2e::{cargo, install, packages, paths, progress};
+
+use self::aside::{Job, Queue};
 
 /// The cluster of a test run. It has a name of its own, so that a developer's cluster is left alone.
 const CLUSTER: &str = "signet-test";
@@ -27,6 +32,9 @@ const FUZZ_SECONDS: u32 = 10;
 /// The seed of its random numbers there, so that it tries the same inputs in each run.
 const FUZZ_SEED: u32 = 1;
 const FUZZ_SECONDS_SOAK: u32 = 3600;
+
+/// The end-to-end tests with tools of their own, which are built while the others run.
+const LAST: [&str; 2] = ["check_api", "conformance_csi"];
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -55,30 +63,82 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
-    if !arguments.e2e {
-        checks(stages)?;
-    }
-    let programs = stages.run("building the tests", || test_programs(arguments.soak))?;
-    if !arguments.e2e {
-        let unit = programs.iter().filter(|program| !needs_cluster(program));
-        stages.run("unit tests", || programs::run_all(unit.map(|program| test(program, &[])), 1))?;
-        // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
-        let (seconds, seed) =
-            if arguments.soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
-        stages.run("fuzzing", || crate::fuzz::all(seconds, seed))?;
-    }
-    if arguments.no_e2e {
-        return Ok(());
-    }
     ensure!(
-        nix::unistd::geteuid().is_root(),
+        arguments.no_e2e || nix::unistd::geteuid().is_root(),
         "the end-to-end suite makes namespaces and mounts, so it needs root; `cargo xtask test --no-e2e` leaves it out"
     );
-    end_to_end(arguments, &programs, stages).await
+    let (checked, clustered) = prepare(arguments);
+    let soak = arguments.soak;
+    if let Some(Checked { helm, .. }) = &checked {
+        checks(stages, helm)?;
+    }
+    let programs = stages.run("building the tests", || test_programs(soak))?;
+    if let Some(Checked { peers, .. }) = &checked {
+        stages.run("packages", || peers.finish())?;
+        let unit = programs.iter().filter(|program| !needs_cluster(program));
+        stages.run("unit tests", || programs::run_all(unit.map(|program| test(program, &[])), 1))?;
+    }
+    if let Some(clustered) = &clustered {
+        end_to_end(arguments, &programs, clustered, stages).await?;
+    }
+    if let Some(Checked { cargo_deny, fuzzers, .. }) = &checked {
+        stages.run("dependencies", || dependencies(&cargo_deny.finish()?))?;
+        let fuzzers = stages.run("building the fuzz targets", || fuzzers.finish())?;
+        // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
+        let (seconds, seed) = if soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
+        stages.run("fuzzing", || crate::fuzz::all(&fuzzers, seconds, seed))?;
+    }
+    Ok(())
 }
 
-/// All that runs nothing of ours, and what the tests need beside our programs.
-fn checks(stages: &mut Stages) -> anyhow::Result<()> {
+/// What is made beside the stages for those without a cluster.
+struct Checked {
+    helm: Job<()>,
+    peers: Job<()>,
+    cargo_deny: Job<PathBuf>,
+    fuzzers: Job<PathBuf>,
+}
+
+/// The same for those with one.
+struct Clustered {
+    tools: Job<()>,
+    images: Job<Vec<Archive>>,
+}
+
+/// Begins whatever needs no result of a stage, in the order in which it is waited for. What only the tools of single
+/// tests need, and what comes after all tests, is made while these run.
+fn prepare(arguments: &Arguments) -> (Option<Checked>, Option<Clustered>) {
+    let (checks, cluster) = (!arguments.e2e, !arguments.no_e2e);
+    let mut queue = Queue::default();
+    let tools = |tools: &'static [Tool]| move || Toolchain::ensure(tools).map(drop);
+    let early = checks.then(|| {
+        let helm = queue.add(tools(&[Tool::Helm]));
+        (helm, queue.add(|| packages::ensure(&packages::PEERS)))
+    });
+    let clustered = cluster.then(|| {
+        let packages = packages::ensure;
+        let tools = queue.add(move || packages(&packages::CLUSTER).and_then(|()| tools(&Tool::CLUSTER)()));
+        // The last of them every start of a cluster asks for again.
+        let images = || image::build_all().and_then(|images| image::pause().map(|_| images));
+        Clustered { tools, images: queue.add(images) }
+    });
+    if cluster {
+        // The tests ask for them again, and say what is wrong.
+        drop(queue.add(tools(&[Tool::CsiSanity])));
+        drop(queue.add(tools(&[Tool::Cmctl])));
+    }
+    let checked = early.map(|(helm, peers)| Checked {
+        helm,
+        peers,
+        cargo_deny: queue.add(cargo_deny),
+        fuzzers: queue.add(crate::fuzz::build),
+    });
+    queue.start();
+    (checked, clustered)
+}
+
+/// What can be said without running anything of ours.
+fn checks(stages: &mut Stages, helm: &Job<()>) -> anyhow::Result<()> {
     stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
     stages.run("lints", || {
         cargo::run(&[
@@ -92,13 +152,17 @@ fn checks(stages: &mut Stages) -> anyhow::Result<()> {
             "warnings",
         ])
     })?;
-    stages.run("generated files", crate::golden::check)?;
-    stages.run("dependencies", dependencies)?;
-    packages::ensure(&packages::PEERS)
+    stages.run("generated files", || helm.finish().and_then(|()| crate::golden::check()))
 }
 
-async fn end_to_end(arguments: &Arguments, programs: &[Program], stages: &mut Stages) -> anyhow::Result<()> {
-    let images = stages.run("images", e2e::image::build_all)?;
+async fn end_to_end(
+    arguments: &Arguments,
+    programs: &[Program],
+    clustered: &Clustered,
+    stages: &mut Stages,
+) -> anyhow::Result<()> {
+    stages.run("Kubernetes", || clustered.tools.finish())?;
+    let images = stages.run("images", || clustered.images.finish())?;
     let name: Name = CLUSTER.parse()?;
     let began = Instant::now();
     let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
@@ -106,7 +170,9 @@ async fn end_to_end(arguments: &Arguments, programs: &[Program], stages: &mut St
     stages.add("cluster and installation", began.elapsed());
     let outcome = installed.and_then(|()| {
         let only: Vec<&str> = arguments.only.as_deref().into_iter().collect();
-        let tests = programs.iter().filter(|program| needs_cluster(program)).map(|program| {
+        let mut tests: Vec<&Program> = programs.iter().filter(|program| needs_cluster(program)).collect();
+        tests.sort_by_key(|program| LAST.contains(&program.name.as_str()));
+        let tests = tests.into_iter().map(|program| {
             let mut command = test(program, &only);
             command.env(SHARED, CLUSTER);
             command
@@ -145,9 +211,8 @@ fn test(program: &Program, filters: &[&str]) -> Command {
 }
 
 /// Licences, bans and sources; the advisories need a database from the network and are a job of their own.
-fn dependencies() -> anyhow::Result<()> {
-    let program = cargo_deny()?;
-    // Building for one platform leaves out the packages of the others, and all of them are judged.
+fn dependencies(program: &Path) -> anyhow::Result<()> {
+    // Those of other platforms too, which nothing else here asks for: without a network it cannot read on.
     cargo::run(&["fetch", "--locked", "--quiet"])?;
     let mut command = Command::new(program);
     command.args([
