@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use issuance::fingerprint::Fingerprint;
+use jiff::SignedDuration;
 use runtime::watch::ObjectName;
 
 use crate::plan::{Reason, Refusal};
@@ -31,17 +32,27 @@ pub struct Settings {
 pub struct Withdrawal {
     /// How long a certificate stays that has left its source (`--ca-retention`).
     pub retention: Retention,
-    /// Most certificates of a bundle (`--max-certificates`): what left its source first goes first. What the source has,
-    /// and what somebody else put there, stays even so.
-    pub certificates_max: Option<usize>,
+    /// Most certificates of a bundle (`--max-certificates`). What the source has, and what somebody else put there, stays
+    /// even so.
+    pub cap: Option<Cap>,
     /// Certificates that nobody may trust, whoever put them into a bundle (`--deny-certificates`).
     pub denied: BTreeSet<Fingerprint>,
+}
+
+/// How many certificates a bundle has at most: of more, what left its source first goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// So many, where there is something that may go.
+    pub certificates: usize,
+    /// How long before a certificate must have left its source to go for this: as long as servers may show one that it has
+    /// vouched for, and API servers do not know the next CA yet, it is no surplus.
+    pub absence: SignedDuration,
 }
 
 impl Withdrawal {
     /// Whether it has to be known when a certificate left its source.
     pub fn needs_memory(&self) -> bool {
-        self.retention != Retention::UntilExpiry || self.certificates_max.is_some()
+        self.retention != Retention::UntilExpiry || self.cap.is_some()
     }
 }
 

@@ -16,14 +16,14 @@ pub struct WithdrawalArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub ca_retention: Option<Duration>,
 
-    /// Allow a retention below 2160h, the usual life of a certificate: no server may use one of the CA before any longer
-    /// [default: false]
+    /// Take a CA out sooner than 2160h, the usual life of a certificate, after it has left its source, where --ca-retention or
+    /// --max-certificates asks for that: no server may use one of that CA any longer [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
           value_parser = boolean)]
     pub ca_retention_below_minimum: Option<bool>,
 
-    /// Most certificates in a bundle: those that left their source first are taken out, never one that is there, nor one
-    /// that somebody else put into the bundle
+    /// Most certificates in a bundle: those that left their source first are taken out, 2160h after that at the soonest;
+    /// never one that is there, nor one that somebody else put into the bundle
     #[arg(long, value_name = "COUNT")]
     pub max_certificates: Option<NonZeroUsize>,
 

@@ -112,7 +112,11 @@ fn a_retention_that_servers_may_not_survive_has_to_be_confirmed() {
 fn a_cap_needs_a_memory_and_a_denial_does_not() {
     let with = |flags: &[&str]| config(flags, "").unwrap();
     let config = with(&["--max-certificates=3", "--memory-configmap="]);
-    assert_eq!(config.settings.withdrawal.certificates_max, Some(3));
+    let hours = |config: &Config| config.settings.withdrawal.cap.map(|cap| cap.absence.as_hours());
+    assert_eq!(hours(&config), Some(2160));
+    let confirmed = with(&["--max-certificates=3", "--ca-retention-below-minimum"]);
+    assert_eq!(hours(&confirmed), Some(0));
+    assert_eq!(config.settings.withdrawal.cap.map(|cap| cap.certificates), Some(3));
     assert_eq!(config.memory.as_deref(), Some("cert-manager-cainjector-memory"));
     let name = "ab".repeat(32);
     let config = with(&[&format!("--deny-certificates={name},,{}", "AB:".repeat(31) + "AB")]);

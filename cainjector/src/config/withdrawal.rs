@@ -9,7 +9,7 @@ use runtime::config::Text;
 use super::ConfigError;
 use crate::args::WithdrawalArgs;
 use crate::rotation::Retention;
-use crate::settings::Withdrawal;
+use crate::settings::{Cap, Withdrawal};
 
 /// Default of `--memory-configmap`.
 const MEMORY: &str = "cert-manager-cainjector-memory";
@@ -26,20 +26,22 @@ pub(super) fn of(args: WithdrawalArgs) -> Result<(Arc<Withdrawal>, Option<String
         deny_certificates,
         memory_configmap,
     } = args;
+    let is_confirmed = ca_retention_below_minimum == Some(true);
     let retention = match ca_retention {
         None => Retention::UntilExpiry,
         Some(time) => {
             // A longer time than can be told is as good as the longest.
             let time = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
-            if time < DEFAULT_DURATION && ca_retention_below_minimum != Some(true) {
+            if time < DEFAULT_DURATION && !is_confirmed {
                 return Err(ConfigError::Retention { hours: DEFAULT_DURATION.as_hours() });
             }
             Retention::For(time)
         }
     };
+    let absence = if is_confirmed { SignedDuration::ZERO } else { DEFAULT_DURATION };
     let withdrawal = Withdrawal {
         retention,
-        certificates_max: max_certificates.map(Into::into),
+        cap: max_certificates.map(|most| Cap { certificates: most.into(), absence }),
         denied: Text::all(deny_certificates).into_iter().collect(),
     };
     let memory = Text::of(memory_configmap).or_else(|| withdrawal.needs_memory().then(|| MEMORY.to_owned()));

@@ -73,7 +73,7 @@ impl Field {
             },
         };
         let retires = bundle.certificates().iter().filter_map(|one| withdrawn.retirement(one));
-        let changes_at = expires(&bundle).into_iter().chain(retires).min();
+        let changes_at = expires(&bundle).into_iter().chain(retires).chain(taken.next).min();
         Ok(Self { bundle, change, lacks_source, gains, changes_at })
     }
 

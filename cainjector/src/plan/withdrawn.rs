@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::Inputs;
 use crate::rotation::{History, Retention};
-use crate::settings::Withdrawal;
+use crate::settings::{Cap, Withdrawal};
 
 /// What the operator wants to be taken out, and what is known of the source. A certificate of the source itself stays
 /// in any case, unless it is denied.
@@ -27,6 +27,8 @@ pub(super) struct Taken {
     pub(super) has_denied: bool,
     /// Since when the first of the others should not be there.
     pub(super) since: Option<Timestamp>,
+    /// When the next one is to be taken out for want of room, if nothing else changes.
+    pub(super) next: Option<Timestamp>,
 }
 
 impl<'a> Withdrawn<'a> {
@@ -68,17 +70,25 @@ impl<'a> Withdrawn<'a> {
                 _ => true,
             }
         });
-        let surplus = self.rules.certificates_max.map_or(0, |most| kept.len().saturating_sub(most));
-        if surplus > 0 {
-            let mut left: Vec<(Timestamp, Certificate)> =
-                kept.iter().filter_map(|one| Some((self.left(one)?, one.clone()))).collect();
-            left.sort_by_key(|(at, _)| *at);
-            left.truncate(surplus);
-            taken.since = taken.since.into_iter().chain(left.iter().map(|(at, _)| *at)).min();
-            let gone: HashSet<Certificate> = left.into_iter().map(|(_, certificate)| certificate).collect();
-            kept.retain(|certificate| !gone.contains(certificate));
+        if let Some(cap) = self.rules.cap {
+            self.cap(cap, &mut kept, &mut taken);
         }
         (Bundle::of(kept), taken)
+    }
+
+    /// Takes out what is beyond the cap and has left the source for long enough; the rest goes when it has.
+    fn cap(&self, cap: Cap, kept: &mut Vec<Certificate>, taken: &mut Taken) {
+        let surplus = kept.len().saturating_sub(cap.certificates);
+        let due = |one: &Certificate| self.left(one)?.checked_add(cap.absence).ok();
+        let mut dues: Vec<(Timestamp, Certificate)> =
+            kept.iter().filter_map(|one| Some((due(one)?, one.clone()))).collect();
+        dues.sort_by_key(|(at, _)| *at);
+        dues.truncate(surplus);
+        taken.next = dues.iter().map(|(at, _)| *at).find(|at| *at > self.now);
+        dues.retain(|(at, _)| *at <= self.now);
+        taken.since = taken.since.into_iter().chain(dues.iter().map(|(at, _)| *at)).min();
+        let gone: HashSet<Certificate> = dues.into_iter().map(|(_, certificate)| certificate).collect();
+        kept.retain(|certificate| !gone.contains(certificate));
     }
 
     /// When the certificate is retained no longer; None: not before it expires.

@@ -10,7 +10,7 @@ use runtime::watch::{ObjectName, State};
 use super::*;
 use crate::plan::{Plan, plan};
 use crate::rotation::Retention;
-use crate::settings::{Settings, Withdrawal};
+use crate::settings::{Cap, Settings, Withdrawal};
 use crate::source::SourceSecret;
 use crate::target::{Conversion, Fields, Live, TargetKind};
 use crate::testing::{self, pem, root, shown};
@@ -29,13 +29,13 @@ fn source() -> SourceRef {
 
 impl World {
     /// `denied` are names of certificates.
-    fn new(retention: Option<i64>, certificates_max: Option<usize>, denied: &[&str]) -> Self {
+    fn new(retention: Option<i64>, cap: Option<Cap>, denied: &[&str]) -> Self {
         let names = ["first", "second", "third", "fourth", "foreign"];
         let certificates: HashMap<_, _> = names.map(|name| (name, root(name, 900))).into();
         let withdrawal = Withdrawal {
             retention: retention
                 .map_or(Retention::UntilExpiry, |hours| Retention::For(SignedDuration::from_hours(hours))),
-            certificates_max,
+            cap,
             denied: denied.iter().map(|name| certificates[name].fingerprint()).collect(),
         };
         let settings = Settings { withdrawal: Arc::new(withdrawal), ..Settings::default() };
@@ -188,13 +188,35 @@ fn a_ca_that_was_replaced_before_anybody_looked_is_remembered_once() {
     world.after(25).check("apply third");
 }
 
+/// Of more than these, those go that left their source so many hours ago.
+fn cap(certificates: usize, hours: i64) -> Option<Cap> {
+    Some(Cap { certificates, absence: SignedDuration::from_hours(hours) })
+}
+
+#[test]
+fn a_ca_that_has_just_left_is_no_surplus_whatever_the_cap() {
+    let mut world = World::new(None, cap(1, 24), &[]);
+    world.holds(&["first"]).check("apply first");
+    world.after(1).holds(&["second"]).check("apply first,second");
+    world.after(2).holds(&["third"]).check("apply first,second,third").check("in sync");
+    assert_eq!(world.again(), Some(25));
+    world.after(24).check("in sync").after(25).check("apply second,third");
+    assert_eq!(world.again(), Some(26));
+    world.after(26).check("apply third").check("in sync");
+    // Time alone is no reason: there has to be one too many.
+    let mut world = World::new(None, cap(2, 24), &[]);
+    world.holds(&["first"]).check("apply first").after(1).holds(&["second"]).check("apply first,second");
+    assert_eq!(world.again(), Some(799), "only that it expires soon is to be told");
+    world.after(100).check("in sync").holds(&["third"]).check("apply second,third");
+}
+
 #[test]
 fn of_too_many_certificates_those_that_left_first_go_first() {
-    let mut world = World::new(None, Some(2), &[]);
+    let mut world = World::new(None, cap(2, 0), &[]);
     world.has(&["foreign"]).holds(&["first"]).check("apply foreign,first");
     world.after(1).holds(&["second"]).check("apply foreign,second");
     world.after(2).holds(&["third", "fourth"]).check("apply foreign,third,fourth").check("in sync");
-    let mut world = World::new(None, Some(3), &[]);
+    let mut world = World::new(None, cap(3, 0), &[]);
     world.holds(&["first"]).check("apply first");
     world.after(1).holds(&["second"]).check("apply first,second");
     world.after(2).holds(&["third"]).check("apply first,second,third");
