@@ -1,30 +1,26 @@
 //! Carries plans out: the one place that writes to targets.
 
 mod kinds;
+mod writes;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client};
+use kube::Client;
 use runtime::contest;
 use runtime::events::Events;
 use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
-use runtime::watch::crowd::Versioned;
 use runtime::watch::{Failure, ObjectName, State};
-use serde_json::Value;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::MANAGER;
 use crate::contests::{Contests, Peace};
-use crate::index::{Effects, Had, Index};
+use crate::index::{Effects, Index};
 use crate::kept::Kept;
 use crate::metrics::Figures;
-use crate::ownership;
 use crate::plan::{Advice, Inputs, Plan, Planned, Reason, Refusal, plan};
 use crate::reference::Wanted;
 use crate::report::{News, Report};
@@ -35,15 +31,13 @@ use crate::synced::Ledger;
 use crate::target::{Live, Target, TargetKind};
 use crate::watch::Watched;
 
+use writes::sooner;
+
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
-
-/// Pause after a write that the API server finds invalid. The object alone may be to blame, and then a change of it is what
-/// helps; but an admission policy may be as well, whose removal nobody tells us of.
-const REJECTED_AGAIN: Duration = Duration::from_secs(300);
 
 /// Pause after a source was refused for want of watches. There may be thousands of such targets, and each look reads one.
 const CROWDED_AGAIN: Duration = Duration::from_secs(300);
@@ -293,11 +287,6 @@ impl Injector {
         target.read(self.client()).await
     }
 
-    /// Where a target is written; what is answered is its metadata, so that the whole of it need not be sent back.
-    fn versions(&self, target: &Target) -> Api<Versioned> {
-        target.api(self.client())
-    }
-
     /// Does what is planned for the target. `None`: it has to be read again.
     async fn carry_out(&self, live: &Live, inputs: &Inputs) -> Option<Outcome> {
         let now = Timestamp::now();
@@ -351,35 +340,6 @@ impl Injector {
         Some(outcome)
     }
 
-    /// What an injection of this target will be: that its source has moved on is no news, that it has lost what it had is.
-    fn injection(&self, target: &Target, inputs: &Inputs) -> News {
-        match lock(&self.index).had(target, inputs) {
-            Had::Former if self.report.has_bundle(target) => News::Rotated,
-            Had::Nothing | Had::Former | Had::All => News::Injected,
-        }
-    }
-
-    /// How long to leave a target that has to be written, because somebody keeps overwriting it.
-    fn pause(&self, live: &Live, inputs: &Inputs, is_outage: bool) -> Option<Duration> {
-        let target = &live.target;
-        let overwriter = ownership::overwriter(&live.owners);
-        // What it never had, and what has expired, was not taken from it.
-        if lock(&self.index).had(target, inputs) != Had::All || !is_outage && overwriter.is_none() {
-            return None;
-        }
-        let loss = self.contests.lost(target, is_outage, tokio::time::Instant::now());
-        if loss.is_new {
-            self.figures.count_overwrite(target, overwriter);
-        }
-        if loss.is_contested {
-            self.report.contested(live, overwriter);
-        }
-        if loss.pause.is_some() {
-            self.report.tell(target, &News::Contested);
-        }
-        loss.pause
-    }
-
     /// When to look again at a target that has what it should have.
     fn in_peace(&self, target: &Target, done: Outcome) -> Outcome {
         match self.contests.in_sync(target, tokio::time::Instant::now()) {
@@ -408,94 +368,6 @@ impl Injector {
         if let Some((object, concerns)) = news {
             self.report.tell_source(&object, concerns, target);
         }
-    }
-
-    /// Writes bundles, or gives them up.
-    async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, news: &News, done: Outcome) -> Outcome {
-        let target = &live.target;
-        if !self.leadership.may_write() {
-            // Another leads by now. Should we lead once more, the target has its turn again.
-            return Outcome::Failed;
-        }
-        // It is another one after this, or has become one before.
-        self.kept.forget(target);
-        let params = PatchParams::apply(MANAGER).force();
-        match self.versions(target).patch(&target.name.name, &params, &Patch::Apply(body)).await {
-            Ok(object) => {
-                let resource_version = object.metadata.resource_version.unwrap_or_default();
-                let waited = lock(&self.index).waited(target, Instant::now());
-                self.done(target, inputs, resource_version, true);
-                self.report.tell(target, news);
-                if *news == News::Released {
-                    self.contests.forget(target);
-                    return done;
-                }
-                if let Some(waited) = waited {
-                    self.figures.observe_latency(target, waited);
-                }
-                match self.contests.wrote(target, tokio::time::Instant::now()) {
-                    true => sooner(done, contest::QUIET),
-                    false => done,
-                }
-            }
-            Err(error) => self.refused(live, &error).await,
-        }
-    }
-
-    /// Makes what is ours by update ours by server-side apply.
-    async fn migrate(&self, live: &Live, patch: Value) -> Result<(), Outcome> {
-        let target = &live.target;
-        let patch = match serde_json::from_value(patch) {
-            Ok(patch) => Patch::Json::<()>(patch),
-            Err(error) => {
-                tracing::error!(%target, %error, "cannot migrate the managed fields");
-                return Err(Outcome::Done);
-            }
-        };
-        if !self.leadership.may_write() {
-            return Err(Outcome::Failed);
-        }
-        self.kept.forget(target);
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        match self.versions(target).patch(&target.name.name, &params, &patch).await {
-            Ok(_) => {
-                tracing::info!(%target, "the bundles are managed by server-side apply from now on");
-                Ok(())
-            }
-            Err(error) => Err(self.refused(live, &error).await),
-        }
-    }
-
-    /// Tells why a write was refused, if that will not pass.
-    async fn refused(&self, live: &Live, error: &kube::Error) -> Outcome {
-        let target = &live.target;
-        let failure = Failure::from(error);
-        let (reason, outcome) = match failure.code {
-            // Somebody else was faster, or the target is gone: read it again. Without the right to create, an
-            // apply to a target that is gone is a 403 as well, so that one is tried again, too.
-            Some(404 | 409) => {
-                tracing::debug!(%target, %failure, "the target changed meanwhile");
-                return Outcome::Failed;
-            }
-            Some(403) => (Reason::Forbidden, Outcome::Failed),
-            Some(400 | 422) => (Reason::RejectedByAPIServer, Outcome::Again(REJECTED_AGAIN)),
-            _ => {
-                self.report.tell(target, &News::Failed(format!("cannot write the bundle: {failure}")));
-                return Outcome::Failed;
-            }
-        };
-        let text = format!("the API server refused the bundle: {failure}");
-        self.report.tell(target, &News::WriteRefused(Refusal::new(reason, text)));
-        outcome
-    }
-}
-
-/// The same, but to look again within this time.
-fn sooner(outcome: Outcome, time: Duration) -> Outcome {
-    match outcome {
-        Outcome::Done => Outcome::Again(time),
-        Outcome::Again(later) => Outcome::Again(later.min(time)),
-        Outcome::Failed => Outcome::Failed,
     }
 }
 

@@ -2,8 +2,10 @@ use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use runtime::testing::{self, SlowServer};
+use serde_json::Value;
 
 use super::*;
+use crate::MANAGER;
 use crate::metrics::register_standings;
 use crate::reference::SourceRef;
 
