@@ -31,16 +31,13 @@ use crate::synced::Ledger;
 use crate::target::{Live, Target, TargetKind};
 use crate::watch::Watched;
 
-use writes::sooner;
+use writes::{After, sooner};
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
-
-/// Pause after a source was refused for want of watches. There may be thousands of such targets, and each look reads one.
-const CROWDED_AGAIN: Duration = Duration::from_secs(300);
 
 /// Reads of a target in one look: one more where its managed fields have to be migrated first.
 const TURNS_MAX: usize = 2;
@@ -295,31 +292,24 @@ impl Injector {
         let target = &live.target;
         self.report.tell_plan(live, &planned);
         self.tell_source(target, inputs, &planned);
-        let outcome = match planned.plan {
+        let version = || live.resource_version.clone();
+        let outcome = match &planned.plan {
             Plan::InSync if inputs.wanted == Wanted::Release => {
-                self.done(target, inputs, live.resource_version.clone(), true);
+                self.done(target, inputs, version(), true);
                 self.report.excuse(target);
                 done
             }
             Plan::InSync | Plan::Deferred { .. } => {
-                self.done(target, inputs, live.resource_version.clone(), true);
+                self.done(target, inputs, version(), true);
                 self.report.tell(target, &News::InSync);
                 self.in_peace(target, done)
             }
             Plan::Refused(refusal) => {
-                let outcome = match refusal.reason {
-                    // The only reasons that can go away without an event on target or source.
-                    Reason::SourceUnavailable => Outcome::Failed,
-                    Reason::TooManySources => {
-                        self.done(target, inputs, live.resource_version.clone(), false);
-                        Outcome::Again(CROWDED_AGAIN)
-                    }
-                    _ => {
-                        self.done(target, inputs, live.resource_version.clone(), false);
-                        done
-                    }
-                };
-                self.report.tell(target, &News::Refused(refusal));
+                let After { news, has_all, outcome } = After::refusal(refusal, &planned, done);
+                if outcome != Outcome::Failed {
+                    self.done(target, inputs, version(), has_all);
+                }
+                self.report.tell(target, &news);
                 outcome
             }
             Plan::Stopped => {
@@ -331,11 +321,19 @@ impl Injector {
                 Ok(()) => return None,
                 Err(outcome) => outcome,
             },
-            Plan::Apply { body } => match self.pause(live, inputs, planned.lacks_source) {
+            Plan::Apply { body } => match self.pause(live, inputs, &planned) {
                 Some(pause) => Outcome::Again(pause),
-                None => self.apply(live, inputs, &body, &self.injection(target, inputs), done).await,
+                None => {
+                    let after = match &planned.refusal {
+                        Some(refusal) => After::refusal(refusal, &planned, done),
+                        None => After::injection(self.injection(target, inputs), done),
+                    };
+                    self.apply(live, inputs, body, after).await
+                }
             },
-            Plan::Release { body } => self.apply(live, inputs, &body, &News::Released, done).await,
+            Plan::Release { body } => {
+                self.apply(live, inputs, body, After::injection(News::Released, done)).await
+            }
         };
         Some(outcome)
     }
@@ -355,13 +353,17 @@ impl Injector {
     /// Tells the owner of the source what is wrong with it, as far as that can be judged from this look.
     fn tell_source(&self, target: &Target, inputs: &Inputs, planned: &Planned) {
         let Wanted::Source(source) = &inputs.wanted else { return };
-        let refused = match &planned.plan {
-            Plan::Refused(refusal) if refusal.reason.is_of_the_source() => {
-                let Refusal { reason, message } = refusal.clone();
-                Some(Advice { reason, message })
+        let refusal = match &planned.plan {
+            Plan::Refused(refusal) => Some(refusal),
+            Plan::Migrate { .. } | Plan::Release { .. } | Plan::Stopped => return,
+            Plan::Apply { .. } | Plan::InSync | Plan::Deferred { .. } => planned.refusal.as_ref(),
+        };
+        let refused = match refusal {
+            Some(Refusal { reason, message }) if reason.is_of_the_source() => {
+                Some(Advice { reason: *reason, message: message.clone() })
             }
-            Plan::Refused(_) | Plan::Migrate { .. } | Plan::Release { .. } | Plan::Stopped => return,
-            Plan::Apply { .. } | Plan::InSync | Plan::Deferred { .. } => None,
+            Some(_) => return,
+            None => None,
         };
         let concerns = refused.into_iter().chain(planned.advice.iter().cloned()).collect();
         let news = lock(&self.index).say_of_source(source, concerns);

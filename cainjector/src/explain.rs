@@ -21,7 +21,7 @@ use serde_json::Value;
 pub use contested::Contested;
 pub use hop::Hop;
 
-use crate::plan::{Inputs, Plan, Reason, plan};
+use crate::plan::{Inputs, Plan, Planned, Reason, Refusal, plan};
 use crate::reference::{self, Wanted};
 use crate::source::{SourceCertificate, SourceSecret};
 use crate::target::{FieldPath, Live};
@@ -73,6 +73,12 @@ pub struct Explanation {
     pub source: Vec<Hop>,
     /// Its bundle fields.
     pub fields: Vec<FieldFacts>,
+    /// Why it gets nothing from its source, where it is written all the same: to lose what nobody may trust.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    /// What nobody may trust, and stays in a bundle even so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposed: Option<String>,
     /// When the plan changes although nothing else does: a certificate expires then, or is taken out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_change: Option<Timestamp>,
@@ -112,6 +118,15 @@ pub enum Verdict {
     Idle,
     /// It is being deleted: nothing is done to it any more.
     Deleting,
+}
+
+/// Why a target gets nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// For programs.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
 }
 
 /// What a target asks for.
@@ -205,8 +220,9 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     let migrated = Live { owners: Vec::new(), ..live.clone() };
     let is_release = inputs.is_some_and(|inputs| inputs.wanted == Wanted::Release);
     let planned = inputs.map(|inputs| plan(if is_release { live } else { &migrated }, inputs, now));
-    let next_change = planned.as_ref().and_then(|planned| planned.again);
-    let (plan, found) = planned.map(|planned| (planned.plan, planned.advice)).unzip();
+    let planned = planned.unwrap_or_else(|| Planned::of(Plan::Stopped));
+    let Planned { plan, again, advice: found, refusal, exposure, .. } = planned;
+    let plan = inputs.map(|_| plan);
     let source = inputs.and_then(|inputs| inputs.source.as_ref().ok()).map(AsRef::as_ref);
     let asks = inputs.and_then(|inputs| asks(&inputs.wanted, annotations));
     let decides = asks.as_ref().map(|asks| asks.annotation);
@@ -221,13 +237,15 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         passed_over: passed_over.collect(),
         source: inputs.map(|inputs| hop::hops(inputs, objects, now)).unwrap_or_default(),
         fields: fields(facts, plan.as_ref(), source, now),
-        next_change,
+        refused: refusal.map(|Refusal { reason, message }| Refused { reason, message }),
+        exposed: exposure,
+        next_change: again,
         dry_run: None,
         contested: None,
         advice: Vec::new(),
     };
     explanation.advice = advice::advice(facts, &explanation);
-    explanation.advice.extend(found.unwrap_or_default().into_iter().map(|advice| advice.message));
+    explanation.advice.extend(found.into_iter().map(|advice| advice.message));
     explanation
 }
 

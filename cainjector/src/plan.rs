@@ -1,6 +1,7 @@
 //! The whole policy, without a client: from a target, its source and the clock to what is to be done.
 
 mod advice;
+mod denied;
 mod field;
 mod reason;
 mod room;
@@ -96,6 +97,10 @@ pub struct Planned {
     pub advice: Vec<Advice>,
     /// What each bundle is to be; empty where none is.
     pub fields: Vec<FieldFacts>,
+    /// Why the target gets nothing from its source, where it is written all the same: to lose what nobody may trust.
+    pub refusal: Option<Refusal>,
+    /// What nobody may trust, and stays in a bundle even so.
+    pub exposure: Option<String>,
 }
 
 /// What a bundle is to be.
@@ -109,14 +114,22 @@ pub struct FieldFacts {
 
 impl Planned {
     /// A plan that nothing else is known of.
-    fn of(plan: Plan) -> Self {
-        Self { plan, again: None, lacks_source: false, advice: Vec::new(), fields: Vec::new() }
+    pub(crate) fn of(plan: Plan) -> Self {
+        Self {
+            plan,
+            again: None,
+            lacks_source: false,
+            advice: Vec::new(),
+            fields: Vec::new(),
+            refusal: None,
+            exposure: None,
+        }
     }
 }
 
 /// Decides what is to be done with a target.
 pub fn plan(live: &Live, inputs: &Inputs, now: Timestamp) -> Planned {
-    decide(live, inputs, now).unwrap_or_else(|refusal| Planned::of(Plan::Refused(refusal)))
+    decide(live, inputs, now).unwrap_or_else(|refusal| denied::refused(live, inputs, refusal, now))
 }
 
 fn decide(live: &Live, inputs: &Inputs, now: Timestamp) -> Result<Planned, Refusal> {
@@ -174,7 +187,7 @@ fn bundles(
     };
     let lacks_source = fields.iter().any(|field| field.lacks_source);
     let facts = fields.iter().map(Field::facts).collect();
-    Ok(Planned { plan, again, lacks_source, advice, fields: facts })
+    Ok(Planned { again, lacks_source, advice, fields: facts, ..Planned::of(plan) })
 }
 
 /// The plan for fields to which nothing is to be added, if that can wait, and when to make the next one. Without this
@@ -215,7 +228,7 @@ fn usable(
     if !has_any(&usable) {
         let text = format!(
             "every CA certificate of {whose} that has not expired is denied by --deny-certificates: renew the CA; \
-             until then bundles stay as they are"
+             until then nothing is added to bundles"
         );
         return Err(Refusal::new(Reason::CADenied, text));
     }

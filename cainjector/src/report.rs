@@ -39,6 +39,13 @@ pub(crate) enum News {
     InSync,
     /// It keeps what it has.
     Refused(Refusal),
+    /// So it does, and among that is what nobody may trust.
+    Exposed {
+        /// Why nothing is written.
+        refusal: Refusal,
+        /// What nobody may trust, and why it is there.
+        exposure: String,
+    },
     /// So it does, because the API server does not take the write.
     WriteRefused(Refusal),
     /// It is left alone for a while, because somebody keeps overwriting it.
@@ -66,6 +73,8 @@ impl News {
             Self::Released | Self::Stopped => None,
             // There is a CA for it, and it does not get it.
             Self::WriteRefused(_) | Self::Failed(_) => Some(Verdict::OutOfSync),
+            // What the operator wants to be gone is not.
+            Self::Exposed { .. } => Some(Verdict::OutOfSync),
             Self::Refused(refusal) if refusal.reason.is_ours() => Some(Verdict::OutOfSync),
             Self::Refused(_) | Self::Contested => Some(Verdict::Excused),
         }
@@ -80,7 +89,9 @@ impl News {
             Self::InSync => "InSync".to_owned(),
             Self::Contested => Reason::FieldContested.to_string(),
             Self::Failed(_) => "Failed".to_owned(),
-            Self::Refused(refusal) | Self::WriteRefused(refusal) => refusal.reason.to_string(),
+            Self::Refused(refusal) | Self::Exposed { refusal, .. } | Self::WriteRefused(refusal) => {
+                refusal.reason.to_string()
+            }
         }
     }
 }
@@ -172,6 +183,12 @@ impl Report {
                     tracing::warn!(%target, reason = %refusal.reason, "not injected: {}", refusal.message);
                 }
                 Some((Level::Warning, refusal.message.clone()))
+            }
+            News::Exposed { refusal: Refusal { reason, message }, exposure } => {
+                if is_new {
+                    tracing::warn!(%target, %reason, "not injected: {message}; {exposure}");
+                }
+                Some((Level::Warning, format!("{exposure}; nothing is injected: {message}")))
             }
         };
         if let Some((level, message)) = event.filter(|_| is_new) {

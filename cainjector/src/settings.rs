@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use issuance::certificate::Certificate;
 use issuance::fingerprint::Fingerprint;
 use jiff::SignedDuration;
 use runtime::watch::ObjectName;
@@ -53,6 +54,11 @@ impl Withdrawal {
     /// Whether it has to be known when a certificate left its source.
     pub fn needs_memory(&self) -> bool {
         self.retention != Retention::UntilExpiry || self.cap.is_some()
+    }
+
+    /// Whether nobody may trust this certificate.
+    pub fn denies(&self, certificate: &Certificate) -> bool {
+        !self.denied.is_empty() && self.denied.contains(&certificate.fingerprint())
     }
 }
 

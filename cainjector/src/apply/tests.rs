@@ -1,9 +1,12 @@
+mod denials;
+
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use runtime::testing::{self, SlowServer};
 use serde_json::Value;
 
+use super::writes::{After, CROWDED_AGAIN};
 use super::*;
 use crate::MANAGER;
 use crate::metrics::register_standings;
@@ -23,14 +26,18 @@ fn target() -> Target {
 }
 
 pub(crate) fn injector(client: Client) -> (Arc<Injector>, runtime::metrics::Metrics) {
-    injector_of(client, Leadership::always())
+    injector_of(client, Leadership::always(), Settings::default())
 }
 
-fn injector_of(client: Client, leadership: Leadership) -> (Arc<Injector>, runtime::metrics::Metrics) {
+fn injector_of(
+    client: Client,
+    leadership: Leadership,
+    settings: Settings,
+) -> (Arc<Injector>, runtime::metrics::Metrics) {
     let metrics = runtime::metrics::Metrics::new("cainjector", "0");
     let (events, _) = Events::new(client.clone(), MANAGER, &metrics);
     let figures = Figures::new(&metrics);
-    let injector = Injector::new(client, Settings::default(), leadership.clone(), events, figures.clone());
+    let injector = Injector::new(client, settings, leadership.clone(), events, figures.clone());
     register_standings(&metrics, &figures, injector.synced(), leadership);
     (injector, metrics)
 }
@@ -54,15 +61,16 @@ async fn a_target_that_goes_while_it_is_read_leaves_no_series() {
 #[tokio::test]
 async fn one_that_leads_no_more_writes_nothing() {
     let server = SlowServer::default();
-    let (injector, _) = injector_of(slow(&server), Leadership::candidate());
+    let (injector, _) = injector_of(slow(&server), Leadership::candidate(), Settings::default());
     let object = r#"{"metadata": {"name": "web"}, "spec": {"service": {}}}"#;
     let live = Live::new(target().kind, serde_json::from_str(object).unwrap());
     // The server never answers a write.
     injector.wants(target(), Wanted::Release, "7");
     let inputs = lock(&injector.index).inputs(&target(), Instant::now()).unwrap();
-    let outcome = injector.apply(&live, &inputs, &Value::Null, &News::Released, Outcome::Done).await;
+    let outcome =
+        injector.apply(&live, &inputs, &Value::Null, After::injection(News::Released, Outcome::Done)).await;
     assert_eq!(outcome, Outcome::Failed);
-    assert_eq!(injector.migrate(&live, serde_json::json!([])).await, Err(Outcome::Failed));
+    assert_eq!(injector.migrate(&live, &serde_json::json!([])).await, Err(Outcome::Failed));
 }
 
 /// An API server with one API service, of which something is managed as an older release of the peer left it. Each

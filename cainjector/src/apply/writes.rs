@@ -15,13 +15,48 @@ use super::Injector;
 use crate::MANAGER;
 use crate::index::Had;
 use crate::ownership;
-use crate::plan::{Inputs, Reason, Refusal};
+use crate::plan::{Inputs, Planned, Reason, Refusal};
 use crate::report::News;
 use crate::target::{Live, Target};
 
 /// Pause after a write that the API server finds invalid. The object alone may be to blame, and then a change of it is what
 /// helps; but an admission policy may be as well, whose removal nobody tells us of.
 const REJECTED_AGAIN: Duration = Duration::from_secs(300);
+
+/// Pause after a source was refused for want of watches. There may be thousands of such targets, and each look reads one.
+pub(super) const CROWDED_AGAIN: Duration = Duration::from_secs(300);
+
+/// What follows from a look, or from the write that came of it.
+pub(super) struct After {
+    /// What is told.
+    pub(super) news: News,
+    /// Whether the target has every certificate of its source then.
+    pub(super) has_all: bool,
+    /// When to look again.
+    pub(super) outcome: Outcome,
+}
+
+impl After {
+    /// The target has what it should have.
+    pub(super) fn injection(news: News, outcome: Outcome) -> Self {
+        Self { news, has_all: true, outcome }
+    }
+
+    /// The target gets nothing, for this reason.
+    pub(super) fn refusal(refusal: &Refusal, planned: &Planned, done: Outcome) -> Self {
+        let outcome = match refusal.reason {
+            // The only reasons that can go away without an event on target or source.
+            Reason::SourceUnavailable => Outcome::Failed,
+            Reason::TooManySources => Outcome::Again(CROWDED_AGAIN),
+            _ => done,
+        };
+        let news = match planned.exposure.clone() {
+            Some(exposure) => News::Exposed { refusal: refusal.clone(), exposure },
+            None => News::Refused(refusal.clone()),
+        };
+        Self { news, has_all: false, outcome }
+    }
+}
 
 impl Injector {
     /// What an injection of this target will be: that its source has moved on is no news, that it has lost what it had is.
@@ -33,11 +68,13 @@ impl Injector {
     }
 
     /// How long to leave a target that has to be written, because somebody keeps overwriting it.
-    pub(super) fn pause(&self, live: &Live, inputs: &Inputs, is_outage: bool) -> Option<Duration> {
-        let target = &live.target;
+    pub(super) fn pause(&self, live: &Live, inputs: &Inputs, planned: &Planned) -> Option<Duration> {
+        let (target, is_outage) = (&live.target, planned.lacks_source);
         let overwriter = ownership::overwriter(&live.owners);
-        // What it never had, and what has expired, was not taken from it.
-        if lock(&self.index).had(target, inputs) != Had::All || !is_outage && overwriter.is_none() {
+        // What it never had, and what has expired, was not taken from it. What nobody may trust can be given back to it at
+        // any time.
+        let had_all = planned.refusal.is_some() || lock(&self.index).had(target, inputs) == Had::All;
+        if !had_all || !is_outage && overwriter.is_none() {
             return None;
         }
         let loss = self.contests.lost(target, is_outage, tokio::time::Instant::now());
@@ -54,14 +91,7 @@ impl Injector {
     }
 
     /// Writes bundles, or gives them up.
-    pub(super) async fn apply(
-        &self,
-        live: &Live,
-        inputs: &Inputs,
-        body: &Value,
-        news: &News,
-        done: Outcome,
-    ) -> Outcome {
+    pub(super) async fn apply(&self, live: &Live, inputs: &Inputs, body: &Value, after: After) -> Outcome {
         let target = &live.target;
         if !self.leadership.may_write() {
             // Another leads by now. Should we lead once more, the target has its turn again.
@@ -73,19 +103,22 @@ impl Injector {
         match self.versions(target).patch(&target.name.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
+                let After { news, has_all, outcome } = after;
                 let waited = lock(&self.index).waited(target, Instant::now());
-                self.done(target, inputs, resource_version, true);
-                self.report.tell(target, news);
-                if *news == News::Released {
-                    self.contests.forget(target);
-                    return done;
+                if outcome != Outcome::Failed {
+                    self.done(target, inputs, resource_version, has_all);
                 }
-                if let Some(waited) = waited {
+                self.report.tell(target, &news);
+                if news == News::Released {
+                    self.contests.forget(target);
+                    return outcome;
+                }
+                if let Some(waited) = waited.filter(|_| has_all) {
                     self.figures.observe_latency(target, waited);
                 }
                 match self.contests.wrote(target, tokio::time::Instant::now()) {
-                    true => sooner(done, contest::QUIET),
-                    false => done,
+                    true => sooner(outcome, contest::QUIET),
+                    false => outcome,
                 }
             }
             Err(error) => self.refused(live, &error).await,
@@ -93,9 +126,9 @@ impl Injector {
     }
 
     /// Makes what is ours by update ours by server-side apply.
-    pub(super) async fn migrate(&self, live: &Live, patch: Value) -> Result<(), Outcome> {
+    pub(super) async fn migrate(&self, live: &Live, patch: &Value) -> Result<(), Outcome> {
         let target = &live.target;
-        let patch = match serde_json::from_value(patch) {
+        let patch = match serde_json::from_value(patch.clone()) {
             Ok(patch) => Patch::Json::<()>(patch),
             Err(error) => {
                 tracing::error!(%target, %error, "cannot migrate the managed fields");

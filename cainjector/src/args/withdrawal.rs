@@ -27,7 +27,8 @@ pub struct WithdrawalArgs {
     #[arg(long, value_name = "COUNT")]
     pub max_certificates: Option<NonZeroUsize>,
 
-    /// Certificates that nobody may trust: they are taken out of every bundle, whoever put them there
+    /// Certificates that nobody may trust: they are taken out of every bundle that has another one, whoever put them there
+    /// and whatever is wrong with its source
     #[arg(long, value_name = "SHA256", value_delimiter = ',')]
     pub deny_certificates: Vec<Text<Fingerprint>>,
 

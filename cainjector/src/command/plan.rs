@@ -127,6 +127,8 @@ mod tests {
             passed_over: Vec::new(),
             source: Vec::new(),
             fields: Vec::new(),
+            refused: None,
+            exposed: None,
             next_change: None,
             dry_run,
             contested: None,

@@ -30,6 +30,9 @@ pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String
         | Verdict::Deferred { .. }
         | Verdict::Deleting => {}
     }
+    if let Some(refused) = &explanation.refused {
+        advice.extend(cure(facts, explanation, refused.reason));
+    }
     advice.extend(misplaced(facts));
     advice.extend(explanation.fields.iter().flat_map(rivals));
     advice

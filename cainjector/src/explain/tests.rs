@@ -1,3 +1,5 @@
+mod denials;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,8 +58,18 @@ fn explained(
     managed: &[ManagedFieldsEntry],
     objects: &Objects,
 ) -> Explanation {
+    explained_by(Settings::default(), live, [annotations, labels], managed, objects)
+}
+
+fn explained_by(
+    settings: Settings,
+    live: &Live,
+    [annotations, labels]: [&[(&str, &str)]; 2],
+    managed: &[ManagedFieldsEntry],
+    objects: &Objects,
+) -> Explanation {
     let [annotations, labels] = [texts(annotations), texts(labels)];
-    let mut index = Index::new(Settings::default());
+    let mut index = Index::new(settings);
     if let Some(wanted) = reference::wanted(&annotations) {
         let moment = Instant::now();
         index.target_seen(live.target.clone(), wanted, "1", moment);

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{CertificateFacts, DryRun, Explanation, FieldFacts, OwnerFacts, Verdict};
+use super::{CertificateFacts, DryRun, Explanation, FieldFacts, OwnerFacts, Refused, Verdict};
 
 /// Width of the longest [`Verdict::word`].
 const WORD_WIDTH: usize = 14;
@@ -28,6 +28,12 @@ impl Explanation {
         let mut lines = vec![format!("{:<WORD_WIDTH$} {}", self.verdict.word(), self.target())];
         if let Verdict::Refused { reason, message } = &self.verdict {
             lines.push(format!("{:<WORD_WIDTH$}   {reason}: {message}", ""));
+        }
+        if let Some(Refused { reason, message }) = &self.refused {
+            lines.push(format!("{:<WORD_WIDTH$}   {reason}: {message}", ""));
+        }
+        if let Some(exposed) = &self.exposed {
+            lines.push(format!("{:<WORD_WIDTH$}   {exposed}", ""));
         }
         for field in &self.fields {
             if let Some(becomes) = &field.becomes {
@@ -75,7 +81,16 @@ impl Lines {
     }
 
     fn explanation(&mut self, told: &Explanation) {
-        self.line(format!("{}: {}", told.target(), self.verdict(&told.verdict)));
+        match &told.refused {
+            Some(Refused { reason, message }) => self.line(format!(
+                "{}: to be written: it has what --deny-certificates names; nothing is added: {reason}: {message}",
+                told.target()
+            )),
+            None => self.line(format!("{}: {}", told.target(), self.verdict(&told.verdict))),
+        }
+        if let Some(exposed) = &told.exposed {
+            self.line(exposed.clone());
+        }
         self.line("");
         match &told.asks {
             Some(asks) => self.line(format!("Asked for by annotation {}: {:?}", asks.annotation, asks.value)),

@@ -105,6 +105,6 @@ impl<'a> Withdrawn<'a> {
     }
 
     fn is_denied(&self, certificate: &Certificate) -> bool {
-        !self.rules.denied.is_empty() && self.rules.denied.contains(&certificate.fingerprint())
+        self.rules.denies(certificate)
     }
 }

@@ -227,7 +227,7 @@ fn of_too_many_certificates_those_that_left_first_go_first() {
 fn what_nobody_may_trust_is_taken_out_unless_nothing_would_be_left() {
     let mut world = World::new(None, None, &["first", "foreign"]);
     world.has(&["foreign", "first"]).holds(&["first"]).check(
-        "CADenied: every CA certificate of Secret team-a/ca that has not expired is denied by --deny-certificates: renew the CA; until then bundles stay as they are",
+        "CADenied: every CA certificate of Secret team-a/ca that has not expired is denied by --deny-certificates: renew the CA; until then nothing is added to bundles",
     );
     world.holds(&["first", "second"]).check("apply second").check("in sync");
     world.has(&["third", "first", "second"]).check("apply third,second");
