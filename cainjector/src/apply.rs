@@ -305,7 +305,7 @@ impl Injector {
                 self.in_peace(target, done)
             }
             Plan::Refused(refusal) => {
-                let After { news, has_all, outcome } = After::refusal(refusal, &planned, done);
+                let After { news, has_all, outcome, .. } = After::refusal(refusal, &planned, done);
                 if outcome != Outcome::Failed {
                     self.done(target, inputs, version(), has_all);
                 }
@@ -326,7 +326,10 @@ impl Injector {
                 None => {
                     let after = match &planned.refusal {
                         Some(refusal) => After::refusal(refusal, &planned, done),
-                        None => After::injection(self.injection(target, inputs), done),
+                        None => After {
+                            removed: planned.removed.clone(),
+                            ..After::injection(self.injection(target, inputs, &planned), done)
+                        },
                     };
                     self.apply(live, inputs, body, after).await
                 }

@@ -4,6 +4,7 @@ mod advice;
 mod denied;
 mod field;
 mod reason;
+mod removed;
 mod room;
 mod withdrawn;
 
@@ -15,6 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 pub use reason::{Advice, Reason, Refusal};
+pub use removed::{Cause, Removed, told as removal};
 
 use crate::ownership;
 use crate::reference::Wanted;
@@ -97,6 +99,10 @@ pub struct Planned {
     pub advice: Vec<Advice>,
     /// What each bundle is to be; empty where none is.
     pub fields: Vec<FieldFacts>,
+    /// What a write takes out of bundles.
+    pub removed: Vec<Removed>,
+    /// Whether a write adds something to a bundle, or mends one.
+    pub adds: bool,
     /// Why the target gets nothing from its source, where it is written all the same: to lose what nobody may trust.
     pub refusal: Option<Refusal>,
     /// What nobody may trust, and stays in a bundle even so.
@@ -121,6 +127,8 @@ impl Planned {
             lacks_source: false,
             advice: Vec::new(),
             fields: Vec::new(),
+            removed: Vec::new(),
+            adds: false,
             refusal: None,
             exposure: None,
         }
@@ -161,7 +169,7 @@ fn bundles(
     let current = live.fields.bundles().into_iter();
     let fields = current.map(|current| match inputs.merging {
         true => Field::merged(current, inputs.recent.iter(), source, &withdrawn),
-        false => Ok(Field::replaced(current, source, now)),
+        false => Ok(Field::replaced(current, source, &withdrawn)),
     });
     let mut fields = fields.collect::<Result<Vec<_>, _>>()?;
     if let Some(plan) = migration {
@@ -187,7 +195,12 @@ fn bundles(
     };
     let lacks_source = fields.iter().any(|field| field.lacks_source);
     let facts = fields.iter().map(Field::facts).collect();
-    Ok(Planned { again, lacks_source, advice, fields: facts, ..Planned::of(plan) })
+    let adds = fields.iter().any(|field| field.gains || field.change == Change::Addition);
+    let removed = match plan {
+        Plan::Apply { .. } => removed::all(&fields),
+        _ => Vec::new(),
+    };
+    Ok(Planned { again, lacks_source, advice, fields: facts, removed, adds, ..Planned::of(plan) })
 }
 
 /// The plan for fields to which nothing is to be added, if that can wait, and when to make the next one. Without this

@@ -15,7 +15,7 @@ use runtime::watch::Failure;
 
 use crate::bounds::{MESSAGE_BYTES_MAX, clipped};
 use crate::metrics::Figures;
-use crate::plan::{Advice, Planned, Reason, Refusal};
+use crate::plan::{self, Advice, Cause, Planned, Reason, Refusal, Removed};
 use crate::source::SourceObject;
 use crate::synced::{Ledger, Verdict};
 use crate::target::{Live, Target};
@@ -24,6 +24,9 @@ use crate::target::{Live, Target};
 /// an hour.
 pub(crate) const CONTESTED_AGAIN: Duration = Duration::from_secs(1_200);
 
+/// Reason of events about certificates that were taken out of a bundle.
+const REMOVED: &str = "CertificatesRemoved";
+
 /// What became of a look at a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum News {
@@ -31,6 +34,8 @@ pub(crate) enum News {
     Injected,
     /// It had its bundle, and got the CA that its source has by now.
     Rotated,
+    /// It had its bundle, and lost what is not to be in it any longer.
+    Reduced,
     /// It gave its bundle up.
     Released,
     /// It asks for nothing any more, and keeps its bundle.
@@ -69,7 +74,7 @@ impl News {
     /// Whether the target has what it should have; None: it asks for nothing any more.
     fn verdict(&self) -> Option<Verdict> {
         match self {
-            Self::Injected | Self::Rotated | Self::InSync => Some(Verdict::InSync),
+            Self::Injected | Self::Rotated | Self::Reduced | Self::InSync => Some(Verdict::InSync),
             Self::Released | Self::Stopped => None,
             // There is a CA for it, and it does not get it.
             Self::WriteRefused(_) | Self::Failed(_) => Some(Verdict::OutOfSync),
@@ -84,6 +89,7 @@ impl News {
     fn result(&self) -> String {
         match self {
             Self::Injected | Self::Rotated => "Injected".to_owned(),
+            Self::Reduced => REMOVED.to_owned(),
             Self::Released => "Released".to_owned(),
             Self::Stopped => "InjectionStopped".to_owned(),
             Self::InSync => "InSync".to_owned(),
@@ -153,6 +159,8 @@ impl Report {
                 tracing::info!(%target, "injected the CA bundle: its source has another CA");
                 None
             }
+            // What was taken out is told by `tell_removed`.
+            News::Reduced => None,
             News::Released => {
                 tracing::info!(%target, "gave the CA bundle up");
                 let note =
@@ -200,7 +208,22 @@ impl Report {
     pub(crate) fn has_bundle(&self, target: &Target) -> bool {
         let said = lock(&self.said);
         let news = said.get(target).and_then(|said| said.news.as_ref());
-        matches!(news, Some(News::Injected | News::Rotated | News::InSync))
+        matches!(news, Some(News::Injected | News::Rotated | News::Reduced | News::InSync))
+    }
+
+    /// Tells what a write has taken out of the target's bundles: whoever finds a server cut off looks for it here.
+    pub(crate) fn tell_removed(&self, target: &Target, removed: &[Removed], news: &News) {
+        for Removed { certificate, cause } in removed {
+            let (subject, sha256) = (certificate.subject(), certificate.fingerprint());
+            tracing::info!(%target, subject, %sha256, %cause, "took a certificate out of the CA bundle");
+        }
+        // As a rotation is no event, so is none what happens at each of them.
+        let is_event = |removed: &&Removed| *news != News::Rotated || removed.cause != Cause::Expired;
+        let removed: Vec<Removed> = removed.iter().filter(is_event).cloned().collect();
+        if let Some(message) = plan::removal(&removed) {
+            let (about, reason) = (self.reference(target), REMOVED.to_owned());
+            self.events.tell(Event { about, level: Level::Normal, reason, message });
+        }
     }
 
     /// Tells what a plan found: figures of the bundles, and what should be looked at.

@@ -15,7 +15,7 @@ use super::Injector;
 use crate::MANAGER;
 use crate::index::Had;
 use crate::ownership;
-use crate::plan::{Inputs, Planned, Reason, Refusal};
+use crate::plan::{Inputs, Planned, Reason, Refusal, Removed};
 use crate::report::News;
 use crate::target::{Live, Target};
 
@@ -30,6 +30,8 @@ pub(super) const CROWDED_AGAIN: Duration = Duration::from_secs(300);
 pub(super) struct After {
     /// What is told.
     pub(super) news: News,
+    /// What the write takes out of bundles.
+    pub(super) removed: Vec<Removed>,
     /// Whether the target has every certificate of its source then.
     pub(super) has_all: bool,
     /// When to look again.
@@ -39,7 +41,7 @@ pub(super) struct After {
 impl After {
     /// The target has what it should have.
     pub(super) fn injection(news: News, outcome: Outcome) -> Self {
-        Self { news, has_all: true, outcome }
+        Self { news, removed: Vec::new(), has_all: true, outcome }
     }
 
     /// The target gets nothing, for this reason.
@@ -54,14 +56,15 @@ impl After {
             Some(exposure) => News::Exposed { refusal: refusal.clone(), exposure },
             None => News::Refused(refusal.clone()),
         };
-        Self { news, has_all: false, outcome }
+        Self { news, removed: planned.removed.clone(), has_all: false, outcome }
     }
 }
 
 impl Injector {
     /// What an injection of this target will be: that its source has moved on is no news, that it has lost what it had is.
-    pub(super) fn injection(&self, target: &Target, inputs: &Inputs) -> News {
+    pub(super) fn injection(&self, target: &Target, inputs: &Inputs, planned: &Planned) -> News {
         match lock(&self.index).had(target, inputs) {
+            _ if !planned.adds && !planned.removed.is_empty() => News::Reduced,
             Had::Former if self.report.has_bundle(target) => News::Rotated,
             Had::Nothing | Had::Former | Had::All => News::Injected,
         }
@@ -103,12 +106,13 @@ impl Injector {
         match self.versions(target).patch(&target.name.name, &params, &Patch::Apply(body)).await {
             Ok(object) => {
                 let resource_version = object.metadata.resource_version.unwrap_or_default();
-                let After { news, has_all, outcome } = after;
+                let After { news, removed, has_all, outcome } = after;
                 let waited = lock(&self.index).waited(target, Instant::now());
                 if outcome != Outcome::Failed {
                     self.done(target, inputs, resource_version, has_all);
                 }
                 self.report.tell(target, &news);
+                self.report.tell_removed(target, &removed, &news);
                 if news == News::Released {
                     self.contests.forget(target);
                     return outcome;

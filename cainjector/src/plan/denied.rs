@@ -5,13 +5,11 @@ use issuance::certificate::Certificate;
 use issuance::pem::{self, Limit};
 use jiff::Timestamp;
 
-use super::{Inputs, Plan, Planned, Refusal, applicable};
+use super::removed::{listed, name};
+use super::{Cause, Inputs, Plan, Planned, Refusal, Removed, applicable};
 use crate::ownership;
 use crate::settings::Withdrawal;
 use crate::target::Live;
-
-/// Certificates that a message names; a bundle may have hundreds.
-const NAMED_MAX: usize = 4;
 
 /// The plan of a target that gets nothing for this reason: to take out what is denied, from each bundle that has something
 /// else in which anybody can trust. An empty bundle makes API servers trust the roots of their system, or makes every call
@@ -28,7 +26,7 @@ pub(super) fn refused(live: &Live, inputs: &Inputs, refusal: Refusal, now: Times
     let stays: Vec<&Certificate> = remains.iter().flat_map(Remains::stays).collect();
     let exposure = exposure(&stays);
     let again = stays.iter().map(|certificate| certificate.not_after()).min();
-    let (plan, refusal) = if !remains.iter().any(|each| matches!(each, Remains::Others(_))) {
+    let (plan, refusal) = if !remains.iter().any(|each| matches!(each, Remains::Others { .. })) {
         (Plan::Refused(refusal), None)
     } else if let Some(patch) = ownership::migration(live) {
         (Plan::Migrate { patch }, None)
@@ -37,7 +35,11 @@ pub(super) fn refused(live: &Live, inputs: &Inputs, refusal: Refusal, now: Times
             remains.iter().zip(bundles).map(|(each, current)| each.text(current)).collect();
         (Plan::Apply { body: live.apply_body(&texts) }, Some(refusal))
     };
-    Planned { refusal, exposure, again, ..Planned::of(plan) }
+    let removed = match plan {
+        Plan::Apply { .. } => gone(&remains),
+        _ => Vec::new(),
+    };
+    Planned { refusal, exposure, again, removed, ..Planned::of(plan) }
 }
 
 /// What is to be left of one bundle.
@@ -46,8 +48,8 @@ enum Remains {
     All,
     /// All of it, although these are denied and have not expired.
     Denied(Vec<Certificate>),
-    /// These.
-    Others(Vec<Certificate>),
+    /// These, without those that are denied.
+    Others { others: Vec<Certificate>, denied: Vec<Certificate> },
 }
 
 impl Remains {
@@ -61,7 +63,7 @@ impl Remains {
             return Self::All;
         }
         if can_be_written && others.iter().any(is_valid) {
-            return Self::Others(others);
+            return Self::Others { others, denied };
         }
         // Nobody trusts what has expired.
         denied.retain(is_valid);
@@ -71,40 +73,46 @@ impl Remains {
     fn stays(&self) -> &[Certificate] {
         match self {
             Self::Denied(denied) => denied,
-            Self::All | Self::Others(_) => &[],
+            Self::All | Self::Others { .. } => &[],
         }
     }
 
     /// The bundle, which is `current`, as it is to be. What stays does so as it is, comments and all.
     fn text(&self, current: &[u8]) -> String {
         match self {
-            Self::Others(others) => others.iter().map(Certificate::to_pem).collect(),
+            Self::Others { others, .. } => others.iter().map(Certificate::to_pem).collect(),
             Self::All | Self::Denied(_) => String::from_utf8_lossy(current).into_owned(),
         }
     }
 }
 
+/// What goes from all of them, each certificate once.
+fn gone(remains: &[Remains]) -> Vec<Removed> {
+    let mut gone: Vec<Removed> = Vec::new();
+    for each in remains {
+        let Remains::Others { denied, .. } = each else { continue };
+        for certificate in denied {
+            if !gone.iter().any(|known| known.certificate == *certificate) {
+                gone.push(Removed { certificate: certificate.clone(), cause: Cause::Denied });
+            }
+        }
+    }
+    gone
+}
+
 /// What is to be said of denied certificates that stay.
 fn exposure(stays: &[&Certificate]) -> Option<String> {
     let mut names: Vec<String> = Vec::new();
-    for certificate in stays {
-        let name = format!("{:?} (SHA-256 {})", certificate.subject(), certificate.fingerprint());
+    for name in stays.iter().map(|certificate| name(certificate)) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    let more = match names.len().checked_sub(NAMED_MAX) {
-        Some(more) if more > 0 => format!(" and {more} more"),
-        _ => String::new(),
-    };
-    names.truncate(NAMED_MAX);
-    (!names.is_empty()).then(|| {
-        format!(
-            "{}{more} is trusted although --deny-certificates names it: a bundle holds nothing else that has not expired, or \
-             cannot be written; give the target a source with another CA",
-            names.join(", ")
-        )
-    })
+    let names = listed(names.into_iter(), ", ")?;
+    Some(format!(
+        "{names} is trusted although --deny-certificates names it: a bundle holds nothing else that has not expired, or cannot \
+         be written; give the target a source with another CA"
+    ))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use issuance::pem::{self, Limit};
 use jiff::Timestamp;
 
 use super::withdrawn::Withdrawn;
-use super::{FieldFacts, Reason, Refusal};
+use super::{Cause, FieldFacts, Reason, Refusal, Removed};
 
 /// One bundle field.
 pub(super) struct Field {
@@ -17,6 +17,10 @@ pub(super) struct Field {
     pub(super) bundle: Bundle,
     /// What has to be done for that.
     pub(super) change: Change,
+    /// What it has that can be read.
+    before: Bundle,
+    /// What it has, and is not to have.
+    pub(super) removed: Vec<Removed>,
     /// Whether it lacks a certificate of the source.
     pub(super) lacks_source: bool,
     /// Whether it is to have one that it does not have: of the source, or one that the source had meanwhile.
@@ -58,6 +62,7 @@ impl Field {
         };
         let lacks_source = lacks(existing.certificates(), source, now);
         let known: HashSet<Certificate> = existing.certificates().iter().cloned().collect();
+        let before = existing.clone();
         let sources = recent.chain([source]);
         let merged = sources.fold(existing, |merged, source| Bundle::merge(&merged, source, now));
         let (bundle, taken) = withdrawn.take_out(merged);
@@ -74,14 +79,23 @@ impl Field {
         };
         let retires = bundle.certificates().iter().filter_map(|one| withdrawn.retirement(one));
         let changes_at = expires(&bundle).into_iter().chain(retires).chain(taken.next).min();
-        Ok(Self { bundle, change, lacks_source, gains, changes_at })
+        let removed = removed(before.certificates(), &bundle, |gone| withdrawn.cause(gone));
+        Ok(Self { bundle, change, before, removed, lacks_source, gains, changes_at })
     }
 
     /// What belongs into a field that is `current`, and is to have the certificates of the source alone.
-    pub(super) fn replaced(current: &[u8], source: &Bundle, now: Timestamp) -> Self {
+    pub(super) fn replaced(current: &[u8], source: &Bundle, withdrawn: &Withdrawn<'_>) -> Self {
+        let now = withdrawn.now();
         let bundle = Bundle::merge(&Bundle::default(), source, now);
         let present = pem::certificates(current, Limit::BUNDLE).ok();
+        let before = match &present {
+            Some(certificates) => Bundle::of(certificates.clone()),
+            // What is too large to be read is not told of.
+            None => salvage(current).unwrap_or_default(),
+        };
         let lacks_source = lacks(present.as_deref().unwrap_or_default(), source, now);
+        let cause = |gone: &Certificate| withdrawn.cause_of_replacement(gone);
+        let removed = removed(before.certificates(), &bundle, cause);
         let change =
             present.map_or(Change::Addition, |present| match Change::between(&present, &bundle, now) {
                 // What has not expired is taken out because it is trusted no more, and that cannot wait.
@@ -89,7 +103,14 @@ impl Field {
                 change => change,
             });
         let changes_at = expires(&bundle);
-        Self { bundle, change, lacks_source, gains: lacks_source, changes_at }
+        Self { bundle, change, before, removed, lacks_source, gains: lacks_source, changes_at }
+    }
+
+    /// There was no room for these, some of which it may have had.
+    pub(super) fn crowded_out(&mut self, gone: Vec<Certificate>) {
+        let had = gone.into_iter().filter(|certificate| self.before.contains(certificate));
+        let cause = Cause::Crowded;
+        self.removed.extend(had.map(|certificate| Removed { certificate, cause }));
     }
 
     /// What it is to be.
@@ -97,6 +118,13 @@ impl Field {
         let certificates = self.bundle.certificates().len();
         FieldFacts { certificates, first_expiry: expires(&self.bundle) }
     }
+}
+
+/// What is there and is not to be, each once.
+fn removed(before: &[Certificate], bundle: &Bundle, cause: impl Fn(&Certificate) -> Cause) -> Vec<Removed> {
+    let mut known: HashSet<&Certificate> = bundle.certificates().iter().collect();
+    let gone = before.iter().filter(|certificate| known.insert(certificate));
+    gone.map(|gone| Removed { certificate: gone.clone(), cause: cause(gone) }).collect()
 }
 
 /// When the first of the certificates expires.

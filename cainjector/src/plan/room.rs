@@ -35,9 +35,10 @@ pub(super) fn make(fields: &mut [Field], source: &Bundle) -> usize {
         }
     }
     for (field, size) in fields.iter_mut().zip(&bundles).filter(|(_, size)| !size.taken.is_empty()) {
-        let mut kept = std::mem::take(&mut field.bundle).into_certificates();
-        kept.retain(|certificate| !size.taken.contains(certificate));
+        let kept = std::mem::take(&mut field.bundle).into_certificates();
+        let (gone, kept) = kept.into_iter().partition(|certificate| size.taken.contains(certificate));
         field.bundle = Bundle::of(kept);
+        field.crowded_out(gone);
     }
     count
 }

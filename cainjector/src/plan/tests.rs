@@ -4,7 +4,8 @@ use runtime::watch::ObjectName;
 
 use super::*;
 use crate::reference::SourceRef;
-use crate::rotation::Memory;
+use crate::rotation::{Memory, Retention};
+use crate::settings::Cap;
 use crate::target::custom::Fault;
 use crate::target::{Conversion, CustomField, CustomTarget, Webhook};
 use crate::testing::{live, now, pem, root, root_for, shown};
@@ -381,6 +382,7 @@ fn where_a_bundle_is_full_the_oldest_of_the_same_name_makes_room_for_the_new_ca(
                     although they have not expired, first the oldest that are called like its own; let its CAs live for a \
                     shorter time, renew them less often, or remove what nobody needs";
     assert!(told.contains(&expected.to_owned()), "{told:?}");
+    assert_eq!(removed(&target, &inputs), [(name.to_owned(), Cause::Crowded)]);
     // What is remembered of the source makes no difference, so a restart makes none.
     for left in [vec![&second, &first], vec![&first, &second], foreign.iter().collect()] {
         assert_eq!(plan(&target, &remembering(&inputs, &left), now()), planned);
@@ -410,4 +412,47 @@ fn a_new_ca_that_fits_by_itself_is_never_refused_for_what_else_is_there() {
     let target = webhooks(&[&pem(&too_long.iter().collect::<Vec<_>>())]);
     let planned = plan(&target, &inputs(&[], &pem(&[&new])), now());
     assert!(shown(&planned).ends_with(",Foreign,The new CA of team-a"), "{planned:?}");
+}
+
+/// What the plan takes out of bundles, and why.
+fn removed(live: &Live, inputs: &Inputs) -> Vec<(String, Cause)> {
+    let planned = plan(live, inputs, now());
+    let name = |removed: &Removed| removed.certificate.common_name().unwrap_or_default();
+    planned.removed.iter().map(|removed| (name(removed), removed.cause)).collect()
+}
+
+#[test]
+fn what_goes_is_known_with_what_took_it_out() {
+    let named = |names: &[(&str, Cause)]| -> Vec<_> {
+        names.iter().map(|(name, cause)| ((*name).to_owned(), *cause)).collect()
+    };
+    let [ca, left, earlier, foreign] = ["ca", "left", "earlier", "foreign"].map(|name| root(name, 900));
+    let expired = root("expired", -1);
+    let all = pem(&[&foreign, &earlier, &left, &expired]);
+    let target = webhooks(&[&all, &all, ""]);
+    let plain = remembering(&inputs(&[], &pem(&[&ca])), &[&left, &earlier]);
+    assert_eq!(removed(&target, &plain), named(&[("expired", Cause::Expired)]));
+    let with = |withdrawal| Inputs { withdrawal: Arc::new(withdrawal), ..plain.clone() };
+    let denied = Withdrawal { denied: [foreign.fingerprint()].into(), ..Withdrawal::default() };
+    let expected = named(&[("foreign", Cause::Denied), ("expired", Cause::Expired)]);
+    assert_eq!(removed(&target, &with(denied.clone())), expected);
+    assert_eq!(
+        removed(&target, &Inputs { merging: false, ..with(denied) }),
+        named(&[
+            ("foreign", Cause::Denied),
+            ("earlier", Cause::Replaced),
+            ("left", Cause::Replaced),
+            ("expired", Cause::Expired)
+        ])
+    );
+    // They left nine and eight hours ago.
+    let hours = SignedDuration::from_hours(9);
+    let retention = Withdrawal { retention: Retention::For(hours), ..Withdrawal::default() };
+    let expected = named(&[("earlier", Cause::Retired), ("expired", Cause::Expired)]);
+    assert_eq!(removed(&target, &with(retention)), expected);
+    let cap = Some(Cap { certificates: 2, absence: SignedDuration::from_hours(9) });
+    let expected = named(&[("earlier", Cause::Surplus), ("expired", Cause::Expired)]);
+    assert_eq!(removed(&target, &with(Withdrawal { cap, ..Withdrawal::default() })), expected);
+    // What is in no bundle is taken out of none.
+    assert_eq!(removed(&webhooks(&[&pem(&[&ca])]), &plain), []);
 }

@@ -7,7 +7,7 @@ use issuance::bundle::Bundle;
 use issuance::certificate::Certificate;
 use jiff::Timestamp;
 
-use super::Inputs;
+use super::{Cause, Inputs};
 use crate::rotation::{History, Retention};
 use crate::settings::{Cap, Withdrawal};
 
@@ -97,6 +97,24 @@ impl<'a> Withdrawn<'a> {
             return None;
         }
         self.history.retirement(certificate, self.rules.retention)
+    }
+
+    /// Why a certificate is taken out by [`Self::take_out`], or by a merge before it.
+    pub(super) fn cause(&self, certificate: &Certificate) -> Cause {
+        match self.retirement(certificate) {
+            _ if certificate.not_after() < self.now => Cause::Expired,
+            _ if self.is_denied(certificate) => Cause::Denied,
+            Some(at) if at <= self.now => Cause::Retired,
+            _ => Cause::Surplus,
+        }
+    }
+
+    /// Why a certificate goes where a bundle has what the source has and nothing else.
+    pub(super) fn cause_of_replacement(&self, certificate: &Certificate) -> Cause {
+        match self.cause(certificate) {
+            cause @ (Cause::Expired | Cause::Denied) => cause,
+            _ => Cause::Replaced,
+        }
     }
 
     /// When the certificate left the source; None: it is there, or was never seen there.

@@ -101,6 +101,8 @@ async fn what_is_denied_goes_although_the_source_is_not_there_which_is_told() {
         injector.reconcile(&target()).await;
     }
     assert_eq!(*lock(&server.writes), ["good"]);
+    // Of the refusal, and of what was taken out; nobody writes them here.
+    assert!(metrics.encode().unwrap().contains("signet_events_dropped_total 2\n"));
     assert!(counts(&metrics, "SourceNotFound", 3));
     assert!(is_ready(&injector));
 }
