@@ -34,7 +34,10 @@ use crate::watch::Watched;
 use writes::{After, sooner};
 
 /// Longest look at one target, with all its calls. An API server that takes longer is tried again.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same with what is noted of it, which takes no call.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(31);
 
 /// Longest wait for the next expiry: a clock that was set meanwhile is noticed within this time.
 const RECHECK_MAX: Duration = Duration::from_secs(12 * 3600);
@@ -213,7 +216,12 @@ impl Injector {
     }
 
     async fn reconcile(&self, target: &Target) -> Outcome {
-        let outcome = self.look(target).await;
+        let looked = tokio::time::timeout(LOOK_TIMEOUT, self.look(target)).await;
+        let outcome = looked.unwrap_or_else(|_| {
+            let text = format!("the API server has not answered within {LOOK_TIMEOUT:?}");
+            self.report.tell(target, &News::Failed(text));
+            Outcome::Failed
+        });
         // It may have gone meanwhile; nobody else would forget what was noted since.
         let index = lock(&self.index);
         if index.wanted(target).is_none() {

@@ -72,7 +72,7 @@ pub const MANAGER: &str = "cert-manager-cainjector";
 /// Targets that are worked on at once: enough to hide the API server's latency, too few to be a load for it.
 const WORKERS: usize = 8;
 
-/// A reconcile is cut off after 30 s, so work in flight ends within that; then the Lease is given back, which takes 3 s
+/// A reconcile is cut off after 31 s, so work in flight ends within that; then the Lease is given back, which takes 3 s
 /// at most.
 const DRAIN: Duration = Duration::from_secs(35);
 
@@ -151,7 +151,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(name) = memory {
         let (lists, injector) = (readiness.clone(), Arc::clone(&injector));
         let is_complete = move || lists.health().ready;
-        let keep = memory::keep(client, name, injector, leadership.clone(), is_complete, shutdown.clone());
+        let kept = metrics::register_memory(&metrics);
+        let keep =
+            memory::keep(client, name, injector, kept, leadership.clone(), is_complete, shutdown.clone());
         tasks.spawn("memory", keep);
     }
     let candidate = leadership.clone();

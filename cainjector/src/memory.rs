@@ -11,6 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::lease::Leadership;
 use runtime::shutdown::Shutdown;
 use runtime::watch::Failure;
@@ -35,7 +36,7 @@ const RETRY: Duration = Duration::from_secs(30);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Reads the memory whenever this process begins to lead, and writes down what changes, until shutdown is requested.
-/// `is_complete` says whether all targets are known, so that sources which none of them names can be forgotten.
+/// `kept` is 1 while that works. `is_complete` says whether all targets are known, so that sources which none of them names can be forgotten.
 ///
 /// # Errors
 /// None; the result is for [`runtime::tasks::Tasks::spawn`].
@@ -43,13 +44,18 @@ pub(crate) async fn keep(
     client: Client,
     name: String,
     injector: Arc<Injector>,
+    kept: Gauge,
     leadership: Leadership,
     is_complete: impl Fn() -> bool + Send + Sync,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let api = Api::default_namespaced(client);
-    let mut keeper = Keeper { api, name, stored: None, trouble: None };
+    let mut keeper = Keeper { api, name, stored: None, trouble: None, kept };
     while !shutdown.is_requested() {
+        if !leadership.may_write() {
+            // Whoever leads keeps it.
+            keeper.rest();
+        }
         tokio::select! {
             () = shutdown.requested() => break,
             () = leadership.leading() => {}
@@ -63,14 +69,14 @@ pub(crate) async fn keep(
                 if let Err(failure) = keeper.follow(text, changed, &leadership, &shutdown).await {
                     // Somebody else wrote, or it is gone: that is what is read next.
                     if !matches!(failure.code, Some(404 | 409)) {
-                        keeper.tell(Some(failure));
+                        keeper.fails(Call::Write, failure);
                         pause = RETRY;
                     }
                 }
                 injector.forget_memory();
             }
             Err(failure) => {
-                keeper.tell(Some(failure));
+                keeper.fails(Call::Read, failure);
                 pause = RETRY;
             }
         }
@@ -87,7 +93,8 @@ pub(crate) async fn keep(
 /// # Errors
 /// When the ConfigMap cannot be read. There need not be one.
 pub(crate) async fn read(client: Client, name: String) -> Result<Memory, Failure> {
-    Keeper { api: Api::default_namespaced(client), name, stored: None, trouble: None }.read().await
+    let (api, kept) = (Api::default_namespaced(client), Gauge::default());
+    Keeper { api, name, stored: None, trouble: None, kept }.read().await
 }
 
 struct Keeper {
@@ -96,7 +103,22 @@ struct Keeper {
     /// What the ConfigMap holds, and its version; None: there is none.
     stored: Option<Stored>,
     /// What was last said to be wrong.
-    trouble: Option<Failure>,
+    trouble: Option<Trouble>,
+    /// 1 where nothing is.
+    kept: Gauge,
+}
+
+#[derive(Debug, PartialEq)]
+struct Trouble {
+    /// Of which call; the other one may work.
+    call: Call,
+    failure: Failure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Read,
+    Write,
 }
 
 #[derive(Debug)]
@@ -108,6 +130,7 @@ struct Stored {
 impl Keeper {
     async fn read(&mut self) -> Result<Memory, Failure> {
         let found = call(self.api.get_opt(&self.name)).await?;
+        self.works(Call::Read);
         self.stored = found.map(stored);
         let text = self.stored.as_ref().map(|stored| stored.text.as_str()).unwrap_or_default();
         Ok(Memory::read(text))
@@ -159,22 +182,37 @@ impl Keeper {
             }
         };
         self.stored = Some(stored(written));
-        self.tell(None);
+        self.works(Call::Read);
+        self.works(Call::Write);
         Ok(())
     }
 
-    fn tell(&mut self, trouble: Option<Failure>) {
-        if trouble != self.trouble {
-            let name = &self.name;
-            match &trouble {
-                Some(failure) => tracing::warn!(
-                    %failure,
-                    "cannot keep in ConfigMap {name} which CA left its source when: it stays in bundles for longer"
-                ),
-                None => tracing::info!("ConfigMap {name} can be read and written again"),
-            }
+    /// Nothing is to be kept.
+    fn rest(&mut self) {
+        self.trouble = None;
+        self.kept.set(1);
+    }
+
+    /// A call failed; that is told where it is news.
+    fn fails(&mut self, call: Call, failure: Failure) {
+        let trouble = Trouble { call, failure };
+        if self.trouble.as_ref() != Some(&trouble) {
+            let (name, failure) = (&self.name, &trouble.failure);
+            tracing::warn!(
+                %failure,
+                "cannot keep in ConfigMap {name} which CA left its source when: it stays in bundles for longer"
+            );
         }
-        self.trouble = trouble;
+        self.trouble = Some(trouble);
+        self.kept.set(0);
+    }
+
+    /// Such a call works.
+    fn works(&mut self, call: Call) {
+        if self.trouble.take_if(|trouble| trouble.call == call).is_some() {
+            tracing::info!("ConfigMap {} can be read and written again", self.name);
+        }
+        self.kept.set(i64::from(self.trouble.is_none()));
     }
 }
 
@@ -224,7 +262,7 @@ mod tests {
                 async move { Ok::<_, Infallible>(server.answer(request).await) }
             };
             let api = Api::default_namespaced(Client::new(tower::service_fn(answer), "own"));
-            Keeper { api, name: "memory".to_owned(), stored: None, trouble: None }
+            Keeper { api, name: "memory".to_owned(), stored: None, trouble: None, kept: Gauge::default() }
         }
 
         async fn answer(&self, request: Request<Body>) -> Response<Body> {
@@ -275,6 +313,25 @@ mod tests {
         server.keeper().write(Some("api-server\n".to_owned()), &standby).await.unwrap();
         server.keeper().write(None, &Leadership::always()).await.unwrap();
         assert_eq!(server.writes(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_a_figure_until_it_can() {
+        let server = Server::default();
+        let mut keeper = server.keeper();
+        let failure = || Failure { code: Some(403), message: "no".to_owned() };
+        keeper.fails(Call::Read, failure());
+        assert_eq!(keeper.kept.get(), 0);
+        keeper.read().await.unwrap();
+        assert_eq!(keeper.kept.get(), 1);
+        keeper.fails(Call::Write, failure());
+        keeper.read().await.unwrap();
+        assert_eq!(keeper.kept.get(), 0, "that it can be read is not enough");
+        write(&mut keeper, "one\n").await.unwrap();
+        assert_eq!(keeper.kept.get(), 1);
+        keeper.fails(Call::Write, failure());
+        keeper.rest();
+        assert_eq!(keeper.kept.get(), 1);
     }
 
     #[tokio::test]

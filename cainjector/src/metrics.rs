@@ -250,6 +250,17 @@ impl Collector for Served {
     }
 }
 
+/// Adds the figure that tells whether the memory of rotations can be kept, where one is.
+pub(crate) fn register_memory(metrics: &Metrics) -> Gauge {
+    let kept = Gauge::default();
+    kept.set(1);
+    metrics.register(|registry| {
+        let help = "Whether the ConfigMap of what left its source when can be read and written; 1 where another one leads";
+        registry.register("signet_cainjector_memory_kept", help, kept.clone());
+    });
+    kept
+}
+
 /// Adds the figure that tells how many connections the watches of sources take.
 pub(crate) fn register_connections(metrics: &Metrics, injector: Weak<Injector>) {
     metrics.register(|registry| registry.register_collector(Box::new(Connections(injector))));

@@ -12,6 +12,7 @@ use kube::core::ApiResource;
 use runtime::events::{Event, Events, Level};
 use runtime::lock::lock;
 use runtime::watch::Failure;
+use tokio::time::Instant as Pace;
 
 use crate::bounds::{MESSAGE_BYTES_MAX, clipped};
 use crate::metrics::Figures;
@@ -23,6 +24,12 @@ use crate::target::{Live, Target};
 /// How long after it was told that somebody keeps overwriting a target this is told again: the API server forgets events after
 /// an hour.
 pub(crate) const CONTESTED_AGAIN: Duration = Duration::from_secs(1_200);
+
+/// How long reads or writes of a target must have failed for an event: an API server that restarts, or is busy, is back before.
+const FAILED_FOR: Duration = Duration::from_secs(30);
+
+/// Reason of events about that.
+const FAILED: &str = "InjectionFailed";
 
 /// Reason of events about certificates that were taken out of a bundle.
 const REMOVED: &str = "CertificatesRemoved";
@@ -118,6 +125,31 @@ struct Said {
     /// Who was said to overwrite its bundle, and when.
     overwriter: Option<(String, Instant)>,
     advice: Vec<Advice>,
+    /// Whether it cannot be read or written.
+    failing: Option<Failing>,
+}
+
+#[derive(Debug)]
+struct Failing {
+    since: Pace,
+    /// When an event told so.
+    told: Option<Pace>,
+}
+
+impl Said {
+    /// Reads or writes have failed once more; whether an event is to tell so. While that may be no event is written either, so
+    /// it is told again.
+    fn fails(&mut self, now: Pace) -> bool {
+        let failing = self.failing.get_or_insert(Failing { since: now, told: None });
+        let is_due = match failing.told {
+            None => now.duration_since(failing.since) >= FAILED_FOR,
+            Some(told) => now.duration_since(told) >= CONTESTED_AGAIN,
+        };
+        if is_due {
+            failing.told = Some(now);
+        }
+        is_due
+    }
 }
 
 impl Report {
@@ -183,6 +215,13 @@ impl Report {
             News::Failed(failure) => {
                 if is_new {
                     tracing::warn!(%target, "{failure}");
+                }
+                if lock(&self.said).entry(target.clone()).or_default().fails(Pace::now()) {
+                    let text = format!(
+                        "{failure}; this has failed for {FAILED_FOR:?} or longer, and is tried again"
+                    );
+                    let (about, reason) = (self.reference(target), FAILED.to_owned());
+                    self.events.tell(Event { about, level: Level::Warning, reason, message: text });
                 }
                 None
             }
@@ -306,8 +345,11 @@ impl Report {
 
     fn remember(&self, target: &Target, news: &News) -> bool {
         let mut said = lock(&self.said);
-        let known = &mut said.entry(target.clone()).or_default().news;
-        known.replace(news.clone()).as_ref() != Some(news)
+        let known = said.entry(target.clone()).or_default();
+        if !matches!(news, News::Failed(_)) {
+            known.failing = None;
+        }
+        known.news.replace(news.clone()).as_ref() != Some(news)
     }
 }
 

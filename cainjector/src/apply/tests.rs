@@ -1,4 +1,5 @@
 mod denials;
+mod failures;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response, StatusCode};
