@@ -31,6 +31,9 @@ pub mod annotation {
     /// Secret: `true` marks what is in it as temporary, so that nobody takes it for the real certificate. Signet's own,
     /// under a prefix of which the peer's controller does not count the keys.
     pub const TEMPORARY: &str = "certificates.cert-manager.io/temporary";
+    /// Secret: what its keystores were made from, as a keyed hash, so that they are made anew once their password changes.
+    /// Signet's own, under the same prefix.
+    pub const KEYSTORES: &str = "certificates.cert-manager.io/keystores";
     /// Secret: name of the issuer that signed.
     pub const ISSUER_NAME: &str = "cert-manager.io/issuer-name";
     /// Secret: kind of the issuer that signed. Ingress and Gateway: kind of the issuer to use.

@@ -17,6 +17,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::issuer::registry::Registry;
 use crate::settings::Settings;
+use crate::syncs::Syncs;
 
 /// What all parts of the controller share; clones share it too.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// The issuers, as they were last seen.
     pub issuers: Arc<Registry>,
+    /// Counts what is looked at.
+    pub syncs: Syncs,
     /// Tells the time, in whole seconds: that is what the API keeps.
     pub clock: Clock,
     /// Held by everybody who has something left to write: the Lease is given back when the last of them is gone.
@@ -95,6 +98,7 @@ pub(crate) mod testing {
             alive: Alive::default(),
             shutdown: Shutdown::default(),
             settings: Arc::new(Config::load(args.unwrap()).unwrap().settings),
+            syncs: Syncs::default(),
             clock: system_clock(),
             at_work: Arc::new(Shutdown::default().token().drop_guard()),
         }

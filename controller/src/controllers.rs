@@ -15,6 +15,21 @@ pub const REQUESTS_CA: &str = "certificaterequests-issuer-ca";
 /// Has CertificateRequests signed by issuers of type SelfSigned.
 pub const REQUESTS_SELF_SIGNED: &str = "certificaterequests-issuer-selfsigned";
 
+/// Begins the issuance of Certificates.
+pub const CERTIFICATES_TRIGGER: &str = "certificates-trigger";
+/// Makes the keys of issuances, and takes them away.
+pub const CERTIFICATES_KEYS: &str = "certificates-key-manager";
+/// Makes the requests of issuances.
+pub const CERTIFICATES_REQUESTS: &str = "certificates-request-manager";
+/// Writes the Secrets of Certificates.
+pub const CERTIFICATES_ISSUING: &str = "certificates-issuing";
+/// Says whether Certificates are ready.
+pub const CERTIFICATES_READINESS: &str = "certificates-readiness";
+/// Takes old requests of Certificates away.
+pub const CERTIFICATES_REVISIONS: &str = "certificates-revision-manager";
+/// Has metrics of Certificates.
+pub const CERTIFICATES_METRICS: &str = "certificates-metrics";
+
 /// What there is of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -36,13 +51,13 @@ const NAMES: [(&str, Part); 24] = [
     (REQUESTS_SELF_SIGNED, Done),
     ("certificaterequests-issuer-vault", Missing),
     ("certificaterequests-issuer-venafi", Missing),
-    ("certificates-issuing", Missing),
-    ("certificates-key-manager", Missing),
-    ("certificates-metrics", Missing),
-    ("certificates-readiness", Missing),
-    ("certificates-request-manager", Missing),
-    ("certificates-revision-manager", Missing),
-    ("certificates-trigger", Missing),
+    (CERTIFICATES_ISSUING, Done),
+    (CERTIFICATES_KEYS, Done),
+    (CERTIFICATES_METRICS, Done),
+    (CERTIFICATES_READINESS, Done),
+    (CERTIFICATES_REQUESTS, Done),
+    (CERTIFICATES_REVISIONS, Done),
+    (CERTIFICATES_TRIGGER, Done),
     ("certificatesigningrequests-issuer-acme", Optional),
     ("certificatesigningrequests-issuer-ca", Optional),
     ("certificatesigningrequests-issuer-selfsigned", Optional),

@@ -1,7 +1,8 @@
-//! The controller: says of each Issuer and ClusterIssuer whether it can sign.
+//! The controller: says of each [`issuer`] whether it can sign, answers each CertificateRequest ([`request`]), and keeps a
+//! Secret for each [`certificate`].
 //!
-//! It works as watch → index → plan → apply, as the cainjector does; [`issuer`] says how. [`signer`] is a service for nodes,
-//! which every replica has.
+//! All three work as watch → index → plan → apply, as the cainjector does. [`signer`] is a service for nodes, which every
+//! replica has.
 
 mod args;
 pub mod certificate;
@@ -9,15 +10,19 @@ mod config;
 pub mod context;
 pub mod controllers;
 pub mod issuer;
+pub mod links;
 mod metrics;
 pub mod news;
 pub mod object;
 pub mod patch;
+mod report;
 pub mod request;
 pub mod settings;
 pub mod signer;
+pub mod syncs;
 #[cfg(test)]
 mod testing;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +43,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::issuer::registry::Registry;
 use crate::object::IssuerKind;
+use crate::syncs::Syncs;
 
 /// Field manager and user agent, as the peer's.
 pub const MANAGER: &str = "cert-manager-controller";
@@ -90,7 +96,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tasks.spawn("events", writer.run(shutdown.clone()));
 
     let unwatched = settings.namespace.is_some().then_some(IssuerKind::ClusterIssuer);
+    let clock = context::system_clock();
     let context = Context {
+        syncs: Syncs::register(&metrics, Arc::clone(&clock)),
         issuers: Registry::new(client.clone(), settings.cluster_resource_namespace.clone(), unwatched),
         client,
         events,
@@ -100,7 +108,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         alive,
         shutdown,
         settings: Arc::new(settings),
-        clock: context::system_clock(),
+        clock,
         at_work: Arc::new(drained.token().drop_guard()),
     };
     if let Some(settings) = signer {
@@ -109,7 +117,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         signer::start(settings, &context, reviews, &mut tasks)?;
     }
     issuer::start(&context, &mut tasks);
-    request::start(&context, &mut tasks);
+    let requests = request::start(&context, &mut tasks);
+    certificate::start(&context, &requests, &mut tasks);
+    drop(requests);
     drop(context);
     tasks.tell(readiness.clone());
     tasks.drain_at_shutdown(readiness);

@@ -11,7 +11,6 @@ pub mod claims;
 pub mod index;
 pub mod key;
 pub mod plan;
-mod report;
 pub mod retries;
 pub mod view;
 
@@ -26,7 +25,7 @@ use crate::context::Context;
 use crate::request::apply::Answerer;
 
 /// Starts to follow the CertificateRequests, and to answer them.
-pub(crate) fn start(context: &Context, tasks: &mut Tasks) {
+pub(crate) fn start(context: &Context, tasks: &mut Tasks) -> Arc<Answerer> {
     const NAME: &str = "certificaterequests";
     let answerer = Arc::new(Answerer::new(context));
     let working = Arc::clone(&answerer);
@@ -42,4 +41,5 @@ pub(crate) fn start(context: &Context, tasks: &mut Tasks) {
         let work = Arc::clone(&answerer).work(context.shutdown.clone());
         context.spawn_writer(tasks, "request worker", work);
     }
+    answerer
 }

@@ -185,6 +185,11 @@ pub fn keystore_digest(credential: &KeyEntry<'_>, layout: &Layout<'_>) -> Option
     Some(hex(fields.0.sign().as_ref()))
 }
 
+/// Whether `der` is what [`KEY_DER`] is to hold beside this [`TLS_KEY`].
+pub fn is_der_of(key_pem: &[u8], der: &[u8]) -> bool {
+    pem::first(key_pem, Limit::PRIVATE_KEY).is_ok_and(|block| block.content.expose() == der)
+}
+
 fn key_der(key_pem: &SecretBytes) -> Result<SecretBytes, KeyError> {
     Ok(pem::first(key_pem.expose(), Limit::PRIVATE_KEY)?.content)
 }

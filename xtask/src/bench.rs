@@ -2,6 +2,7 @@
 //! costs without one.
 
 mod bodies;
+mod certificates;
 mod core;
 mod figures;
 mod first;
@@ -75,6 +76,8 @@ enum Part {
     Review,
     /// The cainjector: CAs from Secrets into webhook configurations, and its memory
     Inject,
+    /// The controller: Certificates until they are Ready, and its memory
+    Certificates,
 }
 
 impl Arguments {
@@ -133,6 +136,7 @@ async fn without_cluster() -> anyhow::Result<Report> {
         mounts: None,
         reviews: None,
         injections: None,
+        certificates: None,
     })
 }
 
@@ -179,7 +183,10 @@ async fn measure(cluster: &Cluster, arguments: &Arguments) -> anyhow::Result<Rep
     } else {
         None
     };
-    Ok(Report { command: command(), machine, core, installed: None, mounts, reviews, injections })
+    let certificates =
+        if arguments.wants(Part::Certificates) { Some(certificates::run(cluster).await?) } else { None };
+    let installed = None;
+    Ok(Report { command: command(), machine, core, installed, mounts, reviews, injections, certificates })
 }
 
 /// What was typed.

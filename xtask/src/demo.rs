@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: from nothing to two pods that speak mutual TLS, on a real cluster.
 
 pub(crate) mod certificates;
+mod issuance;
 mod loopback;
 mod pods;
 pub(crate) mod scenes;
@@ -46,6 +47,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     scenes::refused_certificate(&cluster)?;
     scenes::injected_bundles(&cluster, || cainjector(&cluster)).await?;
     pods::mutual_tls(&cluster).await?;
+    issuance::certificate(&cluster)?;
+    issuance::request(&cluster)?;
     end(&name, arguments.down, began)
 }
 
@@ -61,8 +64,8 @@ fn say_what_is_left_out(asked: bool) {
     let reason = if asked { "As asked" } else { "Without root" };
     println!(
         "{reason}, this runs the control-plane half: (a) a wrong Certificate is refused, (b) CA bundles are injected. \
-         Left out are (c) and (d), pods with mounted certificates: they need a node, which needs namespaces and \
-         mounts. `sudo -E cargo xtask demo` shows them too."
+         Left out are (c) and (d), pods with mounted certificates, and (e) and (f), what the controller issues: they need a \
+         node, which needs namespaces and mounts. `sudo -E cargo xtask demo` shows them too."
     );
 }
 

@@ -23,6 +23,10 @@ const CLUSTER: &str = "signet-test";
 /// The tests decide themselves who approves what: those of the webhook ask whose approval counts.
 const NO_APPROVER: &str = "controller.disableAutoApproval=true";
 
+/// Certificates are kept by controllers of the tests' own, each in its namespace: those that other tests make are there to be
+/// looked at by others.
+const NO_CERTIFICATES: &str = "controller.extraArgs={--controllers=-certificates-trigger\\,-certificates-key-manager\\,-certificates-request-manager\\,-certificates-issuing\\,-certificates-readiness\\,-certificates-revision-manager}";
+
 /// The version of cargo-deny whose verdict counts.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -166,7 +170,7 @@ async fn end_to_end(
     let name: Name = CLUSTER.parse()?;
     let began = Instant::now();
     let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
-    let installed = install::install(&cluster, &images, &[NO_APPROVER]).await;
+    let installed = install::install(&cluster, &images, &[NO_APPROVER, NO_CERTIFICATES]).await;
     stages.add("cluster and installation", began.elapsed());
     let outcome = installed.and_then(|()| {
         let only: Vec<&str> = arguments.only.as_deref().into_iter().collect();

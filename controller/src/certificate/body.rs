@@ -87,10 +87,7 @@ pub struct Target<'a> {
 
 /// The Secret of a Certificate, for server-side apply. It holds the key, so it must not be logged.
 pub fn target(certificate: &CertificateView, target: Target<'_>) -> Value {
-    let template = certificate.spec.secret_template.clone().unwrap_or_default();
-    // Ours win.
-    let labels: Texts = template.labels.into_iter().chain(target.labels).collect();
-    let annotations: Texts = template.annotations.into_iter().chain(target.annotations).collect();
+    let (labels, annotations) = metadata::with_template(&certificate.spec, target.labels, target.annotations);
     let secret = certificate.secret();
     let mut metadata = Map::new();
     metadata.insert("name".to_owned(), json!(secret.name));

@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::certificate::decide::decide;
+use crate::certificate::drift::SECRET_MANAGER;
 use crate::certificate::metadata::Prefixes;
 use crate::certificate::secret::{KeySecretView, SecretView};
 use crate::certificate::snapshot::{
-    Backoffs, Enabled, IssuerFacts, Namesake, Passwords, Policy, Snapshot, Target,
+    Backoffs, Enabled, IssuerFacts, KeystoreState, Namesake, Passwords, Policy, Snapshot, Target,
 };
 use crate::certificate::spec::SpecGates;
 use crate::certificate::view::CertificateView;
@@ -31,12 +32,15 @@ pub(crate) const LAYOUT: Layout<'static> =
 pub(crate) struct Case {
     pub certificate: CertificateView,
     pub secret: Option<SecretView>,
+    /// The Secret as the API server keeps it.
+    pub applied: Value,
     pub namesakes: Vec<Namesake>,
     pub keys: Vec<KeySecretView>,
     pub requests: Vec<RequestView>,
     pub issuer: IssuerFacts,
     pub is_ca_of: Option<IssuerKey>,
     pub passwords: Passwords,
+    pub keystores: KeystoreState,
     pub is_served: bool,
     pub policy: Policy,
     pub now: Timestamp,
@@ -57,17 +61,20 @@ impl Case {
                 &Prefixes::default(),
             ),
             secret: None,
+            applied: Value::Null,
             namesakes: Vec::new(),
             keys: Vec::new(),
             requests: Vec::new(),
             issuer: IssuerFacts::Ready { is_synchronous: false },
             is_ca_of: None,
             passwords: Passwords::Known,
+            keystores: KeystoreState::Right,
             is_served: true,
             policy: Policy {
                 enabled: Enabled::ALL,
                 backoff: Backoffs::default(),
                 gates: SpecGates::default(),
+                owner_refs: false,
             },
             now: now(),
         }
@@ -94,6 +101,7 @@ impl Case {
             issuer: self.issuer,
             target_is_ca_of: self.is_ca_of.as_ref(),
             passwords: &self.passwords,
+            keystores: self.keystores,
             is_served: self.is_served,
             policy: &self.policy,
         }
@@ -143,8 +151,8 @@ impl Case {
             data: &contents.data,
             is_owned: false,
         };
-        let body = body::target(&self.certificate, target);
-        self.secret = Some(SecretView::take(serde_json::from_value::<Secret>(body).unwrap()));
+        self.applied = applied(body::target(&self.certificate, target));
+        self.secret = Some(SecretView::take(serde_json::from_value::<Secret>(self.applied.clone()).unwrap()));
         answered(request, &Outcome::Issued(issued), self.now)
     }
 
@@ -155,6 +163,20 @@ impl Case {
         let view = KeySecretView::take(serde_json::from_value::<Secret>(body).unwrap());
         KeySecretView { uid: format!("key-{revision}"), ..view }
     }
+}
+
+/// A Secret as the API server keeps it after this apply, if nobody else wrote to it.
+pub(crate) fn applied(mut body: Value) -> Value {
+    let fields = |of: &Value| {
+        let names = of.as_object().into_iter().flatten().map(|(name, _)| (format!("f:{name}"), json!({})));
+        Value::Object(names.collect())
+    };
+    let metadata = json!({"f:labels": fields(&body["metadata"]["labels"]),
+        "f:annotations": fields(&body["metadata"]["annotations"])});
+    let fields = json!({"f:metadata": metadata, "f:data": fields(&body["data"])});
+    body["metadata"]["managedFields"] = json!([{"manager": SECRET_MANAGER, "operation": "Apply",
+        "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}]);
+    body
 }
 
 /// A request after an outcome.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use api::IssuerRef;
 use api::keys::{annotation, label};
+use api::{CertificateSpec, IssuerRef};
 use issuance::certificate::Certificate;
 use issuance::name::SubjectAltName;
 use issuance::request::SubjectAttribute;
@@ -83,6 +83,13 @@ pub fn issuer(reference: &IssuerRef) -> Texts {
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()))
     .into()
+}
+
+/// Labels and annotations of the Secret of a Certificate, with those of its template: of the same key, ours win.
+pub fn with_template(spec: &CertificateSpec, labels: Texts, annotations: Texts) -> (Texts, Texts) {
+    let template = spec.secret_template.clone().unwrap_or_default();
+    let labels = template.labels.into_iter().chain(labels).collect();
+    (labels, template.annotations.into_iter().chain(annotations).collect())
 }
 
 /// The label by which Secrets of Certificates are found.

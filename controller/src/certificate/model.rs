@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::certificate::decide::{attempt_failed, decide};
-use crate::certificate::fixture::{Case, LAYOUT};
+use crate::certificate::fixture::{Case, LAYOUT, applied};
 use crate::certificate::secret::{Key, KeySecretView, Pair, SecretView};
 use crate::certificate::snapshot::IssuerFacts;
 use crate::certificate::status::INVALID_CERTIFICATE;
@@ -155,7 +155,7 @@ impl World {
 
     fn take(&mut self, seen: &Case, step: &Step, is_cut_off: bool) -> Result<(), CutOff> {
         match step {
-            Step::Rest | Step::LookLive => Ok(()),
+            Step::Rest | Step::LookLive | Step::Repair => Ok(()),
             Step::Delete { keys, requests } => {
                 for name in keys {
                     let uid = seen.keys.iter().find(|key| key.name == *name).map(|key| key.uid.clone());
@@ -291,7 +291,7 @@ impl World {
     fn write_secret(&mut self, contents: store::Contents, key: &PrivateKey) {
         let store::Contents { data, labels, annotations } = contents;
         let target = body::Target { type_: None, labels, annotations, data: &data, is_owned: false };
-        let body = body::target(&self.truth.certificate, target);
+        let body = applied(body::target(&self.truth.certificate, target));
         let view = SecretView::take(serde_json::from_value::<Secret>(body).unwrap());
         assert!(matches!(view.pair, Pair::Good(_)), "what is written is a pair: {:?}", view.pair);
         self.truth.secret = Some(SecretView { version: self.next_version(), ..view });

@@ -15,6 +15,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use zeroize::Zeroize as _;
 
+use crate::certificate::drift::Ours;
 use crate::certificate::metadata::Texts;
 use crate::request::view::Owner;
 
@@ -41,6 +42,8 @@ pub struct SecretView {
     pub key: Key,
     /// `tls.crt` and how it goes with the key.
     pub pair: Pair,
+    /// What of it is ours.
+    pub ours: Ours,
 }
 
 /// A private key in a Secret.
@@ -92,6 +95,7 @@ impl SecretView {
     /// What there is to know of `secret`, whose data is erased.
     pub fn take(mut secret: Secret) -> Self {
         let data = Erased(secret.data.take().unwrap_or_default());
+        let ours = Ours::of(&secret.metadata, &data.0);
         let annotations = secret.metadata.annotations.unwrap_or_default();
         let key = data.key();
         let pair = data.pair(&key);
@@ -103,6 +107,7 @@ impl SecretView {
             annotations: annotations.into_iter().filter(|(key, _)| KEPT.contains(&key.as_str())).collect(),
             key,
             pair,
+            ours,
         }
     }
 

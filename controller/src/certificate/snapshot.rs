@@ -1,12 +1,19 @@
 //! Everything that a decision about one Certificate may look at, and nothing else. There are no private keys in it.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::certificate::secret::{KeySecretView, SecretView};
 use crate::certificate::spec::SpecGates;
 use crate::certificate::view::CertificateView;
+use crate::controllers::{
+    APPROVER, CERTIFICATES_ISSUING, CERTIFICATES_KEYS, CERTIFICATES_READINESS, CERTIFICATES_REQUESTS,
+    CERTIFICATES_REVISIONS, CERTIFICATES_TRIGGER, REQUESTS_CA, REQUESTS_SELF_SIGNED,
+};
 use crate::object::IssuerKey;
 use crate::request::view::RequestView;
+use crate::settings::{BASIC_CONSTRAINTS, Settings};
 
 /// One Certificate and what belongs to it, as it was last seen.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +34,8 @@ pub struct Snapshot<'a> {
     pub target_is_ca_of: Option<&'a IssuerKey>,
     /// The passwords of its keystores.
     pub passwords: &'a Passwords,
+    /// Whether its keystores are made with those.
+    pub keystores: KeystoreState,
     /// Whether Secrets of its namespace may be written (`--secret-namespaces`).
     pub is_served: bool,
     /// What holds for all Certificates.
@@ -80,6 +89,15 @@ pub enum Passwords {
     Pending,
 }
 
+/// What is known of the keystores in a Secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeystoreState {
+    /// They were made with the passwords that hold, or none are wanted.
+    Right,
+    /// Nobody has looked since Secret, passwords or spec changed.
+    Unknown,
+}
+
 /// What holds for all Certificates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -89,6 +107,8 @@ pub struct Policy {
     pub backoff: Backoffs,
     /// The feature gates.
     pub gates: SpecGates,
+    /// Whether the Secret of a Certificate vanishes with it (`--enable-certificate-owner-ref`).
+    pub owner_refs: bool,
 }
 
 /// The parts of the work on Certificates, each under the name of the peer's controller that does it.
@@ -110,7 +130,46 @@ pub struct Enabled {
     pub answering: bool,
 }
 
+impl Policy {
+    /// What the operator has decided comes to.
+    pub fn of(settings: &Settings) -> Self {
+        let on = |name| settings.controllers.is_on(name);
+        Self {
+            enabled: Enabled {
+                trigger: on(CERTIFICATES_TRIGGER),
+                keys: on(CERTIFICATES_KEYS),
+                requests: on(CERTIFICATES_REQUESTS),
+                issuing: on(CERTIFICATES_ISSUING),
+                readiness: on(CERTIFICATES_READINESS),
+                revisions: on(CERTIFICATES_REVISIONS),
+                answering: on(APPROVER) && on(REQUESTS_CA) && on(REQUESTS_SELF_SIGNED),
+            },
+            backoff: Backoffs {
+                minimum: signed(settings.backoff.first),
+                maximum: signed(settings.backoff.longest),
+            },
+            gates: SpecGates {
+                literal_subject: settings.has("LiteralCertificateSubject"),
+                other_names: settings.has("OtherNames"),
+                name_constraints: settings.has("NameConstraints"),
+                basic_constraints: settings.has(BASIC_CONSTRAINTS),
+            },
+            owner_refs: settings.owner_refs,
+        }
+    }
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
 impl Enabled {
+    /// Whether one of those on Certificates is on.
+    pub fn any(&self) -> bool {
+        let Self { trigger, keys, requests, issuing, readiness, revisions, answering: _ } = *self;
+        trigger || keys || requests || issuing || readiness || revisions
+    }
+
     /// All of them.
     pub const ALL: Self = Self {
         trigger: true,

@@ -75,4 +75,6 @@ pub enum Step {
         /// Secret with the key.
         key_secret: String,
     },
+    /// Put right what is around the pair in the Secret of the Certificate, which stays.
+    Repair,
 }

@@ -13,7 +13,7 @@ use issuance::outcome::causes;
 use issuance::pem::{self, Limit};
 use issuance::request::Request;
 use issuance::secret::SecretBytes;
-use issuance::secret_data::{Layout, SecretDataError, secret_data};
+use issuance::secret_data::{Layout, SecretDataError, keystore_digest, secret_data};
 use issuance::verification::{self, Asked};
 use jiff::Timestamp;
 
@@ -68,6 +68,7 @@ pub fn contents(
     let mut annotations = metadata::details(entry.chain.leaf());
     annotations.extend(metadata::issuer(issuer));
     annotations.insert(annotation::CERTIFICATE_NAME.to_owned(), certificate.to_owned());
+    annotations.extend(keystores(entry, layout));
     Ok(Contents { data: secret_data(entry, layout, now)?, labels: metadata::managed(), annotations })
 }
 
@@ -86,7 +87,13 @@ pub fn temporary_contents(
     let mut annotations = metadata::details(chain.leaf());
     annotations.insert(annotation::CERTIFICATE_NAME.to_owned(), certificate.to_owned());
     annotations.insert(annotation::TEMPORARY.to_owned(), "true".to_owned());
+    annotations.extend(keystores(&entry, layout));
     Ok(Contents { data: secret_data(&entry, layout, now)?, labels: metadata::managed(), annotations })
+}
+
+/// What the keystores are made from, if there are any.
+fn keystores(entry: &KeyEntry<'_>, layout: &Layout<'_>) -> Option<(String, String)> {
+    keystore_digest(entry, layout).map(|digest| (annotation::KEYSTORES.to_owned(), digest))
 }
 
 #[cfg(test)]

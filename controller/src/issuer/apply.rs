@@ -21,6 +21,7 @@ use crate::issuer::plan::{Plan, Verdict, plan};
 use crate::issuer::registry::Registry;
 use crate::issuer::report::Report;
 use crate::object::{IssuerKey, IssuerKind};
+use crate::syncs::Syncs;
 
 /// Longest look at one issuer, with all its calls. An API server that takes longer is tried again.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +38,7 @@ pub struct Judge {
     report: Report,
     clock: Clock,
     leadership: Leadership,
+    syncs: Syncs,
 }
 
 impl Judge {
@@ -56,6 +58,7 @@ impl Judge {
             report: Report::new(context.events.clone()),
             clock: Arc::clone(&context.clock),
             leadership: context.leadership.clone(),
+            syncs: context.syncs.clone(),
         }
     }
 
@@ -68,7 +71,11 @@ impl Judge {
         let queue = Arc::clone(&self.queue);
         let look = move |key| {
             let this = Arc::clone(&self);
-            async move { this.look(&key).await }
+            async move {
+                let outcome = this.look(&key).await;
+                this.syncs.count(key.kind.plural(), outcome);
+                outcome
+            }
         };
         queue.work_while(&leadership, shutdown, RECONCILE_TIMEOUT, look).await
     }

@@ -1,11 +1,13 @@
 //! Carries plans out: the one place that answers CertificateRequests.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use api::{Certificate, CertificateRequest};
 use issuance::authority::Terms;
+use issuance::key::PrivateKey;
 use issuance::outcome::causes;
 use issuance::request::Request;
 use issuers::{Issuer, Order, Outcome as Signed};
@@ -27,15 +29,18 @@ use crate::context::Context;
 use crate::issuer::registry::{IssuerState, Registry};
 use crate::news::News;
 use crate::patch::{Written, patch_status};
+use crate::report::Report;
 use crate::request::answer::{self, StatusBody};
 use crate::request::claims::Claims;
 use crate::request::index::{Index, issuer, key_secret};
 use crate::request::key::{self, KeySecret};
 use crate::request::plan::{RequestPlan, plan};
-use crate::request::report::Report;
 use crate::request::retries::Retries;
 use crate::request::view::RequestView;
 use crate::settings::Settings;
+use crate::syncs::Syncs;
+
+mod own;
 
 /// Longest look at one request, with all its calls: the issuer's answer, and the write.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,6 +54,9 @@ const ELSEWHERE_WITHIN: Duration = Duration::from_secs(60);
 /// Certificates of one answer to a list.
 const PAGE_SIZE: u32 = 100;
 
+/// Hears of Certificates of which a request changed.
+type Listener = Box<dyn Fn(ObjectName) + Send + Sync>;
+
 /// The state that watches and workers share.
 pub struct Answerer {
     client: Client,
@@ -59,9 +67,12 @@ pub struct Answerer {
     registry: Arc<Registry>,
     settings: Arc<Settings>,
     leadership: Leadership,
+    syncs: Syncs,
     report: Report,
     retries: Retries,
     clock: Clock,
+    listener: OnceLock<Listener>,
+    is_listed: AtomicBool,
 }
 
 impl Answerer {
@@ -89,9 +100,12 @@ impl Answerer {
             registry: Arc::clone(&context.issuers),
             settings: Arc::clone(&context.settings),
             leadership: context.leadership.clone(),
-            report: Report::new(context.events.clone()),
+            syncs: context.syncs.clone(),
+            report: Report::of::<CertificateRequest>(context.events.clone()),
             retries: Retries::default(),
             clock: Arc::clone(&context.clock),
+            listener: OnceLock::new(),
+            is_listed: AtomicBool::new(false),
         }
     }
 
@@ -100,7 +114,11 @@ impl Answerer {
         let (queue, leadership) = (Arc::clone(&self.queue), self.leadership.clone());
         let look = move |name| {
             let this = Arc::clone(&self);
-            async move { this.look(&name).await }
+            async move {
+                let outcome = this.look(&name).await;
+                this.syncs.count("certificaterequests", outcome);
+                outcome
+            }
         };
         queue.work_while(&leadership, shutdown, RECONCILE_TIMEOUT, look).await
     }
@@ -129,22 +147,37 @@ impl Answerer {
     fn listed(&self, names: &HashSet<ObjectName>) {
         let missing = lock(&self.index).missing(names);
         missing.iter().for_each(|name| self.gone(name));
+        if !self.is_listed.swap(true, Ordering::AcqRel) {
+            // Whoever waited for all to be seen hears of it by an empty name.
+            self.tell(ObjectName::cluster(""));
+        }
     }
 
     fn gone(&self, name: &ObjectName) {
         let mut index = lock(&self.index);
+        let owner = index.get(name).and_then(|view| certificate_of(&view));
         if let Some(secret) = index.remove(name) {
             self.keys.release(&secret);
         }
         drop(index);
         self.report.forget(name);
         self.retries.forget(name);
+        owner.into_iter().for_each(|owner| self.tell(owner));
     }
 
     fn take(&self, view: RequestView) {
+        let owner = certificate_of(&view);
         let mut index = lock(&self.index);
         if let Some(secret) = index.set(view) {
             self.keys.release(&secret);
+        }
+        drop(index);
+        owner.into_iter().for_each(|owner| self.tell(owner));
+    }
+
+    fn tell(&self, certificate: ObjectName) {
+        if let Some(listener) = self.listener.get() {
+            listener(certificate);
         }
     }
 
@@ -161,7 +194,11 @@ impl Answerer {
             RequestPlan::Approve => self.write(&view, answer::approval(&view, now)).await,
             RequestPlan::Unapproved => {
                 let text = "nobody has approved this request yet; an approver has to, for it to be signed";
-                self.report.tell(&view, News::normal("WaitingForApproval", text).once_for("approval"));
+                self.report.tell(
+                    &view.name,
+                    &view.uid,
+                    News::normal("WaitingForApproval", text).once_for("approval"),
+                );
                 Outcome::Done
             }
             RequestPlan::Unserved { approve, type_ } => self.leave(&view, approve, type_, now).await,
@@ -189,7 +226,7 @@ impl Answerer {
         }
         let text =
             format!("issuers of type {type_} are not served by this controller, and no other has answered");
-        self.report.tell(view, News::warning("IssuerTypeUnsupported", text).once_for(type_));
+        self.report.tell(&view.name, &view.uid, News::warning("IssuerTypeUnsupported", text).once_for(type_));
         Outcome::Done
     }
 
@@ -207,12 +244,8 @@ impl Answerer {
             Signed::Issued(_) | Signed::Wait { .. } | Signed::Terminal { .. } => None,
         };
         let mut body = answer::answer(view, approve, &signed, now);
-        if let (Some(body), Signed::Issued(issued), "selfSigned") = (&mut body, &signed, type_)
-            && issued.chain.leaf().subject().is_empty()
-        {
-            let text = "the certificate has no subject, so its issuer is empty, too, which RFC 5280 does not allow; set a \
-                        common name";
-            body.news.push(News::warning("BadConfig", text));
+        if let Some(body) = &mut body {
+            body.news.extend(subject_warning(&signed, type_));
         }
         let written = self.write(view, body).await;
         match (written, after) {
@@ -256,8 +289,7 @@ impl Answerer {
             },
             None => None,
         };
-        let order = Order { request: &request, terms: &terms, subject_key, now };
-        answer::verified(issuer.sign(&order).await, &request, &terms, now)
+        ask(issuer, &request, &terms, subject_key, now).await
     }
 
     /// The Secret with the key of a request that is to sign itself.
@@ -313,7 +345,7 @@ impl Answerer {
         match patch_status(&api, &name.name, &view.version, MANAGER, &body.to_json()).await {
             Written::Done { version } => {
                 self.take(body.on(view, version));
-                body.news.into_iter().for_each(|news| self.report.tell(view, news));
+                body.news.into_iter().for_each(|news| self.report.tell(&view.name, &view.uid, news));
                 Outcome::Done
             }
             Written::Gone => Outcome::Done,
@@ -323,7 +355,11 @@ impl Answerer {
                 tracing::warn!(request = %name, %failure, "the API server refuses the answer");
                 if failure.is_forbidden() {
                     let text = format!("the controller may not answer this request: {failure}");
-                    self.report.tell(view, News::warning("ApprovalForbidden", text).once_for("approval"));
+                    self.report.tell(
+                        &view.name,
+                        &view.uid,
+                        News::warning("ApprovalForbidden", text).once_for("approval"),
+                    );
                 }
                 Outcome::Again(REFUSED_AGAIN)
             }
@@ -333,6 +369,33 @@ impl Answerer {
             }
         }
     }
+}
+
+/// Asks an issuer once; what it answers has been checked.
+async fn ask(
+    issuer: &dyn Issuer,
+    request: &Request,
+    terms: &Terms,
+    subject_key: Option<&PrivateKey>,
+    now: Timestamp,
+) -> Signed {
+    let order = Order { request, terms, subject_key, now };
+    answer::verified(issuer.sign(&order).await, request, terms, now)
+}
+
+/// That a certificate which signed itself names no issuer.
+fn subject_warning(signed: &Signed, type_: &str) -> Option<News> {
+    let Signed::Issued(issued) = signed else { return None };
+    let text = "the certificate has no subject, so its issuer is empty, too, which RFC 5280 does not allow; set a common \
+                name";
+    let is_nameless = type_ == "selfSigned" && issued.chain.leaf().subject().is_empty();
+    is_nameless.then(|| News::warning("BadConfig", text))
+}
+
+/// The Certificate that a request belongs to.
+fn certificate_of(view: &RequestView) -> Option<ObjectName> {
+    let owner = view.owner.as_ref().filter(|owner| owner.kind == "Certificate")?;
+    Some(ObjectName { namespace: view.name.namespace.clone(), name: owner.name.clone() })
 }
 
 /// The request and its terms.

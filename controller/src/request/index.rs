@@ -1,12 +1,12 @@
 //! The CertificateRequests, and what those of them wait for that are not at their end: state without IO.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use issuers::IssuerId;
 use runtime::watch::ObjectName;
 
+use crate::links::Links;
 use crate::object::{IssuerKey, is_older};
 use crate::request::view::RequestView;
 
@@ -14,8 +14,9 @@ use crate::request::view::RequestView;
 #[derive(Debug, Default)]
 pub struct Index {
     requests: HashMap<ObjectName, Arc<RequestView>>,
-    by_issuer: Links<IssuerKey>,
-    by_key: Links<ObjectName>,
+    by_issuer: Links<IssuerKey, ObjectName>,
+    by_key: Links<ObjectName, ObjectName>,
+    by_owner: Links<String, ObjectName>,
 }
 
 impl Index {
@@ -36,13 +37,19 @@ impl Index {
                 self.by_key.add(secret, name.clone());
             }
         }
+        if let Some(owner) = &view.owner {
+            self.by_owner.add(owner.uid.clone(), name.clone());
+        }
         self.requests.insert(name, Arc::new(view));
-        closed.filter(|secret| self.by_key.of(secret).is_empty())
+        closed.filter(|secret| !self.by_key.has(secret))
     }
 
     /// Forgets a request. Returns the Secret that no request needs any more.
     pub fn remove(&mut self, name: &ObjectName) -> Option<ObjectName> {
         let view = self.requests.remove(name)?;
+        if let Some(owner) = &view.owner {
+            self.by_owner.remove(&owner.uid, name);
+        }
         if let Some(issuer) = issuer(&view) {
             self.by_issuer.remove(&IssuerKey::of(&issuer), name);
         }
@@ -54,12 +61,17 @@ impl Index {
         self.requests.get(name).cloned()
     }
 
+    /// The requests that belong to the object with this UID.
+    pub fn of_owner(&self, uid: &str) -> Vec<Arc<RequestView>> {
+        self.by_owner.of(uid).iter().filter_map(|name| self.get(name)).collect()
+    }
+
     /// The requests that wait for this issuer; an empty name stands for all issuers of its kind.
     pub fn waiting_for(&self, issuer: &IssuerKey) -> Vec<ObjectName> {
         if !issuer.name.name.is_empty() {
             return self.by_issuer.of(issuer);
         }
-        let all = self.by_issuer.0.iter().filter(|(key, _)| key.kind == issuer.kind);
+        let all = self.by_issuer.all().filter(|(key, _)| key.kind == issuer.kind);
         all.flat_map(|(_, names)| names).cloned().collect()
     }
 
@@ -87,38 +99,6 @@ pub(crate) fn key_secret(view: &RequestView) -> Option<ObjectName> {
 /// Whether something may still be done about a request.
 fn is_waiting(view: &RequestView) -> bool {
     !view.deleting && view.end().is_none() && view.certificate.is_none()
-}
-
-/// Requests by what they wait for.
-#[derive(Debug)]
-struct Links<K>(HashMap<K, BTreeSet<ObjectName>>);
-
-// By hand, because a derive would ask for `K: Default`.
-impl<K> Default for Links<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq> Links<K> {
-    fn add(&mut self, key: K, request: ObjectName) {
-        self.0.entry(key).or_default().insert(request);
-    }
-
-    /// Whether that was the last one.
-    fn remove(&mut self, key: &K, request: &ObjectName) -> bool {
-        let Some(requests) = self.0.get_mut(key) else { return false };
-        requests.remove(request);
-        let last = requests.is_empty();
-        if last {
-            self.0.remove(key);
-        }
-        last
-    }
-
-    fn of(&self, key: &K) -> Vec<ObjectName> {
-        self.0.get(key).into_iter().flatten().cloned().collect()
-    }
 }
 
 #[cfg(test)]

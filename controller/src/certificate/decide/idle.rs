@@ -7,10 +7,11 @@ use crate::certificate::backoff;
 use crate::certificate::checks::{Finding, Last, fulfils};
 use crate::certificate::decide::Look;
 use crate::certificate::decide::issuing::KeySource;
+use crate::certificate::drift::drift;
 use crate::certificate::names;
 use crate::certificate::renewal;
 use crate::certificate::secret::SecretView;
-use crate::certificate::snapshot::{IssuerFacts, Passwords};
+use crate::certificate::snapshot::{IssuerFacts, KeystoreState, Passwords};
 use crate::certificate::step::{Decision, Step};
 use crate::news::News;
 use crate::request::view::RequestView;
@@ -85,10 +86,23 @@ impl Look<'_> {
         let keys = self.keys().filter(|key| enabled.keys && !key.deleting);
         let keys: Vec<String> = keys.map(|key| key.name.clone()).collect();
         let requests = if enabled.revisions { self.outdated() } else { Vec::new() };
-        let step =
-            if keys.is_empty() && requests.is_empty() { Step::Rest } else { Step::Delete { keys, requests } };
+        let step = match (keys.is_empty() && requests.is_empty(), self.is_to_be_repaired()) {
+            (false, _) => Step::Delete { keys, requests },
+            (true, true) => Step::Repair,
+            (true, false) => Step::Rest,
+        };
         let again = again.into_iter().chain(self.expiry()).filter(|at| *at > self.now).min();
         Decision { status: draft.finish(), step, again, news: Vec::new() }
+    }
+
+    /// Whether something around a pair that is as it should be is not as it should be.
+    fn is_to_be_repaired(&self) -> bool {
+        let Some(secret) = self.secret().filter(|_| self.s.policy.enabled.issuing) else { return false };
+        let is_fit = self.check(self.s.certificate.status.revision, Last::Expiry).is_none();
+        let Some(leaf) = secret.leaf().filter(|_| is_fit) else { return false };
+        let drifted = drift(self.s.certificate, leaf, &secret.ours, self.s.policy.owner_refs).is_some();
+        let keystores = self.s.keystores == KeystoreState::Unknown;
+        (drifted || keystores) && *self.s.passwords == Passwords::Known
     }
 
     /// The requests beyond `spec.revisionHistoryLimit`, once the newest one is in the Secret. Those of the next revision
