@@ -1,7 +1,8 @@
 //! The open connections of a listener: how many there are, what each of them does, and for how long it was silent.
-//! [`claims`] says which of them goes when another one comes.
+//! [`claims`] says which of them goes when another one comes, [`success`] which answers count for that.
 
 mod claims;
+mod success;
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -29,6 +30,7 @@ use tower::Service;
 
 use crate::lock::lock;
 use claims::{Doing, Seen};
+use success::Head;
 
 /// Pause between two looks for a connection that could give way to a new one.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
@@ -141,6 +143,10 @@ impl Connection {
         InWork { connection: self }
     }
 
+    fn succeeded(&self) {
+        lock(&self.usage).has_claim = true;
+    }
+
     fn expect(self: Arc<Self>) -> Arriving {
         let mut usage = lock(&self.usage);
         usage.arriving = usage.arriving.saturating_add(1);
@@ -152,12 +158,6 @@ impl Connection {
 /// A request in work.
 struct InWork {
     connection: Arc<Connection>,
-}
-
-impl InWork {
-    fn succeeded(&self) {
-        lock(&self.connection.usage).has_claim = true;
-    }
 }
 
 impl Drop for InWork {
@@ -266,16 +266,32 @@ where
                 arriving.count(frame.data_ref().map_or(0, Bytes::len));
             }))
         });
-        let answer = self.router.call(request);
+        let (answer, connection) = (self.router.call(request), Arc::clone(&self.connection));
         async move {
-            let answer = answer.await;
-            if matches!(&answer, Ok(answer) if answer.status().is_success()) {
-                in_work.succeeded();
-            }
+            let Ok(answer) = answer.await;
+            let answer = noted(answer, connection);
             drop(in_work);
-            answer
+            Ok(answer)
         }
         .boxed()
+    }
+}
+
+/// The same answer; the connection has a claim once it is known that its request had success.
+fn noted(answer: Response, connection: Arc<Connection>) -> Response {
+    match success::of_head(answer.status(), answer.headers()) {
+        Head::Failure => answer,
+        Head::Success => {
+            connection.succeeded();
+            answer
+        }
+        Head::AtEnd => answer.map(|body| {
+            Body::new(body.inspect_frame(move |frame| {
+                if frame.trailers_ref().is_some_and(success::is_ok) {
+                    connection.succeeded();
+                }
+            }))
+        }),
     }
 }
 

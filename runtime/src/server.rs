@@ -2,6 +2,7 @@
 //! connections are open, how long one may be silent, how long a header may take, and how long a shutdown waits.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +101,23 @@ pub async fn serve(
     serve_within(Bounds::default(), listener, tls, router, end, drain).await
 }
 
+/// As [`serve`], with room for another number of connections: for callers of which each keeps one open, such as the nodes
+/// of a cluster.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_many(
+    connections: NonZeroUsize,
+    listener: std::net::TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    end: Shutdown,
+    drain: Duration,
+) -> anyhow::Result<()> {
+    let bounds = Bounds { connections: connections.get(), ..Bounds::default() };
+    serve_within(bounds, listener, tls, router, end, drain).await
+}
+
 async fn serve_within(
     bounds: Bounds,
     listener: std::net::TcpListener,
@@ -154,6 +172,7 @@ fn configured(mut server: Server<SocketAddr>, bounds: Bounds) -> Server<SocketAd
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use http_body_util::BodyExt as _;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
     use tokio::sync::Notify;
@@ -352,6 +371,30 @@ mod tests {
         }
         tokio::time::sleep(BRIEF * 2).await;
         answer(&mut send(server.address, REQUEST).await).await;
+        used.write_all(REQUEST).await.unwrap();
+        answer(&mut used).await;
+    }
+
+    #[tokio::test]
+    async fn calls_that_fail_in_their_trailers_earn_no_place() {
+        let failing = get(async || {
+            let trailers = [("grpc-status".parse().unwrap(), "16".parse().unwrap())].into_iter().collect();
+            let body = http_body_util::Full::<axum::body::Bytes>::from("here\n");
+            let body = axum::body::Body::new(body.with_trailers(std::future::ready(Some(Ok(trailers)))));
+            ([("content-type", "application/grpc"), ("trailer", "grpc-status")], body)
+        });
+        let bounds = Bounds { connections: 2, rest: BRIEF, ..Bounds::default() };
+        let server = start(bounds, quick().route("/failing", failing), BRIEF);
+        let mut used = send(server.address, REQUEST).await;
+        answer(&mut used).await;
+        let mut failed =
+            send(server.address, b"GET /failing HTTP/1.1\r\nhost: x\r\nte: trailers\r\n\r\n").await;
+        let mut head = [0; "HTTP/1.1 200 ".len()];
+        tokio::time::timeout(PATIENCE, failed.read_exact(&mut head)).await.expect("no answer").unwrap();
+        tokio::time::sleep(BRIEF).await;
+        let mut third = send(server.address, REQUEST).await;
+        answer(&mut third).await;
+        closed(&mut failed).await;
         used.write_all(REQUEST).await.unwrap();
         answer(&mut used).await;
     }
