@@ -1,13 +1,15 @@
 //! The signer service `signet.signer.v1`: nodes ask it for signatures, so that they need no key of a CA.
 //!
-//! [`service`] checks a call in this order: places, the driver's token, the pod's token, both pods, the request, the name
-//! policy, the issuer. The API server reviews tokens ([`tokens`], [`review`]); pods and Services are watched
+//! [`gate`] takes a call's place and its body; [`service`] checks it in this order: the driver's token, the pod's token,
+//! both pods, the request, the name policy, the issuer. The API server reviews tokens ([`tokens`], [`review`]); pods and Services are watched
 //! ([`pods`], [`services`]), so that a warm call costs no API call at all. Nothing is stored: every replica answers, whoever
 //! leads. The service has a CA of its own, which [`publish`] tells drivers.
 
 pub mod answer;
 pub mod audit;
+pub mod callers;
 pub mod catalogue;
+pub mod gate;
 pub mod issuers;
 pub mod limits;
 pub mod metrics;
@@ -22,6 +24,8 @@ pub mod settings;
 mod tests;
 pub mod tokens;
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +53,7 @@ use serving::source::Keeping;
 use crate::context::Context;
 
 use self::catalogue::Catalogue;
+use self::gate::Gate;
 use self::metrics::Metrics;
 use self::pods::{KeepPod, Pod};
 use self::publish::Publisher;
@@ -82,7 +87,7 @@ pub fn start(
     let pods = Arc::new(Catalogue::default());
     let services = Arc::new(Catalogue::default());
     let watches = Watches { client, readiness, shutdown };
-    let standings = [
+    let mut standings = vec![
         watches.follow::<KeepPod, _>(tasks, "pods", &ApiResource::erase::<PodKind>(&()), &pods, Pod::of),
         watches.follow::<KeepService, _>(
             tasks,
@@ -99,7 +104,9 @@ pub fn start(
         rules: Rules::default(),
     });
     if let Some(name) = &settings.policy_config_map {
-        let followed = policies.follow(client.clone(), name)?;
+        let standing = readiness.teller("name policy");
+        standings.push(standing.clone());
+        let followed = policies.follow(client.clone(), name, standing)?;
         let end = shutdown.clone();
         tasks.spawn_infallible("name policy", async move {
             end.requested().await;
@@ -107,7 +114,8 @@ pub fn start(
         });
     }
     let tls = serve_ca(&settings, context, tasks)?;
-    let listen = settings.listen;
+    let gate = Gate { limits: Arc::default(), callers: Arc::default(), metrics: metrics.clone() };
+    let place = Place { address: settings.listen, connections: settings.connections_max };
     let service = Service::new(Parts {
         client: client.clone(),
         tokens: Arc::new(Tokens::new(reviews, metrics.clone())),
@@ -116,11 +124,13 @@ pub fn start(
         standings,
         policies,
         issuers: Arc::clone(&context.issuers) as _,
+        limits: Arc::clone(&gate.limits),
+        callers: Arc::clone(&gate.callers),
         metrics,
         clock: Arc::clone(clock),
         settings,
     });
-    serve(listen, tls, service, shutdown, tasks)
+    serve(place, tls, gate, service, shutdown, tasks)
 }
 
 /// Keeps the serving certificate, and publishes its CA.
@@ -158,9 +168,16 @@ fn serve_ca(
     Ok(tls::server_config(certificate, &["h2"]))
 }
 
+/// Where calls come in, and over how many connections.
+struct Place {
+    address: SocketAddr,
+    connections: NonZeroUsize,
+}
+
 fn serve(
-    address: std::net::SocketAddr,
+    Place { address, connections }: Place,
     tls: rustls::ServerConfig,
+    gate: Gate,
     service: Service,
     shutdown: &Shutdown,
     tasks: &mut Tasks,
@@ -171,8 +188,9 @@ fn serve(
     let server = SignerServer::new(service)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let router = tonic::service::Routes::new(server).into_axum_router();
-    let serving = runtime::server::serve(listener, Some(tls.into()), router, shutdown.clone(), DRAIN);
+    let router = gate.before(tonic::service::Routes::new(server).into_axum_router());
+    let serving =
+        runtime::server::serve_many(connections, listener, Some(tls.into()), router, shutdown.clone(), DRAIN);
     tasks.spawn("signer", serving);
     Ok(())
 }

@@ -44,6 +44,11 @@ impl Denied {
         Self { code: Code::Unauthenticated, reason, message: message.into() }
     }
 
+    /// There is no place for it now.
+    fn exhausted(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code: Code::ResourceExhausted, reason, message: message.into() }
+    }
+
     fn forbidden(reason: &'static str, message: impl Into<String>) -> Self {
         Self { code: Code::PermissionDenied, reason, message: message.into() }
     }
@@ -54,6 +59,7 @@ impl Denied {
         match error {
             TokenError::Shape | TokenError::Refused(_) => Self::unauthenticated("TokenRefused", message),
             TokenError::Unanswered(_) => Self::unavailable("TokenUnreviewed", message),
+            TokenError::Full(_) => Self::exhausted("TooManyReviews", message),
         }
     }
 
@@ -66,6 +72,11 @@ impl Denied {
             PodFault::Ended => "PodEnded",
         };
         Self::forbidden(reason, format!("{whose}: {fault}"))
+    }
+
+    /// Whether it is the caller's own fault, and not a matter of the moment.
+    pub fn is_of_caller(&self) -> bool {
+        matches!(self.code, Code::Unauthenticated | Code::PermissionDenied)
     }
 
     /// The word of the metrics for it.
@@ -94,7 +105,7 @@ impl From<Mismatch> for Denied {
 
 impl From<Exhausted> for Denied {
     fn from(exhausted: Exhausted) -> Self {
-        Self { code: Code::ResourceExhausted, reason: "TooManyCalls", message: exhausted.to_string() }
+        Self::exhausted("TooManyCalls", exhausted.to_string())
     }
 }
 

@@ -13,6 +13,9 @@ const NAMES_MAX: usize = 10;
 /// Longest of them: of what a stranger wrote, no line is made endless.
 const NAME_CHARS_MAX: usize = 253;
 
+/// Longest of all other texts: a namespace and a name fit, and so does the username of a service account.
+const TEXT_CHARS_MAX: usize = 512;
+
 /// What is known so far of a call.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -66,23 +69,29 @@ impl Record {
         tracing::info!(
             target: TARGET,
             decision,
-            reason = ?self.reason,
-            driver = ?self.driver,
-            node = ?self.node,
-            pod = ?self.pod,
-            pod_uid = ?self.pod_uid,
-            account = ?self.account,
-            issuer = ?self.issuer,
+            reason = ?cut(&self.reason),
+            driver = ?cut(&self.driver),
+            node = ?cut(&self.node),
+            pod = ?cut(&self.pod),
+            pod_uid = ?cut(&self.pod_uid),
+            account = ?cut(&self.account),
+            issuer = ?cut(&self.issuer),
             names = ?self.names,
             is_ca,
             duration_s,
             serial = self.serial,
             not_after = self.not_after,
-            credential_id = ?self.credential_id,
+            credential_id = ?cut(&self.credential_id),
             ms = took.as_secs_f64() * 1000.0,
             "signing"
         );
     }
+}
+
+/// The beginning of a text, which is the whole unless somebody made it too long.
+fn cut(text: &str) -> &str {
+    let end = text.char_indices().nth(TEXT_CHARS_MAX).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -92,6 +101,27 @@ mod tests {
     use issuance::request::RequestSpec;
 
     use super::*;
+
+    #[test]
+    fn no_text_makes_a_line_endless() {
+        let endless = || "é".repeat(60_000);
+        let record = Record {
+            driver: endless(),
+            node: endless(),
+            pod: endless(),
+            pod_uid: endless(),
+            account: endless(),
+            issuer: endless(),
+            reason: endless(),
+            credential_id: endless(),
+            ..Record::default()
+        };
+        let log = runtime::testing::Log::default();
+        let listening = log.listen();
+        record.write(Duration::ZERO);
+        drop(listening);
+        assert_eq!(log.text().matches('é').count(), 8 * TEXT_CHARS_MAX);
+    }
 
     #[test]
     fn a_line_has_the_first_names_on_one_line() {

@@ -7,8 +7,13 @@ use issuers::{IssuerId, IssuerKind};
 use runtime::lock::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Calls that are being answered: each holds some kilobytes.
-const CALLS_MAX: usize = 256;
+use super::callers::Caller;
+
+/// Calls of drivers that are being answered: each holds up to 64 KiB.
+pub(super) const CALLS_MAX: usize = 256;
+/// Calls of strangers that are being answered: a driver is one for its first call, and whoever else reaches the port is one
+/// for ever.
+pub(super) const STRANGERS_MAX: usize = 32;
 /// Of these, calls of one node: more pods than start there at once.
 const NODE_CALLS_MAX: usize = 32;
 /// Issuers whose places are remembered although nobody uses them.
@@ -20,6 +25,11 @@ pub enum Exhausted {
     /// The service is full.
     #[error("{CALLS_MAX} calls are being answered already; try again in a moment")]
     Calls,
+    /// The part of it is full that is left to callers who were not here before.
+    #[error(
+        "{STRANGERS_MAX} calls of callers that are not known yet are being answered already; try again in a moment"
+    )]
+    Strangers,
     /// The node has had its share.
     #[error("{NODE_CALLS_MAX} calls of node {0} are being answered already; try again in a moment")]
     Node(String),
@@ -29,6 +39,7 @@ pub enum Exhausted {
 #[derive(Debug)]
 pub struct Limits {
     calls: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     nodes: Arc<Mutex<HashMap<String, usize>>>,
     issuers: Mutex<HashMap<IssuerId, Arc<Semaphore>>>,
 }
@@ -54,7 +65,8 @@ impl Drop for NodePlace {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { calls: Arc::new(Semaphore::new(CALLS_MAX)), nodes: Arc::default(), issuers: Mutex::default() }
+        let [calls, strangers] = [CALLS_MAX, STRANGERS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        Self { calls, strangers, nodes: Arc::default(), issuers: Mutex::default() }
     }
 }
 
@@ -62,9 +74,13 @@ impl Limits {
     /// A place in the service.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn call(&self) -> Result<OwnedSemaphorePermit, Exhausted> {
-        Arc::clone(&self.calls).try_acquire_owned().map_err(|_| Exhausted::Calls)
+    /// When there is none for such a caller.
+    pub fn call(&self, caller: Caller) -> Result<OwnedSemaphorePermit, Exhausted> {
+        let (places, exhausted) = match caller {
+            Caller::Driver => (&self.calls, Exhausted::Calls),
+            Caller::Stranger => (&self.strangers, Exhausted::Strangers),
+        };
+        Arc::clone(places).try_acquire_owned().map_err(|_| exhausted)
     }
 
     /// A place of the node.
@@ -127,12 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn the_service_has_an_end() {
+    fn the_service_has_an_end_and_strangers_have_another() {
         let limits = Limits::default();
-        let places: Vec<_> = (0..CALLS_MAX).map(|_| limits.call().unwrap()).collect();
-        assert_eq!(limits.call().unwrap_err(), Exhausted::Calls);
-        drop(places);
-        assert!(limits.call().is_ok());
+        let check = |caller: Caller, places: usize, exhausted: &Exhausted| {
+            let taken: Vec<_> = (0..places).map(|_| limits.call(caller).unwrap()).collect();
+            assert_eq!(limits.call(caller).unwrap_err(), *exhausted);
+            taken
+        };
+        let strangers = check(Caller::Stranger, STRANGERS_MAX, &Exhausted::Strangers);
+        drop(check(Caller::Driver, CALLS_MAX, &Exhausted::Calls));
+        assert!(limits.call(Caller::Driver).is_ok());
+        drop(strangers);
+        assert!(limits.call(Caller::Stranger).is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use issuers::policy::{Policy, Rules};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
+use runtime::readiness::Teller;
 use runtime::watch::{NamedObjects, ObjectName, State};
 use tokio::sync::watch::Receiver;
 
@@ -38,21 +39,28 @@ impl Policies {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows the ConfigMap `name` for as long as what is returned lives.
+    /// Follows the ConfigMap `name` for as long as what is returned lives. `standing` hears when the rules have been read
+    /// for the first time: to refuse names for good without them would be wrong.
     ///
     /// # Errors
     /// When it cannot be watched, which only a process with too many watches meets.
-    pub fn follow(&self, client: Client, name: &ObjectName) -> anyhow::Result<Followed> {
+    pub fn follow(&self, client: Client, name: &ObjectName, standing: Teller) -> anyhow::Result<Followed> {
         let policies = self.clone();
         let maps = NamedObjects::namespaced(client, read);
-        let maps = maps.on_change(move |name, state| policies.changed(name, state));
+        let maps = maps.on_change(move |name, state| policies.changed(name, state, &standing));
         let receiver = maps.get(name)?;
         Ok(Followed { _maps: maps, _receiver: receiver })
     }
 
-    /// Rules that are wrong change nothing: those that were right last go on, or none at all from the start. Without the
+    /// Rules that are wrong change nothing: those that were right last go on, and without any nothing is ready. Without the
     /// ConfigMap there are none.
-    fn changed(&self, name: &ObjectName, state: &State<Read>) {
+    fn changed(&self, name: &ObjectName, state: &State<Read>, standing: &Teller) {
+        let unread = |why: String| {
+            // What was read once goes on.
+            if standing.standing().is_err() {
+                standing.tell(Err(why));
+            }
+        };
         let rules = match state {
             State::Present(read) => match read.as_ref() {
                 Ok(rules) => rules.clone(),
@@ -60,14 +68,14 @@ impl Policies {
                     tracing::error!(
                         "the name policy in ConfigMap {name} is wrong and changes nothing: {error}"
                     );
-                    return;
+                    return unread(format!("the name policy in ConfigMap {name} is wrong: {error}"));
                 }
             },
             State::Absent => Rules::default(),
             State::Pending => return,
             State::Failed(failure) => {
                 tracing::warn!(%failure, "cannot watch ConfigMap {name} of the name policy");
-                return;
+                return unread(format!("cannot watch ConfigMap {name} of the name policy: {failure}"));
             }
         };
         if rules.allow_any() {
@@ -78,6 +86,8 @@ impl Policies {
             tracing::info!(rules = rules.len(), "the name policy has changed");
             *now = Arc::new(Policy { rules, ..Policy::clone(&now) });
         }
+        drop(now);
+        standing.tell(Ok(()));
     }
 }
 
@@ -111,14 +121,42 @@ mod tests {
         State::Present(Arc::new(read(ConfigMap { data, ..ConfigMap::default() })))
     }
 
+    fn standing() -> Teller {
+        runtime::readiness::Readiness::default().teller("name policy")
+    }
+
+    fn name() -> ObjectName {
+        ObjectName::namespaced("signet", "rules")
+    }
+
+    #[test]
+    fn nothing_is_ready_before_rules_were_read_once() {
+        let (policies, standing) = (policies(), standing());
+        let failed = State::Failed(runtime::watch::Failure { code: Some(403), message: "no".to_owned() });
+        let check = |state: &State<Read>, unready: Option<&str>| {
+            policies.changed(&name(), state, &standing);
+            let said = standing.standing();
+            match unready {
+                Some(why) => assert!(said.as_ref().is_err_and(|said| said.contains(why)), "{said:?}"),
+                None => assert_eq!(said, Ok(())),
+            }
+        };
+        check(&State::Pending, Some("not started yet"));
+        check(&failed, Some("cannot watch ConfigMap signet/rules"));
+        check(&map(KEY, "- dnsName: [a.test]"), Some("unknown key \"dnsName\""));
+        check(&State::Absent, None);
+        check(&failed, None);
+        check(&map(KEY, "- dnsName: [a.test]"), None);
+    }
+
     #[test]
     fn rules_that_are_wrong_change_nothing_and_are_told() {
-        let (policies, name) = (policies(), ObjectName::namespaced("signet", "rules"));
-        policies.changed(&name, &map(KEY, "- dnsNames: [a.test]"));
+        let (policies, standing) = (policies(), standing());
+        policies.changed(&name(), &map(KEY, "- dnsNames: [a.test]"), &standing);
         let log = runtime::testing::Log::default();
         let listening = log.listen();
-        policies.changed(&name, &map(KEY, "- dnsName: [a.test]"));
-        policies.changed(&name, &map("rules.yaml", "- {}\n- {}"));
+        policies.changed(&name(), &map(KEY, "- dnsName: [a.test]"), &standing);
+        policies.changed(&name(), &map("rules.yaml", "- {}\n- {}"), &standing);
         drop(listening);
         assert_eq!(policies.now().rules.len(), 1);
         let text = log.text();
@@ -130,11 +168,11 @@ mod tests {
 
     #[test]
     fn rules_are_those_that_were_seen_last() {
-        let (policies, name) = (policies(), ObjectName::namespaced("signet", "rules"));
+        let (policies, standing) = (policies(), standing());
         assert!(policies.now().rules.is_empty());
-        policies.changed(&name, &map(KEY, "- allow: any"));
+        policies.changed(&name(), &map(KEY, "- allow: any"), &standing);
         assert!(policies.now().rules.allow_any());
-        policies.changed(&name, &State::Absent);
+        policies.changed(&name(), &State::Absent, &standing);
         assert!(policies.now().rules.is_empty());
     }
 }

@@ -23,11 +23,15 @@ use runtime::trimmed::Trimmed;
 use runtime::watch::Failure;
 use serving::clock::Clock;
 use tokio::time::Instant;
+use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
+use zeroize::Zeroizing;
 
 use super::answer::{self, Denied};
 use super::audit::Record;
+use super::callers::{Caller, Callers};
 use super::catalogue::Catalogue;
+use super::gate;
 use super::issuers::{Issuers, Way};
 use super::limits::{Limits, NodePlace};
 use super::metrics::{Metrics, Phase};
@@ -35,13 +39,16 @@ use super::pods::{Claim, KeepPod, Pod, PodFault};
 use super::review::{self, Reviewed};
 use super::rules::Policies;
 use super::settings::SignerSettings;
-use super::tokens::Tokens;
+use super::tokens::{Asker, Tokens};
 
 /// Time for a call: an issuer far away may take some seconds.
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Time for reading a pod that the watch has not shown.
 const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Longest name of the API, and longest kind and group: that of a DNS subdomain (Kubernetes, "Object Names and IDs").
+const NAME_BYTES_MAX: usize = 253;
 
 /// When to ask again an issuer that gave something else than what was asked for: somebody has to look at it.
 const DISTRUST: Duration = Duration::from_secs(60);
@@ -58,12 +65,16 @@ pub struct Parts {
     pub pods: Arc<Catalogue<Pod>>,
     /// Its Services.
     pub services: Arc<Catalogue<ServiceFacts>>,
-    /// Whether these two have been seen.
-    pub standings: [Teller; 2],
+    /// Whether these two, and the rules of the name policy, have been seen.
+    pub standings: Vec<Teller>,
     /// The name policy.
     pub policies: Policies,
     /// Who signs.
     pub issuers: Arc<dyn Issuers>,
+    /// How much is done at once; a call has its place already.
+    pub limits: Arc<Limits>,
+    /// The drivers that were here.
+    pub callers: Arc<Callers>,
     /// Counts.
     pub metrics: Metrics,
     /// Tells the time.
@@ -73,7 +84,29 @@ pub struct Parts {
 /// Signs for nodes.
 pub struct Service {
     parts: Parts,
-    limits: Limits,
+}
+
+/// A call as it came.
+struct Call {
+    metadata: MetadataMap,
+    /// Whether the caller was here before.
+    caller: Caller,
+    /// Without the pod's token.
+    message: SignRequest,
+    pod_token: Zeroizing<String>,
+}
+
+impl Call {
+    fn of(call: tonic::Request<SignRequest>) -> Self {
+        let (metadata, extensions, mut message) = call.into_parts();
+        let pod_token = Zeroizing::new(std::mem::take(&mut message.pod_token));
+        Self { metadata, caller: extensions.get().copied().unwrap_or_default(), message, pod_token }
+    }
+
+    /// The caller's own token.
+    fn bearer(&self) -> Result<&str, Denied> {
+        gate::bearer(self.metadata.as_ref())
+    }
 }
 
 /// A call that is being answered. It is counted and written down when it ends, even if the caller has left.
@@ -106,7 +139,7 @@ struct Parties {
     driver: Arc<Reviewed>,
     /// The pod that gets the certificate, as it is now.
     pod: Arc<Pod>,
-    _place: NodePlace,
+    _place: Arc<NodePlace>,
 }
 
 /// What is asked for, as far as it makes sense.
@@ -121,6 +154,7 @@ struct Order {
 impl Signer for Service {
     async fn sign(&self, call: tonic::Request<SignRequest>) -> Result<Response<SignResponse>, Status> {
         let mut open = Open::new(&self.parts.metrics);
+        let call = Call::of(call);
         let late = || Denied::unavailable("TooLate", format!("the call took longer than {CALL_TIME_MAX:?}"));
         let answered = tokio::time::timeout(CALL_TIME_MAX, self.answer(&call, &mut open.record)).await;
         let answered = answered.unwrap_or_else(|_| Err(late()));
@@ -137,22 +171,23 @@ impl Signer for Service {
 impl Service {
     /// A service that has answered nothing yet.
     pub fn new(parts: Parts) -> Self {
-        Self { parts, limits: Limits::default() }
+        Self { parts }
     }
 
     /// The same with other tellers.
     #[cfg(test)]
-    pub(super) fn standing_so(self, standings: [Teller; 2]) -> Self {
-        Self { parts: Parts { standings, ..self.parts }, ..self }
+    pub(super) fn standing_so(self, standings: Vec<Teller>) -> Self {
+        Self { parts: Parts { standings, ..self.parts } }
     }
 
-    async fn answer(
-        &self,
-        call: &tonic::Request<SignRequest>,
-        record: &mut Record,
-    ) -> Result<Answer, Denied> {
-        let message = call.get_ref();
-        let _place = self.limits.call()?;
+    /// The drivers that were here.
+    #[cfg(test)]
+    pub(super) fn callers(&self) -> &Callers {
+        &self.parts.callers
+    }
+
+    async fn answer(&self, call: &Call, record: &mut Record) -> Result<Answer, Denied> {
+        let message = &call.message;
         for standing in &self.parts.standings {
             standing.standing().map_err(|why| Denied::unavailable("NotReady", why))?;
         }
@@ -163,21 +198,13 @@ impl Service {
     }
 
     /// Checks both tokens, and the pods that they are bound to.
-    async fn parties(
-        &self,
-        call: &tonic::Request<SignRequest>,
-        told: &signer::Pod,
-        record: &mut Record,
-    ) -> Result<Parties, Denied> {
-        let Parts { tokens, settings, metrics, .. } = &self.parts;
+    async fn parties(&self, call: &Call, told: &signer::Pod, record: &mut Record) -> Result<Parties, Denied> {
+        let Parts { tokens, settings, metrics, limits, .. } = &self.parts;
         let began = Instant::now();
-        let bearer = bearer(call)?;
-        let driver = tokens.review(bearer, &settings.driver_audience).await;
-        let driver = driver.map_err(|error| Denied::of_token("driver", &error))?;
-        (record.driver, record.node) = (driver.username.clone(), driver.node_name.clone());
-        review::check_driver(&driver, &settings.drivers)?;
-        let place = self.limits.node(&driver.node_name)?;
-        let pod = tokens.review(&call.get_ref().pod_token, &settings.pod_audience).await;
+        let driver = self.driver(call, record).await?;
+        let place = Arc::new(limits.node(&driver.node_name)?);
+        let asker = Asker::Node(Arc::clone(&place));
+        let pod = tokens.review(&call.pod_token, &settings.pod_audience, asker).await;
         let pod = pod.map_err(|error| Denied::of_token("pod", &error))?;
         record.credential_id = pod.credential_id.clone().unwrap_or_default();
         review::check_pod(&pod, &driver, told)?;
@@ -192,6 +219,24 @@ impl Service {
         self.pod(namespace, &driver.pod_name, &claim, "the driver's pod").await?;
         metrics.took(Phase::Pod, began.elapsed());
         Ok(Parties { driver, pod: seen, _place: place })
+    }
+
+    /// Checks the caller's own token. Who is no driver is a stranger from now on.
+    async fn driver(&self, call: &Call, record: &mut Record) -> Result<Arc<Reviewed>, Denied> {
+        let Parts { tokens, settings, callers, .. } = &self.parts;
+        let bearer = call.bearer()?;
+        let driver = tokens.review(bearer, &settings.driver_audience, Asker::Caller(call.caller)).await;
+        let checked = driver.map_err(|error| Denied::of_token("driver", &error)).and_then(|driver| {
+            (record.driver, record.node) = (driver.username.clone(), driver.node_name.clone());
+            review::check_driver(&driver, &settings.drivers)?;
+            Ok(driver)
+        });
+        match &checked {
+            Ok(_) => callers.met(bearer),
+            Err(denied) if denied.is_of_caller() => callers.forget(bearer),
+            Err(_) => {}
+        }
+        checked
     }
 
     /// The pod of the claim. What the watch has not shown is read, since it may lag behind a pod that has just started.
@@ -283,7 +328,7 @@ impl Service {
     ) -> Answer {
         let Parts { issuers, metrics, clock, .. } = &self.parts;
         let began = Instant::now();
-        let _place = self.limits.issuer(id, at_once).await;
+        let _place = self.parts.limits.issuer(id, at_once).await;
         metrics.took(Phase::Queue, began.elapsed());
         let began = Instant::now();
         let outcome = issuers.sign(id, request, terms, clock()).await;
@@ -310,19 +355,18 @@ impl Service {
     }
 }
 
-/// The caller's own token.
-fn bearer(call: &tonic::Request<SignRequest>) -> Result<&str, Denied> {
-    let value = call.metadata().get("authorization").and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.strip_prefix("Bearer "));
-    let missing = "there is no token of the driver in the metadata authorization: Bearer …";
-    token.ok_or_else(|| Denied::unauthenticated("TokenMissing", missing))
-}
-
 /// Pod and issuer, as the caller told.
 fn told<'a>(message: &'a SignRequest, record: &mut Record) -> Result<(&'a signer::Pod, IssuerRef), Denied> {
     let (Some(pod), Some(issuer)) = (&message.pod, &message.issuer) else {
         return Err(Denied::invalid("Incomplete", "a request names a pod and an issuer"));
     };
+    let names = [&pod.namespace, &pod.name, &pod.uid, &pod.service_account, &issuer.name];
+    let mut texts = names.into_iter().chain([&issuer.kind, &issuer.group]);
+    // Before anything of it is written or said again.
+    if texts.any(|text| text.len() > NAME_BYTES_MAX) {
+        let message = format!("a name in the request is longer than {NAME_BYTES_MAX} bytes");
+        return Err(Denied::invalid("Incomplete", message));
+    }
     record.pod = format!("{}/{}", pod.namespace, pod.name);
     record.pod_uid.clone_from(&pod.uid);
     record.account.clone_from(&pod.service_account);
@@ -333,8 +377,7 @@ fn told<'a>(message: &'a SignRequest, record: &mut Record) -> Result<(&'a signer
         IssuerRef { name: issuer.name.clone(), kind: some(&issuer.kind), group: some(&issuer.group) };
     record.issuer =
         format!("{}.{}/{}", reference.kind_or_default(), reference.group_or_default(), reference.name);
-    let named = [&pod.namespace, &pod.name, &pod.uid, &pod.service_account, &issuer.name];
-    if named.iter().any(|text| text.is_empty() || text.contains(['/', ':'])) {
+    if names.iter().any(|text| text.is_empty() || text.contains(['/', ':'])) {
         let message = "namespace, name, UID and service account of the pod, and the issuer's name, are names of the API";
         return Err(Denied::invalid("Incomplete", message));
     }

@@ -1,6 +1,7 @@
 //! What the operator decides about the signer service.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use issuers::policy::DURATION_MAX;
@@ -14,6 +15,10 @@ use serving::args::{duration, serving_name};
 /// Where the service listens by default.
 const LISTEN: ListenAddress = ListenAddress::every(10443);
 
+/// Default of `--signer-max-connections`: of an idle one some 50 KB are held, and so many of them fit in what the chart
+/// gives the container.
+const CONNECTIONS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+
 /// Flags of the signer service.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
@@ -23,6 +28,11 @@ pub struct SignerArgs {
     /// Address of the signer service; 0 switches it off [default: :10443]
     #[arg(long, value_name = "ADDRESS")]
     pub signer_listen_address: Option<ListenAddress>,
+
+    /// Connections to the signer service: each node keeps one, to one of the replicas, and if only one replica is left, all
+    /// do; an idle one takes about 50 KB of memory [default: 1024]
+    #[arg(long, value_name = "COUNT")]
+    pub signer_max_connections: Option<NonZeroUsize>,
 
     /// Secret that keeps the CA of its serving certificate; it is created if it does not exist
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name, requires = "signer_ca_configmap")]
@@ -66,6 +76,8 @@ pub struct SignerArgs {
 pub struct SignerSettings {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Connections at once.
+    pub connections_max: NonZeroUsize,
     /// Secret of the service's own CA.
     pub ca_secret: ObjectName,
     /// Where it is published.
@@ -94,6 +106,7 @@ impl SignerArgs {
         let cluster_domain = self.cluster_domain.to_ascii_lowercase();
         Some(SignerSettings {
             listen: self.signer_listen_address.unwrap_or(LISTEN).socket()?,
+            connections_max: self.signer_max_connections.unwrap_or(CONNECTIONS_MAX),
             ca_secret: self.signer_ca_secret?,
             ca_config_map: self.signer_ca_configmap?,
             names: self.signer_dns_names,
@@ -172,6 +185,7 @@ mod tests {
                 "{wrong}"
             );
         }
+        assert!(settings(&["--signer-max-connections=0"]).unwrap_err().contains("--signer-max-connections"));
         assert!(settings(&["--signer-max-duration=0s"]).unwrap_err().contains("no time at all"));
     }
 
@@ -187,6 +201,7 @@ mod tests {
         let found = settings(&NEEDED).unwrap().unwrap();
         assert_eq!((found.listen.port(), &*found.driver_audience), (10443, "signet-signer-driver"));
         assert_eq!((found.trust_domain.as_str(), found.duration_max), ("cluster.local", DURATION_MAX));
+        assert_eq!(found.connections_max, CONNECTIONS_MAX);
         assert_eq!(found.ca_secret, ObjectName::namespaced("a", "b"));
         let own = [NEEDED[0], NEEDED[1], NEEDED[2], "--cluster-domain=K8s.test", "--trust-domain=td"];
         let found = settings(&own).unwrap().unwrap();

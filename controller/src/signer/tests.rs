@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use ::issuers::policy::{DURATION_MAX, Policy, Rules};
 use ::issuers::{IssuerId, Outcome};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::Response;
@@ -31,9 +33,20 @@ fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).unwrap()
 }
 
-/// A token as the API server of these tests reads it.
+/// What all tokens of these tests begin with.
+const TOKEN_BEGINS: &str = "e30.";
+
+/// A token with this in it, as the API server of these tests reads it.
+fn token_of(content: &Value) -> String {
+    format!("{TOKEN_BEGINS}{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(content.to_string()))
+}
+
 fn token(username: &str, pod: &str, uid: &str, node: &str, audience: &str) -> String {
-    json!({"username": username, "pod": pod, "uid": uid, "node": node, "audience": audience}).to_string()
+    token_of(&json!({"username": username, "pod": pod, "uid": uid, "node": node, "audience": audience}))
+}
+
+fn expired() -> String {
+    token_of(&json!("expired"))
 }
 
 fn driver_token() -> String {
@@ -51,8 +64,9 @@ fn server() -> Client {
         let (status, answer) = if path.ends_with("/tokenreviews") {
             let body = request.into_body().collect_bytes().await.unwrap();
             let sent: Value = serde_json::from_slice(&body).unwrap();
-            let token: Value =
-                serde_json::from_str(sent["spec"]["token"].as_str().unwrap()).unwrap_or_default();
+            let text = sent["spec"]["token"].as_str().unwrap();
+            let content = BASE64_URL_SAFE_NO_PAD.decode(text.split('.').nth(1).unwrap_or_default()).unwrap();
+            let token: Value = serde_json::from_slice(&content).unwrap_or_default();
             let is_for_us = sent["spec"]["audiences"] == json!([token["audience"]]);
             let mut extra = json!({"authentication.kubernetes.io/credential-id": ["JTI=7"]});
             for (key, name) in [("pod", "pod-name"), ("uid", "pod-uid"), ("node", "node-name")] {
@@ -133,6 +147,7 @@ fn service_with(way: fn() -> Result<Way, Outcome>, rules: &str) -> Service {
         standing.tell(Ok(()));
         standing
     });
+    let standings = standings.to_vec();
     let metrics = Metrics::default();
     let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
     let ca = Authority::self_signed("ca", key, SignedDuration::from_hours(9000), now()).unwrap();
@@ -150,6 +165,8 @@ fn service_with(way: fn() -> Result<Way, Outcome>, rules: &str) -> Service {
             rules: Rules::parse(&rules).unwrap(),
         }),
         issuers: Arc::new(Fake { ca, way }),
+        limits: Arc::default(),
+        callers: Arc::default(),
         metrics,
         clock: Arc::new(now),
         settings,
@@ -246,21 +263,33 @@ fn audited(log: &str, reason: &str) {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains("signet::audit")).collect();
     let [line] = lines.as_slice() else { panic!("{lines:?}") };
     assert!(line.contains(&format!("reason={reason:?}")), "{line}");
-    assert!(!log.contains("audience\\\":") && !log.contains("\"audience\":"), "a token is in {log}");
+    assert!(!log.contains(TOKEN_BEGINS), "a token is in {log}");
 }
 
 #[tokio::test]
 async fn tokens_that_are_none_or_of_others_are_refused() {
     let silent = Call { bearer: None, ..Call::new() };
     denied(silent, Code::Unauthenticated, "TokenMissing").await;
-    denied(Call::new().bearer("expired"), Code::Unauthenticated, "TokenRefused").await;
-    denied(Call::new().pod_token("expired".to_owned()), Code::Unauthenticated, "TokenRefused").await;
+    denied(Call::new().bearer("expired"), Code::Unauthenticated, "TokenMalformed").await;
+    denied(Call::new().bearer(&expired()), Code::Unauthenticated, "TokenRefused").await;
+    denied(Call::new().pod_token(expired()), Code::Unauthenticated, "TokenRefused").await;
     denied(Call::new().pod_token(String::new()), Code::Unauthenticated, "TokenRefused").await;
     // The right token for the wrong audience, in both places.
     denied(Call::new().pod_token(driver_token()), Code::Unauthenticated, "TokenRefused").await;
     denied(Call::new().bearer(&pod_token()), Code::Unauthenticated, "TokenRefused").await;
     let pod = token("system:serviceaccount:team-a:shop", "web-0", "u1", "n1", "signet-signer-driver");
     denied(Call::new().bearer(&pod), Code::PermissionDenied, "NoDriver").await;
+}
+
+#[tokio::test]
+async fn only_drivers_are_known_at_their_next_call() {
+    let service = service();
+    let known = |token: &str| service.callers().of(token) == callers::Caller::Driver;
+    let pod = token("system:serviceaccount:team-a:shop", "web-0", "u1", "n1", "signet-signer-driver");
+    assert!(Call::new().bearer(&pod).answered(&service).await.0.is_err());
+    assert!(!known(&pod) && !known(&driver_token()));
+    assert!(Call::new().answered(&service).await.0.is_ok());
+    assert!(known(&driver_token()));
 }
 
 #[tokio::test]
@@ -274,7 +303,7 @@ async fn tokens_that_do_not_fit_together_are_refused() {
     denied(neighbour, Code::PermissionDenied, "TokenOfAnotherPod").await;
     let account = Call::new().pod(|pod| pod.service_account = "admin".to_owned());
     denied(account, Code::PermissionDenied, "TokenOfAnotherAccount").await;
-    let unbound = json!({"username": shop, "audience": "signet-signer-pod"}).to_string();
+    let unbound = token_of(&json!({"username": shop, "audience": "signet-signer-pod"}));
     denied(Call::new().pod_token(unbound), Code::Unauthenticated, "TokenRefused").await;
 }
 
@@ -299,6 +328,10 @@ async fn pods_that_are_gone_or_elsewhere_get_nothing() {
 async fn what_makes_no_sense_is_refused() {
     denied(Call::new().with(|message| message.pod = None), Code::InvalidArgument, "Incomplete").await;
     denied(Call::new().with(|message| message.issuer = None), Code::InvalidArgument, "Incomplete").await;
+    let endless = Call::new().pod(|pod| pod.uid = "u".repeat(254));
+    denied(endless, Code::InvalidArgument, "Incomplete").await;
+    let endless = Call::new().with(|message| message.issuer.as_mut().unwrap().group = "g".repeat(254));
+    denied(endless, Code::InvalidArgument, "Incomplete").await;
     let path = Call::new().pod(|pod| pod.name = "../x".to_owned());
     denied(path, Code::InvalidArgument, "Incomplete").await;
     denied(Call::new().with(|message| message.duration_seconds = 0), Code::InvalidArgument, "Duration").await;
@@ -330,7 +363,7 @@ async fn what_the_policy_refuses_is_final() {
 #[tokio::test]
 async fn nothing_is_answered_before_pods_and_services_were_seen() {
     let (service, standings) = (service(), Readiness::default());
-    let service = service.standing_so([standings.teller("pods"), standings.teller("services")]);
+    let service = service.standing_so(vec![standings.teller("pods"), standings.teller("services")]);
     let (answer, log) = Call::new().answered(&service).await;
     assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
     audited(&log, "NotReady");
