@@ -17,6 +17,7 @@ pub mod object;
 pub mod patch;
 mod report;
 pub mod request;
+mod secrets;
 pub mod settings;
 pub mod signer;
 pub mod syncs;

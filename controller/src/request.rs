@@ -11,6 +11,7 @@ pub mod claims;
 pub mod index;
 pub mod key;
 pub mod plan;
+mod refusals;
 pub mod retries;
 pub mod view;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use proto::csi::node_server::Node;
 use proto::csi::node_service_capability::{Rpc, Type, rpc};
 use proto::csi::{
@@ -39,11 +40,21 @@ impl NodeService {
 
     async fn publish(&self, mut request: NodePublishVolumeRequest) -> Outcome {
         // Those of a live volume too: its next renewal takes the newest.
-        if let Some(tokens) = &self.tokens {
-            tokens.take(&mut request);
+        let taken = self.tokens.as_ref().and_then(|tokens| {
+            let token = tokens.take(&mut request, Timestamp::now())?;
+            Some((tokens, VolumeId::new(&request.volume_id).ok()?, token))
+        });
+        let outcome = match PublishRequest::read(request) {
+            Ok(request) => self.volumes.publish(request).await,
+            Err(error) => Err(Arc::new(VolumeError::from(error))),
+        };
+        // Kubelet unpublishes no volume that was never there, so nobody else would forget the token of its pod.
+        if let Some((tokens, id, token)) =
+            taken.filter(|(_, id, _)| outcome.is_err() && !self.volumes.has(id))
+        {
+            tokens.withdraw(&id, &token);
         }
-        let request = PublishRequest::read(request).map_err(VolumeError::from)?;
-        self.volumes.publish(request).await
+        outcome
     }
 
     async fn unpublish(&self, request: NodeUnpublishVolumeRequest) -> Outcome {

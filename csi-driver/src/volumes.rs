@@ -342,6 +342,11 @@ impl Volumes {
         Step::Join(self.begin(&mut phases, id, remove))
     }
 
+    /// Whether a volume is there, or something is being done about it.
+    pub fn has(&self, id: &VolumeId) -> bool {
+        self.lock().contains_key(id)
+    }
+
     /// Does what is due until `shutdown` is requested.
     pub async fn run_timer(&self, shutdown: &runtime::shutdown::Shutdown) {
         loop {

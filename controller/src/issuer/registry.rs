@@ -10,10 +10,11 @@ use issuers::{Issuer, IssuerId, Material, Materials, Opened};
 use kube::Client;
 use runtime::held::Held;
 use runtime::lock::lock;
-use runtime::watch::{NamedObjects, ObjectName, State};
+use runtime::watch::{ObjectName, State};
 
 use crate::issuer::index::{Index, Known};
 use crate::object::{IssuerKey, IssuerKind, Seen};
+use crate::secrets;
 
 /// What can be expected of an issuer.
 #[derive(Clone)]
@@ -74,7 +75,7 @@ impl Registry {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             let told = Weak::clone(this);
-            let secrets = NamedObjects::namespaced(client, Material::take).on_change(move |secret, _| {
+            let secrets = secrets::named(client, Material::take).on_change(move |secret, _| {
                 if let Some(registry) = told.upgrade() {
                     let issuers = lock(&registry.index).issuers_of(secret);
                     issuers.iter().for_each(|issuer| registry.tell(issuer));

@@ -21,7 +21,7 @@ use runtime::lease::Leadership;
 use runtime::lock::lock;
 use runtime::queue::{Outcome, Queue};
 use runtime::shutdown::Shutdown;
-use runtime::watch::{Failure, NamedObjects, ObjectName, State};
+use runtime::watch::{Failure, ObjectName, State};
 use serving::clock::Clock;
 
 use crate::MANAGER;
@@ -35,8 +35,10 @@ use crate::request::claims::Claims;
 use crate::request::index::{Index, issuer, key_secret};
 use crate::request::key::{self, KeySecret};
 use crate::request::plan::{RequestPlan, plan};
+use crate::request::refusals::Refusals;
 use crate::request::retries::Retries;
 use crate::request::view::RequestView;
+use crate::secrets;
 use crate::settings::Settings;
 use crate::syncs::Syncs;
 
@@ -47,6 +49,10 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When to try again what the API server refused: an administrator has to change something.
 const REFUSED_AGAIN: Duration = Duration::from_secs(300);
+
+/// The same of an answer with a certificate in it, which is made anew each time. An approval that was refused is tried alone
+/// first, so this is for what is refused for another reason.
+const SIGNED_IN_VAIN_AGAIN: Duration = Duration::from_secs(3600);
 
 /// How long another controller has to say something about a request whose issuer is not served here.
 const ELSEWHERE_WITHIN: Duration = Duration::from_secs(60);
@@ -69,7 +75,8 @@ pub struct Answerer {
     leadership: Leadership,
     syncs: Syncs,
     report: Report,
-    retries: Retries,
+    retries: Arc<Retries>,
+    refusals: Refusals,
     clock: Clock,
     listener: OnceLock<Listener>,
     is_listed: AtomicBool,
@@ -80,15 +87,24 @@ impl Answerer {
     pub(crate) fn new(context: &Context) -> Self {
         let queue = Arc::new(Queue::default());
         let index = Arc::new(Mutex::new(Index::default()));
-        context.issuers.on_change({
-            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
-            move |issuer| lock(&index).waiting_for(issuer).into_iter().for_each(|request| queue.add(request))
-        });
-        let keys = NamedObjects::namespaced(context.client.clone(), KeySecret::take).on_change({
-            let (queue, index) = (Arc::clone(&queue), Arc::clone(&index));
-            move |secret, _| {
-                lock(&index).waiting_for_key(secret).into_iter().for_each(|request| queue.add(request));
+        let retries = Arc::new(Retries::default());
+        // Whatever a request waits for has changed: it need not wait out its pause.
+        let due = {
+            let (queue, retries) = (Arc::clone(&queue), Arc::clone(&retries));
+            move |requests: Vec<ObjectName>| {
+                for request in requests {
+                    retries.wake(&request);
+                    queue.add(request);
+                }
             }
+        };
+        context.issuers.on_change({
+            let (due, index) = (due.clone(), Arc::clone(&index));
+            move |issuer| due(lock(&index).waiting_for(issuer))
+        });
+        let keys = secrets::named(context.client.clone(), KeySecret::take).on_change({
+            let index = Arc::clone(&index);
+            move |secret, _| due(lock(&index).waiting_for_key(secret))
         });
         let released = Arc::clone(&queue);
         Self {
@@ -102,7 +118,8 @@ impl Answerer {
             leadership: context.leadership.clone(),
             syncs: context.syncs.clone(),
             report: Report::of::<CertificateRequest>(context.events.clone()),
-            retries: Retries::default(),
+            retries,
+            refusals: Refusals::default(),
             clock: Arc::clone(&context.clock),
             listener: OnceLock::new(),
             is_listed: AtomicBool::new(false),
@@ -162,6 +179,7 @@ impl Answerer {
         drop(index);
         self.report.forget(name);
         self.retries.forget(name);
+        self.refusals.forget(name);
         owner.into_iter().for_each(|owner| self.tell(owner));
     }
 
@@ -206,9 +224,13 @@ impl Answerer {
                 let waits = Signed::Wait { reason, message };
                 self.write(&view, answer::answer(&view, approve, &waits, now)).await
             }
-            RequestPlan::Sign { approve, issuer, type_ } => {
-                self.sign(&view, approve, issuer.as_ref(), type_, now).await
+            RequestPlan::Sign { approve: true, .. } if self.refusals.contains(&view) => {
+                self.write(&view, answer::approval(&view, now)).await
             }
+            RequestPlan::Sign { approve, issuer, type_ } => match self.retries.rest(&view.name, &view.uid) {
+                Some(rest) => Outcome::Again(rest),
+                None => self.sign(&view, approve, issuer.as_ref(), type_, now).await,
+            },
         }
     }
 
@@ -253,6 +275,10 @@ impl Answerer {
             (Outcome::Done, None) => {
                 self.retries.forget(&view.name);
                 Outcome::Done
+            }
+            // The certificate is lost: nobody should make another one soon.
+            _ if matches!(signed, Signed::Issued(_)) && self.refusals.contains(view) => {
+                Outcome::Again(SIGNED_IN_VAIN_AGAIN)
             }
             (failed, _) => failed,
         }
@@ -344,6 +370,7 @@ impl Answerer {
         let name = &view.name;
         match patch_status(&api, &name.name, &view.version, MANAGER, &body.to_json()).await {
             Written::Done { version } => {
+                self.refusals.forget(name);
                 self.take(body.on(view, version));
                 body.news.into_iter().for_each(|news| self.report.tell(&view.name, &view.uid, news));
                 Outcome::Done
@@ -353,6 +380,7 @@ impl Answerer {
             Written::Stale => Outcome::Failed,
             Written::Refused(failure) => {
                 tracing::warn!(request = %name, %failure, "the API server refuses the answer");
+                self.refusals.add(view);
                 if failure.is_forbidden() {
                     let text = format!("the controller may not answer this request: {failure}");
                     self.report.tell(

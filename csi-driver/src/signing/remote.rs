@@ -48,7 +48,7 @@ impl Remote {
     }
 
     async fn attempt(&self, order: &Order<'_>) -> Result<Outcome, Outcome> {
-        let token = self.tokens.of(order.volume).ok_or_else(|| {
+        let token = self.tokens.of(order.volume, order.now).ok_or_else(|| {
             retry(
                 "TokenMissing",
                 "there is no token of the pod yet; kubelet brings one with its next call".to_owned(),
@@ -215,7 +215,7 @@ mod tests {
             let mut request = testing::publish_request("csi-1", "/pods/a/mount");
             let text = r#"{"signer": {"token": "pod"}}"#.to_owned();
             request.secrets.insert("csi.storage.k8s.io/serviceAccount.tokens".to_owned(), text);
-            tokens.take(&mut request);
+            tokens.take(&mut request, Timestamp::now());
         }
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");

@@ -23,6 +23,10 @@ const VALUES_MAX: usize = 4096;
 /// The longest value: a URI fits.
 const VALUE_BYTES_MAX: usize = 2048;
 
+/// What a star in a URI never stands for: what separates its parts, and what such a character can be hidden behind
+/// (RFC 3986 §2.1, §2.2).
+const URI_SEPARATORS: &str = "/:?#[]@%";
+
 /// Why rules cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RulesError {
@@ -137,7 +141,7 @@ impl Entry {
             any: matches!(self.allow, Some(Allow::Any)),
             is_ca: Plain::of(self.is_ca).unwrap_or(false),
             dns_names: each(&at("dnsNames"), self.dns_names, dns_name)?,
-            uris: each(&at("uris"), self.uris, |uri| Ok(Pattern::new(uri, Some('/'))))?,
+            uris: each(&at("uris"), self.uris, uri)?,
             ips: each(&at("ips"), self.ips, ip_range)?,
             subjects: each(&at("subjects"), self.subjects, subject)?,
             usages: usages(&at("usages"), &self.usages)?,
@@ -175,7 +179,7 @@ fn selector(path: &str, names: Option<Vec<String>>) -> Result<Option<Vec<Pattern
     if names.is_empty() {
         return Err(wrong(path, "is an empty list; leave the key out to mean all"));
     }
-    each(path, names, |name| Ok(Pattern::new(name, None))).map(Some)
+    each(path, names, |name| Ok(Pattern::new(name, ""))).map(Some)
 }
 
 fn issuers(path: &str, entries: Option<Vec<IssuerEntry>>) -> Result<Option<Vec<IssuerPattern>>, RulesError> {
@@ -188,7 +192,7 @@ fn issuers(path: &str, entries: Option<Vec<IssuerEntry>>) -> Result<Option<Vec<I
         if name.is_empty() {
             return Err(wrong(&format!("{path}[{index}].name"), "is empty"));
         }
-        Ok(IssuerPattern { name: Pattern::new(name, None), kind, group })
+        Ok(IssuerPattern { name: Pattern::new(name, ""), kind, group })
     });
     patterns.collect::<Result<_, _>>().map(Some)
 }
@@ -197,10 +201,31 @@ fn dns_name(text: &str) -> Result<Pattern, String> {
     let lower = text.to_ascii_lowercase();
     // A star may stand anywhere in a pattern; what is around it must be able to be a name.
     if names::is_dns_name(&lower.replace('*', "x")) {
-        Ok(Pattern::new(lower, Some('.')))
+        Ok(Pattern::new(lower, "."))
     } else {
         Err(format!(
             "{text:?} is no pattern of DNS names; write labels with dots between them, such as *.example.org"
+        ))
+    }
+}
+
+/// A URI whose stars each stand for characters of one segment of the path, or of what takes its place. Who vouches for the
+/// rest, the scheme and the authority, which is the trust domain of a SPIFFE identity, has to be said (RFC 3986 §3).
+fn uri(text: &str) -> Result<Pattern, String> {
+    let pattern = Pattern::new(text, URI_SEPARATORS);
+    let Some((before, _)) = text.split_once('*') else { return Ok(pattern) };
+    let is_said = match before.split_once(':') {
+        None => false,
+        Some((_, rest)) => match rest.strip_prefix("//") {
+            Some(rest) => rest.split_once('/').is_some_and(|(authority, _)| !authority.is_empty()),
+            None => !rest.is_empty() && rest != "/",
+        },
+    };
+    if is_said {
+        Ok(pattern)
+    } else {
+        Err(format!(
+            "{text:?} has a star before its path; write scheme and authority out, such as spiffe://cluster.local/ns/*/sa/web"
         ))
     }
 }
@@ -219,7 +244,7 @@ fn ip_range(text: &str) -> Result<IpRange, String> {
 fn subject(text: &str) -> Result<Pattern, String> {
     match text.split_once('=') {
         Some((kind, value)) if !kind.is_empty() && !kind.contains('*') && !value.is_empty() => {
-            Ok(Pattern::new(text, None))
+            Ok(Pattern::new(text, ""))
         }
         _ => Err(format!(
             "{text:?} is no attribute of a subject; write its type and its value, such as O=Example"
@@ -265,6 +290,20 @@ mod tests {
             "rules[1].dnsNames[1]: \"a b\" is no pattern of DNS names",
         );
         check("- dnsNames: [a.test.]\n", "rules[0].dnsNames[0]: \"a.test.\" is no pattern");
+        for uri in [
+            "*",
+            "*://td/a",
+            "s*://td/a",
+            "spiffe:*",
+            "spiffe:/*",
+            "spiffe://*",
+            "spiffe://td*/a",
+            "spiffe://*/a",
+            "spiffe:///*",
+        ] {
+            let wrong = format!("rules[0].uris[0]: {uri:?} has a star before its path");
+            check(&format!("- uris: ['{uri}']\n"), &wrong);
+        }
         check("- ips: [here]\n", "rules[0].ips[0]: \"here\" is neither an IP address nor a range of them");
         check("- ips: [10.0.0.0/33]\n", "rules[0].ips[0]: ");
         check("- subjects: [Example]\n", "rules[0].subjects[0]: \"Example\" is no attribute of a subject");
@@ -288,25 +327,25 @@ mod tests {
     fn every_key_is_read() {
         let rules = parse(
             "- namespaces: [team-*]\n  serviceAccounts: [web]\n  issuers: [{name: ca, kind: ClusterIssuer, group: g}]\n  \
-             allow: any\n  isCA: true\n  dnsNames: ['*.Example.org']\n  uris: ['u:*']\n  ips: [192.0.2.1, 2001:db8::/32]\n  \
+             allow: any\n  isCA: true\n  dnsNames: ['*.Example.org']\n  uris: ['urn:a:*']\n  ips: [192.0.2.1, 2001:db8::/32]\n  \
              subjects: [O=Example]\n  usages: [code signing]\n  maxDuration: 48h\n",
         )
         .unwrap();
-        let pattern = |text: &str, separator| Pattern::new(text, separator);
+        let pattern = |text: &str, separators| Pattern::new(text, separators);
         let expected = Rule {
-            namespaces: Some(vec![pattern("team-*", None)]),
-            accounts: Some(vec![pattern("web", None)]),
+            namespaces: Some(vec![pattern("team-*", "")]),
+            accounts: Some(vec![pattern("web", "")]),
             issuers: Some(vec![IssuerPattern {
-                name: pattern("ca", None),
+                name: pattern("ca", ""),
                 kind: Some("ClusterIssuer".to_owned()),
                 group: Some("g".to_owned()),
             }]),
             any: true,
             is_ca: true,
-            dns_names: vec![pattern("*.example.org", Some('.'))],
-            uris: vec![pattern("u:*", Some('/'))],
+            dns_names: vec![pattern("*.example.org", ".")],
+            uris: vec![pattern("urn:a:*", URI_SEPARATORS)],
             ips: vec!["192.0.2.1/32".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
-            subjects: vec![pattern("O=Example", None)],
+            subjects: vec![pattern("O=Example", "")],
             usages: Some(Usages::parse(["code signing"]).unwrap()),
             duration_max: Some(SignedDuration::from_hours(48)),
         };

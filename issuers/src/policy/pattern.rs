@@ -1,19 +1,24 @@
 //! Texts with stars.
 
-/// A text in which `*` stands for one or more characters, but not for the one that separates the parts of a name.
+/// A text in which `*` stands for one or more characters, but for none that separate the parts of a name.
 ///
 /// A star of the name itself is a character like any other: `*.example.org` permits the wildcard name
 /// `*.example.org`, which stands for no more names than the pattern does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: String,
-    separator: Option<char>,
+    separators: &'static str,
 }
 
 impl Pattern {
-    /// A pattern; `separator` is never what a star stands for.
-    pub(super) fn new(text: impl Into<String>, separator: Option<char>) -> Self {
-        Self { text: text.into(), separator }
+    /// A pattern; none of the `separators` is ever what a star stands for.
+    pub(super) fn new(text: impl Into<String>, separators: &'static str) -> Self {
+        Self { text: text.into(), separators }
+    }
+
+    /// Whether it means more than one text.
+    pub(super) fn has_star(&self) -> bool {
+        self.text.contains('*')
     }
 
     /// Whether `name` is what the pattern means. Takes at most the product of both lengths.
@@ -31,7 +36,7 @@ impl Pattern {
                 .chain(pattern.iter().zip(before.windows(2)).map(|(wanted, reached)| {
                     let (without, with) = (reached.first() == Some(&true), reached.last() == Some(&true));
                     if *wanted == '*' {
-                        Some(character) != self.separator && (without || with)
+                        !self.separators.contains(character) && (without || with)
                     } else {
                         *wanted == character && without
                     }
@@ -46,37 +51,37 @@ impl Pattern {
 mod tests {
     use super::*;
 
-    fn check(pattern: &str, separator: Option<char>, name: &str, expected: bool) {
-        assert_eq!(Pattern::new(pattern, separator).matches(name), expected, "{pattern} for {name}");
+    fn check(pattern: &str, separators: &'static str, name: &str, expected: bool) {
+        assert_eq!(Pattern::new(pattern, separators).matches(name), expected, "{pattern} for {name}");
     }
 
     #[test]
     fn a_star_is_never_nothing_and_never_a_separator() {
-        check("*.example.org", Some('.'), "example.org", false);
-        check("*.example.org", Some('.'), ".example.org", false);
-        check("*.example.org", Some('.'), "a.b.example.org", false);
-        check("*.example.org", Some('.'), "a.example.org.", false);
-        check("spiffe://td/ns/*/sa/web", Some('/'), "spiffe://td/ns/a/sa/b/sa/web", false);
-        check("a", None, "", false);
-        check("", None, "a", false);
-        check("a*", None, "a", false);
-        check("web", None, "WEB", false);
+        check("*.example.org", ".", "example.org", false);
+        check("*.example.org", ".", ".example.org", false);
+        check("*.example.org", ".", "a.b.example.org", false);
+        check("*.example.org", ".", "a.example.org.", false);
+        check("spiffe://td/ns/*/sa/web", "/", "spiffe://td/ns/a/sa/b/sa/web", false);
+        check("a", "", "", false);
+        check("", "", "a", false);
+        check("a*", "", "a", false);
+        check("web", "", "WEB", false);
     }
 
     #[test]
     fn a_star_stands_for_characters() {
-        check("*.example.org", Some('.'), "a.example.org", true);
-        check("*.example.org", Some('.'), "*.example.org", true);
-        check("web-*.*.svc", Some('.'), "web-1.team-a.svc", true);
-        check("a*b*c", None, "aXbYbZc", true);
-        check("*", None, "a/b.c", true);
-        check("web", None, "web", true);
-        check("", None, "", true);
+        check("*.example.org", ".", "a.example.org", true);
+        check("*.example.org", ".", "*.example.org", true);
+        check("web-*.*.svc", ".", "web-1.team-a.svc", true);
+        check("a*b*c", "", "aXbYbZc", true);
+        check("*", "", "a/b.c", true);
+        check("web", "", "web", true);
+        check("", "", "", true);
     }
 
     #[test]
     fn many_stars_cost_no_more_than_the_product_of_the_lengths() {
-        check(&"*a".repeat(100), None, &"a".repeat(10_000), true);
-        check(&format!("{}b", "*a".repeat(100)), None, &"a".repeat(10_000), false);
+        check(&"*a".repeat(100), "", &"a".repeat(10_000), true);
+        check(&format!("{}b", "*a".repeat(100)), "", &"a".repeat(10_000), false);
     }
 }

@@ -98,8 +98,11 @@ impl Grants<'_> {
         self.0.iter().any(|rule| rule.dns_names.iter().any(|pattern| pattern.matches(name)))
     }
 
+    /// A star stands for no segment that means another place than its own (RFC 3986 §5.2.4).
     pub(super) fn uri(&self, uri: &str) -> bool {
-        self.0.iter().any(|rule| rule.uris.iter().any(|pattern| pattern.matches(uri)))
+        let is_moving = uri.split('/').any(|segment| matches!(segment, "." | ".."));
+        let permits = |pattern: &Pattern| pattern.matches(uri) && !(is_moving && pattern.has_star());
+        self.0.iter().any(|rule| rule.uris.iter().any(permits))
     }
 
     pub(super) fn ip(&self, address: IpAddr) -> bool {

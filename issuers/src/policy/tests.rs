@@ -188,6 +188,15 @@ fn what_is_no_dns_name_is_refused_by_kind() {
     ] {
         refused(&uri(text), RefusalReason::Uri, own);
     }
+    for text in [
+        "https://a.test/x/y",
+        "https://a.test/..",
+        "https://a.test/x?y",
+        "https://a.test/%2e",
+        "https://b.test/x",
+    ] {
+        refused(&uri(text).rules("- uris: ['https://a.test/*']"), RefusalReason::Uri, own);
+    }
     let ip = || SubjectAltName::Ip("192.0.2.1".parse().unwrap());
     refused(&Case::name(ip()), RefusalReason::IpAddress, "addresses need a rule");
     let node = Case { host_network: true, ..Case::name(ip()) }.rules("- ips: [192.0.2.0/24]");
