@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::namespace::Scope;
 
 /// Kinds that tests create and that live in no namespace.
-const CLUSTER_SCOPED: [&str; 10] = [
+const CLUSTER_SCOPED: [&str; 11] = [
     "APIService",
     "ClusterIssuer",
     "ClusterRole",
@@ -19,6 +19,7 @@ const CLUSTER_SCOPED: [&str; 10] = [
     "ClusterTrustBundle",
     "CustomResourceDefinition",
     "MutatingWebhookConfiguration",
+    "Node",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
     "ValidatingWebhookConfiguration",

@@ -10,6 +10,7 @@ pub(crate) mod pods;
 pub(crate) mod replicas;
 pub(crate) mod reviewer;
 pub(crate) mod rival;
+pub(crate) mod signer;
 pub(crate) mod targets;
 
 use e2e::namespace::Scope;
