@@ -106,8 +106,8 @@ pub struct ScopeArgs {
     #[arg(long, value_name = "COUNT")]
     pub concurrent_workers: Option<NonZeroUsize>,
 
-    /// Accounts of CSI drivers, as system:serviceaccount:NAMESPACE:NAME: their CertificateRequests are for pods and are not
-    /// approved as those of other people are
+    /// Accounts of CSI drivers, as system:serviceaccount:NAMESPACE:NAME: their CertificateRequests are for pods, and approved
+    /// if the name policy permits them to the pod that each belongs to, on the driver's own node
     #[arg(long, value_name = "USERNAME", value_delimiter = ',')]
     pub driver_accounts: Vec<Text<String>>,
 }

@@ -20,7 +20,7 @@ use crate::args::{Args, CertificateArgs, ScopeArgs};
 use crate::certificate::metadata::Prefixes;
 use crate::controllers::{APPROVER, Controllers, ControllersError};
 use crate::settings::{BASIC_CONSTRAINTS, Backoffs, Settings};
-use crate::signer::settings::SignerSettings;
+use crate::signer::settings::{PolicySettings, SignerSettings};
 
 /// Default of `--leader-election-name`: the Lease of the peer, so that its replicas and ours take turns.
 const LEASE: &str = "cert-manager-controller";
@@ -158,7 +158,7 @@ impl Config {
         warnings.extend(profiling.warning(Plain::of(file.enable_pprof), "processor time and memory"));
         warnings.extend(ignored.warnings());
         warnings.extend(file.warnings());
-        let settings = settings(scope, certificates, gates, &mut file)?;
+        let settings = settings(scope, certificates, signer.policy(), gates, &mut file)?;
         warnings.extend(settings.controllers.asked_in_vain().iter().map(|name| {
             format!(
                 "controllers: {name} is not served by this controller; let another one do it, or leave it out"
@@ -192,6 +192,7 @@ impl Config {
 fn settings(
     scope: ScopeArgs,
     certificates: CertificateArgs,
+    policy: PolicySettings,
     gates: Gates,
     file: &mut File,
 ) -> Result<Settings, ConfigError> {
@@ -232,6 +233,7 @@ fn settings(
         workers,
         gates,
         drivers: Text::all(scope.driver_accounts),
+        policy,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use issuers::live::Policies;
 use jiff::Timestamp;
 use kube::Client;
 use runtime::alive::Alive;
@@ -42,6 +43,8 @@ pub struct Context {
     pub issuers: Arc<Registry>,
     /// Counts what is looked at.
     pub syncs: Syncs,
+    /// The name policy, by which signer service and approver go.
+    pub policies: Policies,
     /// Tells the time, in whole seconds: that is what the API keeps.
     pub clock: Clock,
     /// Held by everybody who has something left to write: the Lease is given back when the last of them is gone.
@@ -88,6 +91,7 @@ pub(crate) mod testing {
         let args =
             crate::Args::try_parse_from(["signet-controller", "--cluster-resource-namespace=cert-manager"]);
         let (events, _) = Events::new(client.clone(), crate::MANAGER, metrics);
+        let settings = Config::load(args.unwrap()).unwrap().settings;
         Context {
             issuers: Registry::new(client.clone(), "cert-manager".to_owned(), []),
             client,
@@ -97,7 +101,8 @@ pub(crate) mod testing {
             readiness: Readiness::default(),
             alive: Alive::default(),
             shutdown: Shutdown::default(),
-            settings: Arc::new(Config::load(args.unwrap()).unwrap().settings),
+            policies: Policies::fixed(settings.policy.policy.clone()),
+            settings: Arc::new(settings),
             syncs: Syncs::default(),
             clock: system_clock(),
             at_work: Arc::new(Shutdown::default().token().drop_guard()),

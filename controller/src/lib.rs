@@ -15,6 +15,7 @@ mod metrics;
 pub mod news;
 pub mod object;
 pub mod patch;
+mod policy;
 mod report;
 pub mod request;
 mod secrets;
@@ -98,6 +99,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let unwatched = settings.namespace.is_some().then_some(IssuerKind::ClusterIssuer);
     let clock = context::system_clock();
+    let policies = policy::follow(&settings.policy, &client, &readiness, &shutdown, &mut tasks)?;
     let context = Context {
         syncs: Syncs::register(&metrics, Arc::clone(&clock)),
         issuers: Registry::new(client.clone(), settings.cluster_resource_namespace.clone(), unwatched),
@@ -105,6 +107,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         events,
         metrics,
         leadership,
+        policies,
         readiness: readiness.clone(),
         alive,
         shutdown,

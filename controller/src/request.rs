@@ -3,11 +3,12 @@
 //! [`view`] reduces a request to what decisions need; the [`index`] knows what each waits for. [`plan`] decides what is to be
 //! done about one, given the state of its issuer; [`apply`] does it: approval and answer are one write. [`answer`] turns an
 //! outcome into the status of the request, and keeps what is written once. [`key`] is where requests that sign themselves
-//! have their keys. [`claims`] lets the one who created a request answer it without the others.
+//! have their keys. [`driver`] judges what drivers ask for pods. [`claims`] lets the one who created a request answer it without the others.
 
 pub mod answer;
 pub mod apply;
 pub mod claims;
+pub mod driver;
 pub mod index;
 pub mod key;
 pub mod plan;

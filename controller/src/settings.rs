@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::certificate::metadata::Prefixes;
 use crate::config::Gates;
 use crate::controllers::Controllers;
+use crate::signer::settings::PolicySettings;
 
 /// The one feature that is off by default: signing requests say whether they are for a CA.
 pub const BASIC_CONSTRAINTS: &str = "UseCertificateRequestBasicConstraints";
@@ -34,6 +35,8 @@ pub struct Settings {
     pub(crate) gates: Gates,
     /// Usernames of CSI drivers.
     pub drivers: Vec<String>,
+    /// By which names of pods are judged.
+    pub policy: PolicySettings,
 }
 
 impl Settings {

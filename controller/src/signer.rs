@@ -2,7 +2,7 @@
 //!
 //! [`gate`] takes a call's place and its body; [`service`] checks it in this order: the driver's token, the pod's token,
 //! both pods, the request, the name policy, the issuer. The API server reviews tokens ([`tokens`], [`review`]); pods and Services are watched
-//! ([`pods`], [`services`]), so that a warm call costs no API call at all. Nothing is stored: every replica answers, whoever
+//! ([`catalogue`]), so that a warm call costs no API call at all. Nothing is stored: every replica answers, whoever
 //! leads. The service has a CA of its own, which [`publish`] tells drivers.
 
 pub mod answer;
@@ -13,12 +13,9 @@ pub mod gate;
 pub mod issuers;
 pub mod limits;
 pub mod metrics;
-pub mod pods;
 pub mod publish;
 pub mod review;
-pub mod rules;
 pub mod service;
-pub mod services;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -29,7 +26,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::issuers::policy::{Policy, Rules};
+use ::issuers::live::Reader;
+use ::issuers::live::pod::{KeepPod, Pod};
+use ::issuers::live::service::{self as services, KeepService};
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Pod as PodKind, Service as ServiceKind};
@@ -55,11 +54,8 @@ use crate::context::Context;
 use self::catalogue::Catalogue;
 use self::gate::Gate;
 use self::metrics::Metrics;
-use self::pods::{KeepPod, Pod};
 use self::publish::Publisher;
-use self::rules::Policies;
 use self::service::{Parts, Service};
-use self::services::KeepService;
 use self::settings::SignerSettings;
 use self::tokens::Tokens;
 
@@ -87,7 +83,7 @@ pub fn start(
     let pods = Arc::new(Catalogue::default());
     let services = Arc::new(Catalogue::default());
     let watches = Watches { client, readiness, shutdown };
-    let mut standings = vec![
+    let standings = [
         watches.follow::<KeepPod, _>(tasks, "pods", &ApiResource::erase::<PodKind>(&()), &pods, Pod::of),
         watches.follow::<KeepService, _>(
             tasks,
@@ -97,32 +93,16 @@ pub fn start(
             services::view,
         ),
     ];
-    let policies = Policies::new(Policy {
-        cluster_domain: settings.cluster_domain.clone(),
-        trust_domain: settings.trust_domain.clone(),
-        duration_max: settings.duration_max,
-        rules: Rules::default(),
-    });
-    if let Some(name) = &settings.policy_config_map {
-        let standing = readiness.teller("name policy");
-        standings.push(standing.clone());
-        let followed = policies.follow(client.clone(), name, standing)?;
-        let end = shutdown.clone();
-        tasks.spawn_infallible("name policy", async move {
-            end.requested().await;
-            drop(followed);
-        });
-    }
     let tls = serve_ca(&settings, context, tasks)?;
     let gate = Gate { limits: Arc::default(), callers: Arc::default(), metrics: metrics.clone() };
     let place = Place { address: settings.listen, connections: settings.connections_max };
     let service = Service::new(Parts {
-        client: client.clone(),
+        reader: Reader::new(client.clone()),
         tokens: Arc::new(Tokens::new(reviews, metrics.clone())),
         pods,
         services,
         standings,
-        policies,
+        policies: context.policies.clone(),
         issuers: Arc::clone(&context.issuers) as _,
         limits: Arc::clone(&gate.limits),
         callers: Arc::clone(&gate.callers),

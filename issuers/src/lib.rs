@@ -3,9 +3,12 @@
 //! [`open`] turns the spec of an issuer into something that can be asked, by the one trait [`Issuer`]; what it refers to it
 //! finds in [`Materials`]. Every way to sign ends in one of the four [`Outcome`]s. [`LocalIssuers`] does all this for a
 //! program that signs now and then, and watches issuers and Secrets by name.
+//!
+//! [`policy`] says which names a pod may have, and [`live`] what that turns on in the cluster.
 
 mod ca;
 mod issuer;
+pub mod live;
 mod local;
 mod material;
 mod outcome;

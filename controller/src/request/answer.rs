@@ -90,6 +90,7 @@ pub fn refusal(view: &RequestView, reason: &str, message: &str, now: Timestamp) 
     }
     let mut body = StatusBody::new(view);
     body.set(Condition::new(conditions::DENIED, ConditionStatus::True, reason, message), now);
+    body.news.push(News::warning(reason.to_owned(), message));
     body.deny(view, message, now);
     Some(body)
 }

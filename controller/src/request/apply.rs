@@ -8,8 +8,8 @@ use std::time::Duration;
 use api::{Certificate, CertificateRequest};
 use issuance::authority::Terms;
 use issuance::key::PrivateKey;
-use issuance::outcome::causes;
 use issuance::request::Request;
+use issuers::live::{Policies, Reader};
 use issuers::{Issuer, Order, Outcome as Signed};
 use jiff::Timestamp;
 use kube::api::ListParams;
@@ -32,9 +32,10 @@ use crate::patch::{Written, patch_status};
 use crate::report::Report;
 use crate::request::answer::{self, StatusBody};
 use crate::request::claims::Claims;
+use crate::request::driver::{self, Denial};
 use crate::request::index::{Index, issuer, key_secret};
 use crate::request::key::{self, KeySecret};
-use crate::request::plan::{RequestPlan, plan};
+use crate::request::plan::{Judged, RequestPlan, plan};
 use crate::request::refusals::Refusals;
 use crate::request::retries::Retries;
 use crate::request::view::RequestView;
@@ -80,6 +81,9 @@ pub struct Answerer {
     clock: Clock,
     listener: OnceLock<Listener>,
     is_listed: AtomicBool,
+    /// Reads the pods and Services that drivers' requests are about.
+    reader: Reader,
+    policies: Policies,
 }
 
 impl Answerer {
@@ -123,6 +127,8 @@ impl Answerer {
             clock: Arc::clone(&context.clock),
             listener: OnceLock::new(),
             is_listed: AtomicBool::new(false),
+            reader: Reader::new(context.client.clone()),
+            policies: context.policies.clone(),
         }
     }
 
@@ -206,10 +212,53 @@ impl Answerer {
         }
         let now = (self.clock)();
         let state = issuer(&view).map_or(IssuerState::Absent, |id| self.registry.state(&id));
-        match plan(&view, &state, &self.settings) {
-            RequestPlan::Leave => Outcome::Done,
-            RequestPlan::MarkDenied => self.write(&view, answer::denial(&view, now)).await,
-            RequestPlan::Approve => self.write(&view, answer::approval(&view, now)).await,
+        let planned = match plan(&view, &state, &self.settings, Judged::NotYet) {
+            RequestPlan::Judge => match self.judge(&view, now).await {
+                Ok(Ok(())) => plan(&view, &state, &self.settings, Judged::Permitted),
+                Ok(Err(Denial { reason, message })) => {
+                    tracing::info!(request = %name, reason, "denied: {message}");
+                    return self.write(&view, answer::refusal(&view, reason, &message, now)).await;
+                }
+                Err(unknown) => {
+                    tracing::warn!(request = %name, "cannot judge what a driver asks for: {unknown}");
+                    return Outcome::Failed;
+                }
+            },
+            planned => planned,
+        };
+        self.carry_out(&view, planned, now).await
+    }
+
+    /// What the name policy says to what a driver asks for.
+    ///
+    /// # Errors
+    /// Why nothing can be said now.
+    async fn judge(&self, view: &RequestView, now: Timestamp) -> Result<Result<(), Denial>, String> {
+        self.policies.standing()?;
+        let claimed = match driver::claimed(view) {
+            Ok(claimed) => claimed,
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let found = self.reader.pod(claimed.namespace, &claimed.pod.name).await;
+        let found = found.map_err(|unread| unread.to_string())?;
+        let checked =
+            driver::check(&claimed, found.as_ref(), now).and_then(|pod| Ok((pod, driver::order(view)?)));
+        let (pod, (request, terms)) = match checked {
+            Ok(checked) => checked,
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let asked = driver::in_terms_of_policy(view, &request, &terms);
+        let judged = self.reader.judge(&asked, pod.facts(), &self.policies.now()).await;
+        let judged = judged.map_err(|unread| unread.to_string())?;
+        Ok(judged.map_err(Denial::from).and_then(|permitted| driver::whole(&permitted, terms.duration)))
+    }
+
+    async fn carry_out(&self, view: &RequestView, planned: RequestPlan, now: Timestamp) -> Outcome {
+        match planned {
+            // Once it is judged, it is approved or denied.
+            RequestPlan::Judge | RequestPlan::Leave => Outcome::Done,
+            RequestPlan::MarkDenied => self.write(view, answer::denial(view, now)).await,
+            RequestPlan::Approve => self.write(view, answer::approval(view, now)).await,
             RequestPlan::Unapproved => {
                 let text = "nobody has approved this request yet; an approver has to, for it to be signed";
                 self.report.tell(
@@ -219,17 +268,17 @@ impl Answerer {
                 );
                 Outcome::Done
             }
-            RequestPlan::Unserved { approve, type_ } => self.leave(&view, approve, type_, now).await,
+            RequestPlan::Unserved { approve, type_ } => self.leave(view, approve, type_, now).await,
             RequestPlan::Pending { approve, reason, message } => {
                 let waits = Signed::Wait { reason, message };
-                self.write(&view, answer::answer(&view, approve, &waits, now)).await
+                self.write(view, answer::answer(view, approve, &waits, now)).await
             }
-            RequestPlan::Sign { approve: true, .. } if self.refusals.contains(&view) => {
-                self.write(&view, answer::approval(&view, now)).await
+            RequestPlan::Sign { approve: true, .. } if self.refusals.contains(view) => {
+                self.write(view, answer::approval(view, now)).await
             }
             RequestPlan::Sign { approve, issuer, type_ } => match self.retries.rest(&view.name, &view.uid) {
                 Some(rest) => Outcome::Again(rest),
-                None => self.sign(&view, approve, issuer.as_ref(), type_, now).await,
+                None => self.sign(view, approve, issuer.as_ref(), type_, now).await,
             },
         }
     }
@@ -293,7 +342,7 @@ impl Answerer {
         now: Timestamp,
     ) -> Signed {
         let is_self_signed = type_ == "selfSigned";
-        let (request, terms) = match asked(view) {
+        let (request, terms) = match view.spec.order() {
             Ok(asked) => asked,
             Err(message) => {
                 let reason = if is_self_signed { "ErrorGenerating" } else { "SigningError" };
@@ -424,18 +473,4 @@ fn subject_warning(signed: &Signed, type_: &str) -> Option<News> {
 fn certificate_of(view: &RequestView) -> Option<ObjectName> {
     let owner = view.owner.as_ref().filter(|owner| owner.kind == "Certificate")?;
     Some(ObjectName { namespace: view.name.namespace.clone(), name: owner.name.clone() })
-}
-
-/// The request and its terms.
-///
-/// # Errors
-/// Why it can never be signed.
-fn asked(view: &RequestView) -> Result<(Request, Terms), String> {
-    let facts = &view.spec;
-    let request = Request::from_pem(&facts.csr)
-        .map_err(|error| format!("spec.request cannot be decoded: {}", causes(&error)))?;
-    let usages = facts.usages().map_err(|error| format!("spec.usages: {}", causes(&error)))?;
-    let terms = Terms { usages, is_ca: facts.is_ca, ..Terms::default() };
-    let duration = facts.duration().unwrap_or(terms.duration);
-    Ok((request, Terms { duration, ..terms }))
 }

@@ -18,6 +18,8 @@ pub enum RequestPlan {
     Leave,
     /// An approver denied it: say that this is its end.
     MarkDenied,
+    /// A driver asks for a pod: ask the name policy, and plan anew if it permits that.
+    Judge,
     /// Approve it, and leave the rest to whoever serves its issuer.
     Approve,
     /// Have it signed.
@@ -49,12 +51,24 @@ pub enum RequestPlan {
     },
 }
 
+/// What the name policy has said to what a driver asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judged {
+    /// Nothing yet.
+    NotYet,
+    /// The pod may have it.
+    Permitted,
+}
+
 /// Decides what is to be done about a request whose issuer is in this state.
-pub fn plan(view: &RequestView, state: &IssuerState, settings: &Settings) -> RequestPlan {
+pub fn plan(view: &RequestView, state: &IssuerState, settings: &Settings, judged: Judged) -> RequestPlan {
     if view.deleting {
         return RequestPlan::Leave;
     }
     let approve = is_to_be_approved(view, settings);
+    if approve && is_of_driver(view, settings) && judged == Judged::NotYet {
+        return RequestPlan::Judge;
+    }
     if !view.spec.issuer.is_own_group() {
         return if approve { RequestPlan::Approve } else { RequestPlan::Leave };
     }
@@ -100,13 +114,16 @@ pub fn plan(view: &RequestView, state: &IssuerState, settings: &Settings) -> Req
     }
 }
 
-/// Whether the approver is on and nobody has decided. What drivers ask for is for pods, and not approved like this: whether
-/// such a name belongs to the pod is another question.
+/// Whether a driver has made the request, as the webhook has stamped it. What drivers ask for is for pods: whether such a
+/// name belongs to the pod is another question.
+fn is_of_driver(view: &RequestView, settings: &Settings) -> bool {
+    view.spec.username.as_ref().is_some_and(|user| settings.drivers.contains(user))
+}
+
+/// Whether the approver is on and nobody has decided.
 fn is_to_be_approved(view: &RequestView, settings: &Settings) -> bool {
-    let is_drivers = view.spec.username.as_ref().is_some_and(|user| settings.drivers.contains(user));
     let last = [conditions::REASON_FAILED, conditions::REASON_ISSUED];
     settings.controllers.is_on(APPROVER)
-        && !is_drivers
         && !view.is_approved()
         && !view.is_denied()
         && !view.ready_reason().is_some_and(|reason| last.contains(&reason))
@@ -177,6 +194,7 @@ mod tests {
         let approved = |approve: bool| if approve { " after approval" } else { "" };
         match plan {
             RequestPlan::Leave => "leave".to_owned(),
+            RequestPlan::Judge => "judge".to_owned(),
             RequestPlan::MarkDenied => "denied".to_owned(),
             RequestPlan::Approve => "approve".to_owned(),
             RequestPlan::Sign { approve, type_, .. } => format!("sign by {type_}{}", approved(*approve)),
@@ -189,9 +207,13 @@ mod tests {
     }
 
     fn check_with(flags: &[&str], view: &RequestView, state: &IssuerState, expected: &str) {
+        check_judged(Judged::NotYet, flags, view, state, expected);
+    }
+
+    fn check_judged(judged: Judged, flags: &[&str], view: &RequestView, state: &IssuerState, expected: &str) {
         let args = crate::Args::try_parse_from(["signet-controller"].iter().chain(flags)).unwrap();
         let settings = crate::config::Config::load(args).unwrap().settings;
-        assert_eq!(shown(&plan(view, state, &settings)), expected, "{flags:?} {:?}", view.conditions);
+        assert_eq!(shown(&plan(view, state, &settings, judged)), expected, "{flags:?} {:?}", view.conditions);
     }
 
     fn check(view: &RequestView, state: &IssuerState, expected: &str) {
@@ -239,10 +261,28 @@ mod tests {
     }
 
     #[test]
-    fn what_drivers_ask_for_is_not_approved_like_the_rest() {
+    fn what_drivers_ask_for_is_judged_before_anybody_approves_it() {
         let driver = json!({"spec": {"username": "system:serviceaccount:a:b"}});
         let flags = ["--driver-accounts=system:serviceaccount:a:b"];
-        check_with(&flags, &view(&[], &driver), &ready("ca"), "unapproved");
+        let fresh = view(&[], &driver);
+        for state in
+            [ready("ca"), IssuerState::Absent, IssuerState::Unsupported("acme"), IssuerState::Unknown]
+        {
+            check_with(&flags, &fresh, &state, "judge");
+        }
+        let foreign =
+            json!({"spec": {"username": "system:serviceaccount:a:b", "issuerRef": {"group": "example.com"}}});
+        check_with(&flags, &view(&[], &foreign), &IssuerState::Absent, "judge");
+        let off = [flags[0], "--controllers=-certificaterequests-approver"];
+        check_with(&off, &fresh, &ready("ca"), "unapproved");
+        let permitted = |view: &RequestView, expected: &str| {
+            check_judged(Judged::Permitted, &flags, view, &ready("ca"), expected);
+        };
+        permitted(&fresh, "sign by ca after approval");
+        permitted(&view(&[], &foreign), "approve");
+        // Others have decided.
+        check_with(&flags, &view(&[condition("Approved", "True", "x")], &driver), &ready("ca"), "sign by ca");
+        check_with(&flags, &view(&[condition("Denied", "True", "x")], &driver), &ready("ca"), "denied");
         check_with(&flags, &view(&[], &json!({})), &ready("ca"), "sign by ca after approval");
     }
 

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use api::conditions::{self, Condition, ConditionStatus};
 use api::keys::annotation;
 use api::{CertificateRequest, CertificateRequestSpec, GoDuration, IssuerRef, KeyUsage};
+use issuance::authority::Terms;
 use issuance::certificate::Certificate;
 use issuance::comparison::Asked;
 use issuance::fingerprint::Fingerprint;
+use issuance::outcome::causes;
 use issuance::pem::{self, Limit};
+use issuance::request::Request;
 use issuance::usage::{UsageError, Usages};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -31,6 +34,8 @@ pub struct RequestView {
     pub deleting: bool,
     /// The object that it belongs to: its owner reference with `controller: true`.
     pub owner: Option<Owner>,
+    /// The pod that it is for: its only owner reference of kind Pod.
+    pub pod: Option<Owner>,
     /// Number of the issuance that it belongs to; `None` when the annotation is absent or no number.
     pub revision: Option<i64>,
     /// Secret with the private key of the request, by its annotation.
@@ -115,6 +120,7 @@ impl RequestView {
             created: metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             deleting: metadata.deletion_timestamp.is_some(),
             owner: Owner::of(&metadata),
+            pod: Owner::pod_of(&metadata),
             revision: annotation(annotation::CERTIFICATE_REVISION).and_then(|text| text.parse().ok()),
             key_secret: annotation(annotation::PRIVATE_KEY_SECRET_NAME).filter(|name| !name.is_empty()),
             uid: metadata.uid.unwrap_or_default(),
@@ -186,8 +192,24 @@ impl Owner {
     pub fn of(metadata: &ObjectMeta) -> Option<Self> {
         let is_controller = |reference: &&OwnerReference| reference.controller == Some(true);
         let reference = metadata.owner_references.as_ref()?.iter().find(is_controller)?;
+        Some(Self::from(reference))
+    }
+
+    /// The only owner reference of kind Pod. It is no controller's: a pod controls nothing.
+    pub fn pod_of(metadata: &ObjectMeta) -> Option<Self> {
+        let is_pod = |reference: &&OwnerReference| reference.kind == "Pod" && reference.api_version == "v1";
+        let mut pods = metadata.owner_references.iter().flatten().filter(is_pod);
+        match (pods.next(), pods.next()) {
+            (Some(pod), None) => Some(Self::from(pod)),
+            _ => None,
+        }
+    }
+}
+
+impl From<&OwnerReference> for Owner {
+    fn from(reference: &OwnerReference) -> Self {
         let (kind, name, uid) = (reference.kind.clone(), reference.name.clone(), reference.uid.clone());
-        Some(Self { kind, name, uid })
+        Self { kind, name, uid }
     }
 }
 
@@ -218,6 +240,19 @@ impl RequestFacts {
     /// The lifetime asked for; `None` when it is not given or no duration, and the issuer decides.
     pub fn duration(&self) -> Option<SignedDuration> {
         self.duration.as_ref().and_then(|duration| duration.parse().ok())
+    }
+
+    /// What is to be signed, and in which terms.
+    ///
+    /// # Errors
+    /// Why it can never be signed.
+    pub fn order(&self) -> Result<(Request, Terms), String> {
+        let request = Request::from_pem(&self.csr)
+            .map_err(|error| format!("spec.request cannot be decoded: {}", causes(&error)))?;
+        let usages = self.usages().map_err(|error| format!("spec.usages: {}", causes(&error)))?;
+        let terms = Terms { usages, is_ca: self.is_ca, ..Terms::default() };
+        let duration = self.duration().unwrap_or(terms.duration);
+        Ok((request, Terms { duration, ..terms }))
     }
 
     /// What was asked for beside the signing request, to be compared with a Certificate.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use issuance::authority::Issued;
 use issuance::certificate::Certificate;
 use issuers::Outcome;
+use issuers::live::PodFault;
 use issuers::policy::Refusal;
 use proto::signer::sign_response::Outcome as Answer;
 use proto::signer::{self, Unsigned};
 use tonic::{Code, Status};
 
 use super::limits::Exhausted;
-use super::pods::PodFault;
 use super::review::Mismatch;
 use super::tokens::TokenError;
 
@@ -65,13 +65,7 @@ impl Denied {
 
     /// What is wrong with `whose` pod.
     pub fn of_pod(whose: &str, fault: &PodFault) -> Self {
-        let reason = match fault {
-            PodFault::Gone => "PodGone",
-            PodFault::Elsewhere { .. } => "PodElsewhere",
-            PodFault::Account { .. } => "PodAccount",
-            PodFault::Ended => "PodEnded",
-        };
-        Self::forbidden(reason, format!("{whose}: {fault}"))
+        Self::forbidden(fault.reason(), format!("{whose}: {fault}"))
     }
 
     /// Whether it is the caller's own fault, and not a matter of the moment.

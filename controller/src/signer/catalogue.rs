@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use issuers::policy::{ServiceFacts, Services};
 use runtime::follow::Change;
 use runtime::trimmed::{Keep, Trimmed};
 
@@ -58,6 +59,13 @@ impl<V> Catalogue<V> {
             }
             Change::Denied(_) => objects.clear(),
         }
+    }
+}
+
+/// By these the name policy knows what pods are called.
+impl Services for Catalogue<ServiceFacts> {
+    fn get(&self, namespace: &str, name: &str) -> Option<Arc<ServiceFacts>> {
+        Self::get(self, namespace, name)
     }
 }
 

@@ -9,18 +9,14 @@ use issuance::request::Request;
 use issuance::usage::Usages;
 use issuance::verification::{self, Asked as Wanted};
 use issuers::IssuerId;
+use issuers::live::{Claim, Pod, PodFault, Policies, Reader};
 use issuers::policy::{Asked, Permitted, ServiceFacts, Subject, judge};
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Pod as PodKind;
-use kube::core::ApiResource;
-use kube::{Api, Client};
 use proto::signer::sign_response::Outcome as Answer;
 use proto::signer::signer_server::Signer;
 use proto::signer::{self, SelfSign, SignRequest, SignResponse};
 use proto::signing::USAGES_MAX;
 use runtime::readiness::Teller;
-use runtime::trimmed::Trimmed;
-use runtime::watch::Failure;
 use serving::clock::Clock;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
@@ -35,17 +31,12 @@ use super::gate;
 use super::issuers::{Issuers, Way};
 use super::limits::{Limits, NodePlace};
 use super::metrics::{Metrics, Phase};
-use super::pods::{Claim, KeepPod, Pod, PodFault};
 use super::review::{self, Reviewed};
-use super::rules::Policies;
 use super::settings::SignerSettings;
 use super::tokens::{Asker, Tokens};
 
 /// Time for a call: an issuer far away may take some seconds.
 const CALL_TIME_MAX: Duration = Duration::from_secs(20);
-
-/// Time for reading a pod that the watch has not shown.
-const READ_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Longest name of the API, and longest kind and group: that of a DNS subdomain (Kubernetes, "Object Names and IDs").
 const NAME_BYTES_MAX: usize = 253;
@@ -56,7 +47,7 @@ const DISTRUST: Duration = Duration::from_secs(60);
 /// What the service works with.
 pub struct Parts {
     /// Reads pods that the watch has not shown.
-    pub client: Client,
+    pub reader: Reader,
     /// What the operator has decided.
     pub settings: SignerSettings,
     /// Reviews tokens.
@@ -65,8 +56,8 @@ pub struct Parts {
     pub pods: Arc<Catalogue<Pod>>,
     /// Its Services.
     pub services: Arc<Catalogue<ServiceFacts>>,
-    /// Whether these two, and the rules of the name policy, have been seen.
-    pub standings: Vec<Teller>,
+    /// Whether these two have been seen.
+    pub standings: [Teller; 2],
     /// The name policy.
     pub policies: Policies,
     /// Who signs.
@@ -176,7 +167,7 @@ impl Service {
 
     /// The same with other tellers.
     #[cfg(test)]
-    pub(super) fn standing_so(self, standings: Vec<Teller>) -> Self {
+    pub(super) fn standing_so(self, standings: [Teller; 2]) -> Self {
         Self { parts: Parts { standings, ..self.parts } }
     }
 
@@ -188,8 +179,9 @@ impl Service {
 
     async fn answer(&self, call: &Call, record: &mut Record) -> Result<Answer, Denied> {
         let message = &call.message;
-        for standing in &self.parts.standings {
-            standing.standing().map_err(|why| Denied::unavailable("NotReady", why))?;
+        let Parts { standings, policies, .. } = &self.parts;
+        for standing in standings.iter().map(Teller::standing).chain([policies.standing()]) {
+            standing.map_err(|why| Denied::unavailable("NotReady", why))?;
         }
         let (told, issuer) = told(message, record)?;
         let parties = self.parties(call, told, record).await?;
@@ -258,14 +250,9 @@ impl Service {
         if !fault.may_be_old() {
             return Err(Denied::of_pod(whose, &fault));
         }
-        let resource = ApiResource::erase::<PodKind>(&());
-        let pods: Api<Trimmed<KeepPod>> =
-            Api::namespaced_with(self.parts.client.clone(), namespace, &resource);
-        let unread = |why: String| Denied::unavailable("PodUnread", format!("{whose} cannot be read: {why}"));
-        let read = tokio::time::timeout(READ_TIME_MAX, pods.get_opt(name)).await;
-        let read = read.map_err(|_| unread(format!("it took longer than {READ_TIME_MAX:?}")))?;
-        let found = read.map_err(|error| unread(Failure::from(&error).to_string()))?;
-        let pod = found.map(Pod::of).ok_or_else(|| Denied::of_pod(whose, &PodFault::Gone))?;
+        let found = self.parts.reader.pod(namespace, name).await;
+        let found = found.map_err(|unread| Denied::unavailable("PodUnread", format!("{whose}: {unread}")))?;
+        let pod = found.ok_or_else(|| Denied::of_pod(whose, &PodFault::Gone))?;
         pod.check(claim, now).map_err(|fault| Denied::of_pod(whose, &fault))?;
         Ok(Arc::new(pod))
     }

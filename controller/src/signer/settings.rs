@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use issuers::policy::DURATION_MAX;
+use issuers::policy::{DURATION_MAX, Policy, Rules};
 use jiff::SignedDuration;
 use runtime::args::ListenAddress;
 use runtime::config::Text;
@@ -54,7 +54,7 @@ pub struct SignerArgs {
     #[arg(long, value_name = "AUDIENCE", default_value = "signet-signer-pod")]
     pub signer_pod_audience: String,
 
-    /// ConfigMap with the rules of the name policy, in its key policy.yaml
+    /// ConfigMap with the rules of the name policy, in its key policy.yaml; the approver goes by it too, for what drivers ask
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name)]
     pub signer_policy_configmap: Option<ObjectName>,
 
@@ -88,22 +88,37 @@ pub struct SignerSettings {
     pub driver_audience: Arc<str>,
     /// Audience of pods' tokens.
     pub pod_audience: Arc<str>,
-    /// Where the rules are; `None`: there are none.
-    pub policy_config_map: Option<ObjectName>,
-    /// Domain of the cluster.
-    pub cluster_domain: String,
-    /// Trust domain of SPIFFE identities.
-    pub trust_domain: String,
-    /// Longest life of a certificate.
-    pub duration_max: SignedDuration,
     /// Usernames of drivers.
     pub drivers: Vec<String>,
 }
 
+/// The name policy, by which signer service and approver go.
+#[derive(Debug, Clone)]
+pub struct PolicySettings {
+    /// Where the rules are; `None`: there are none.
+    pub config_map: Option<ObjectName>,
+    /// What applies to all pods, without the rules.
+    pub policy: Policy,
+}
+
 impl SignerArgs {
+    /// The name policy.
+    pub fn policy(&self) -> PolicySettings {
+        let cluster_domain = self.cluster_domain.to_ascii_lowercase();
+        let trust_domain = Text::of(self.trust_domain.clone());
+        PolicySettings {
+            config_map: self.signer_policy_configmap.clone(),
+            policy: Policy {
+                trust_domain: trust_domain.unwrap_or_else(|| cluster_domain.clone()),
+                cluster_domain,
+                duration_max: self.signer_max_duration.unwrap_or(DURATION_MAX),
+                rules: Rules::default(),
+            },
+        }
+    }
+
     /// What they come to, with the usernames of `drivers`; `None` when the service is off.
     pub fn settings(self, drivers: Vec<String>) -> Option<SignerSettings> {
-        let cluster_domain = self.cluster_domain.to_ascii_lowercase();
         Some(SignerSettings {
             listen: self.signer_listen_address.unwrap_or(LISTEN).socket()?,
             connections_max: self.signer_max_connections.unwrap_or(CONNECTIONS_MAX),
@@ -112,10 +127,6 @@ impl SignerArgs {
             names: self.signer_dns_names,
             driver_audience: self.signer_driver_audience.into(),
             pod_audience: self.signer_pod_audience.into(),
-            policy_config_map: self.signer_policy_configmap,
-            trust_domain: Text::of(self.trust_domain).unwrap_or_else(|| cluster_domain.clone()),
-            cluster_domain,
-            duration_max: self.signer_max_duration.unwrap_or(DURATION_MAX),
             drivers,
         })
     }
@@ -200,11 +211,15 @@ mod tests {
     fn what_is_left_open_has_a_default() {
         let found = settings(&NEEDED).unwrap().unwrap();
         assert_eq!((found.listen.port(), &*found.driver_audience), (10443, "signet-signer-driver"));
-        assert_eq!((found.trust_domain.as_str(), found.duration_max), ("cluster.local", DURATION_MAX));
         assert_eq!(found.connections_max, CONNECTIONS_MAX);
         assert_eq!(found.ca_secret, ObjectName::namespaced("a", "b"));
-        let own = [NEEDED[0], NEEDED[1], NEEDED[2], "--cluster-domain=K8s.test", "--trust-domain=td"];
-        let found = settings(&own).unwrap().unwrap();
-        assert_eq!((found.cluster_domain.as_str(), found.trust_domain.as_str()), ("k8s.test", "td"));
+        let policy = |flags: &[&str]| {
+            let flags = Flags::try_parse_from(["x"].iter().chain(flags)).unwrap();
+            let PolicySettings { policy, .. } = flags.signer.policy();
+            (policy.cluster_domain, policy.trust_domain, policy.duration_max)
+        };
+        let wanted = |cluster: &str, trust: &str| (cluster.to_owned(), trust.to_owned(), DURATION_MAX);
+        assert_eq!(policy(&[]), wanted("cluster.local", "cluster.local"));
+        assert_eq!(policy(&["--cluster-domain=K8s.test", "--trust-domain=td"]), wanted("k8s.test", "td"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::issuers::live::Policies;
 use ::issuers::policy::{DURATION_MAX, Policy, Rules};
 use ::issuers::{IssuerId, Outcome};
 use base64::Engine as _;
@@ -147,18 +148,17 @@ fn service_with(way: fn() -> Result<Way, Outcome>, rules: &str) -> Service {
         standing.tell(Ok(()));
         standing
     });
-    let standings = standings.to_vec();
     let metrics = Metrics::default();
     let key = PrivateKey::generate(KeyAlgorithm::Ed25519).unwrap();
     let ca = Authority::self_signed("ca", key, SignedDuration::from_hours(9000), now()).unwrap();
     let rules = format!("apiVersion: policy.signet/v1alpha1\nkind: NamePolicy\nrules:\n{rules}\n");
     Service::new(Parts {
-        client: server(),
+        reader: Reader::new(server()),
         tokens: Arc::new(Tokens::new(server(), metrics.clone())),
         pods,
         services,
         standings,
-        policies: Policies::new(Policy {
+        policies: Policies::fixed(Policy {
             cluster_domain: "cluster.local".to_owned(),
             trust_domain: "cluster.local".to_owned(),
             duration_max: DURATION_MAX,
@@ -363,7 +363,7 @@ async fn what_the_policy_refuses_is_final() {
 #[tokio::test]
 async fn nothing_is_answered_before_pods_and_services_were_seen() {
     let (service, standings) = (service(), Readiness::default());
-    let service = service.standing_so(vec![standings.teller("pods"), standings.teller("services")]);
+    let service = service.standing_so([standings.teller("pods"), standings.teller("services")]);
     let (answer, log) = Call::new().answered(&service).await;
     assert_eq!(answer.unwrap_err().code(), Code::Unavailable);
     audited(&log, "NotReady");

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use issuers::policy::PodFacts;
 use jiff::Timestamp;
 use runtime::trimmed::{Keep, Trimmed};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
+
+use crate::policy::PodFacts;
 
 /// What is kept of a pod besides its metadata.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +102,16 @@ pub enum PodFault {
 }
 
 impl PodFault {
+    /// One word for machines.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Gone => "PodGone",
+            Self::Elsewhere { .. } => "PodElsewhere",
+            Self::Account { .. } => "PodAccount",
+            Self::Ended => "PodEnded",
+        }
+    }
+
     /// Whether a watch that lags could be the cause, so that the API server should be asked.
     pub fn may_be_old(&self) -> bool {
         match self {
@@ -149,6 +160,11 @@ impl Pod {
             return Err(PodFault::Ended);
         }
         Ok(())
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> &str {
+        &self.uid
     }
 
     /// What the name policy looks at.

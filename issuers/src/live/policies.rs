@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use issuers::policy::{Policy, Rules};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Client;
 use runtime::readiness::Teller;
-use runtime::watch::{NamedObjects, ObjectName, State};
+use runtime::watch::{NamedObjects, ObjectName, State, TooManyWatches};
 use tokio::sync::watch::Receiver;
+
+use crate::policy::{Policy, Rules};
 
 /// The key of the ConfigMap that holds the rules.
 pub const KEY: &str = "policy.yaml";
@@ -15,7 +16,7 @@ pub const KEY: &str = "policy.yaml";
 /// The rules of a ConfigMap, or why they cannot be used.
 type Read = Result<Rules, String>;
 
-/// A watch that goes on until this is dropped.
+/// A watch of the rules, which goes on until this is dropped.
 #[derive(Debug)]
 pub struct Followed {
     _maps: NamedObjects<Read>,
@@ -26,12 +27,41 @@ pub struct Followed {
 #[derive(Debug, Clone)]
 pub struct Policies {
     now: Arc<RwLock<Arc<Policy>>>,
+    /// Whether the rules have been read; `None`: they are known without.
+    standing: Option<Teller>,
 }
 
 impl Policies {
-    /// A policy whose rules are told later.
-    pub fn new(policy: Policy) -> Self {
-        Self { now: Arc::new(RwLock::new(Arc::new(policy))) }
+    /// A policy whose rules do not change.
+    pub fn fixed(policy: Policy) -> Self {
+        Self { now: Arc::new(RwLock::new(Arc::new(policy))), standing: None }
+    }
+
+    /// A policy whose rules are in ConfigMap `name`, which is followed for as long as what is returned beside it lives.
+    /// `standing` hears when they have been read for the first time: to refuse names for good without them would be wrong.
+    ///
+    /// # Errors
+    /// When it cannot be watched, which only a process with too many watches meets.
+    pub fn followed(
+        policy: Policy,
+        client: Client,
+        name: &ObjectName,
+        standing: Teller,
+    ) -> Result<(Self, Followed), TooManyWatches> {
+        let policies = Self { standing: Some(standing), ..Self::fixed(policy) };
+        let told = policies.clone();
+        let maps = NamedObjects::namespaced(client, read);
+        let maps = maps.on_change(move |name, state| told.changed(name, state));
+        let receiver = maps.get(name)?;
+        Ok((policies, Followed { _maps: maps, _receiver: receiver }))
+    }
+
+    /// Whether the rules have been read.
+    ///
+    /// # Errors
+    /// Why they have not.
+    pub fn standing(&self) -> Result<(), String> {
+        self.standing.as_ref().map_or(Ok(()), Teller::standing)
     }
 
     /// What applies now.
@@ -39,26 +69,13 @@ impl Policies {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows the ConfigMap `name` for as long as what is returned lives. `standing` hears when the rules have been read
-    /// for the first time: to refuse names for good without them would be wrong.
-    ///
-    /// # Errors
-    /// When it cannot be watched, which only a process with too many watches meets.
-    pub fn follow(&self, client: Client, name: &ObjectName, standing: Teller) -> anyhow::Result<Followed> {
-        let policies = self.clone();
-        let maps = NamedObjects::namespaced(client, read);
-        let maps = maps.on_change(move |name, state| policies.changed(name, state, &standing));
-        let receiver = maps.get(name)?;
-        Ok(Followed { _maps: maps, _receiver: receiver })
-    }
-
     /// Rules that are wrong change nothing: those that were right last go on, and without any nothing is ready. Without the
     /// ConfigMap there are none.
-    fn changed(&self, name: &ObjectName, state: &State<Read>, standing: &Teller) {
+    fn changed(&self, name: &ObjectName, state: &State<Read>) {
         let unread = |why: String| {
             // What was read once goes on.
-            if standing.standing().is_err() {
-                standing.tell(Err(why));
+            if self.standing().is_err() {
+                self.tell(Err(why));
             }
         };
         let rules = match state {
@@ -87,7 +104,13 @@ impl Policies {
             *now = Arc::new(Policy { rules, ..Policy::clone(&now) });
         }
         drop(now);
-        standing.tell(Ok(()));
+        self.tell(Ok(()));
+    }
+
+    fn tell(&self, standing: Result<(), String>) {
+        if let Some(teller) = &self.standing {
+            teller.tell(standing);
+        }
     }
 }
 
@@ -102,17 +125,18 @@ fn read(map: ConfigMap) -> Read {
 mod tests {
     use std::collections::BTreeMap;
 
-    use issuers::policy::DURATION_MAX;
-
     use super::*;
+    use crate::policy::DURATION_MAX;
 
     fn policies() -> Policies {
-        Policies::new(Policy {
+        let policy = Policy {
             cluster_domain: "cluster.local".to_owned(),
             trust_domain: "cluster.local".to_owned(),
             duration_max: DURATION_MAX,
             rules: Rules::default(),
-        })
+        };
+        let standing = runtime::readiness::Readiness::default().teller("name policy");
+        Policies { standing: Some(standing), ..Policies::fixed(policy) }
     }
 
     fn map(key: &str, rules: &str) -> State<Read> {
@@ -121,21 +145,17 @@ mod tests {
         State::Present(Arc::new(read(ConfigMap { data, ..ConfigMap::default() })))
     }
 
-    fn standing() -> Teller {
-        runtime::readiness::Readiness::default().teller("name policy")
-    }
-
     fn name() -> ObjectName {
         ObjectName::namespaced("signet", "rules")
     }
 
     #[test]
     fn nothing_is_ready_before_rules_were_read_once() {
-        let (policies, standing) = (policies(), standing());
+        let policies = policies();
         let failed = State::Failed(runtime::watch::Failure { code: Some(403), message: "no".to_owned() });
         let check = |state: &State<Read>, unready: Option<&str>| {
-            policies.changed(&name(), state, &standing);
-            let said = standing.standing();
+            policies.changed(&name(), state);
+            let said = policies.standing();
             match unready {
                 Some(why) => assert!(said.as_ref().is_err_and(|said| said.contains(why)), "{said:?}"),
                 None => assert_eq!(said, Ok(())),
@@ -151,12 +171,12 @@ mod tests {
 
     #[test]
     fn rules_that_are_wrong_change_nothing_and_are_told() {
-        let (policies, standing) = (policies(), standing());
-        policies.changed(&name(), &map(KEY, "- dnsNames: [a.test]"), &standing);
+        let policies = policies();
+        policies.changed(&name(), &map(KEY, "- dnsNames: [a.test]"));
         let log = runtime::testing::Log::default();
         let listening = log.listen();
-        policies.changed(&name(), &map(KEY, "- dnsName: [a.test]"), &standing);
-        policies.changed(&name(), &map("rules.yaml", "- {}\n- {}"), &standing);
+        policies.changed(&name(), &map(KEY, "- dnsName: [a.test]"));
+        policies.changed(&name(), &map("rules.yaml", "- {}\n- {}"));
         drop(listening);
         assert_eq!(policies.now().rules.len(), 1);
         let text = log.text();
@@ -168,11 +188,11 @@ mod tests {
 
     #[test]
     fn rules_are_those_that_were_seen_last() {
-        let (policies, standing) = (policies(), standing());
+        let policies = policies();
         assert!(policies.now().rules.is_empty());
-        policies.changed(&name(), &map(KEY, "- allow: any"), &standing);
+        policies.changed(&name(), &map(KEY, "- allow: any"));
         assert!(policies.now().rules.allow_any());
-        policies.changed(&name(), &State::Absent, &standing);
+        policies.changed(&name(), &State::Absent);
         assert!(policies.now().rules.is_empty());
     }
 }

@@ -1,14 +1,12 @@
 //! The Services of the cluster, by which the name policy knows what pods are called.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use issuers::policy::{ServiceFacts, Services};
 use runtime::trimmed::{Keep, Trimmed};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess};
 
-use super::catalogue::Catalogue;
+use crate::policy::ServiceFacts;
 
 /// `spec.type` of a Service that is an alias for a foreign name; its selector has no effect.
 const EXTERNAL_NAME: &str = "ExternalName";
@@ -45,12 +43,6 @@ struct Spec {
 /// What matters of a Service that was seen.
 pub fn view(object: Trimmed<KeepService>) -> ServiceFacts {
     object.content.0
-}
-
-impl Services for Catalogue<ServiceFacts> {
-    fn get(&self, namespace: &str, name: &str) -> Option<Arc<ServiceFacts>> {
-        Self::get(self, namespace, name)
-    }
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use crate::issuer::registry::IssuerState;
 use crate::request::answer;
-use crate::request::apply::{Answerer, ask, asked, subject_warning};
+use crate::request::apply::{Answerer, ask, subject_warning};
 use crate::request::claims::Claim;
 use crate::request::index::issuer;
-use crate::request::plan::{RequestPlan, plan};
+use crate::request::plan::{Judged, RequestPlan, plan};
 use crate::request::view::RequestView;
 use crate::write;
 
@@ -87,10 +87,11 @@ impl Answerer {
     pub(crate) async fn answer(&self, view: &RequestView, key: &PrivateKey) -> Result<Signed, Outcome> {
         let now = (self.clock)();
         let state = issuer(view).map_or(IssuerState::Absent, |id| self.registry.state(&id));
-        let RequestPlan::Sign { approve, issuer, type_ } = plan(view, &state, &self.settings) else {
+        let RequestPlan::Sign { approve, issuer, type_ } = plan(view, &state, &self.settings, Judged::NotYet)
+        else {
             return Ok(Signed::Wait { reason: "IssuerNotReady", message: String::new() });
         };
-        let signed = match asked(view) {
+        let signed = match view.spec.order() {
             Ok((request, terms)) => {
                 let subject_key = (type_ == "selfSigned").then_some(key);
                 ask(issuer.as_ref(), &request, &terms, subject_key, now).await
