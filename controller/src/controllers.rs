@@ -14,6 +14,8 @@ pub const APPROVER: &str = "certificaterequests-approver";
 pub const REQUESTS_CA: &str = "certificaterequests-issuer-ca";
 /// Has CertificateRequests signed by issuers of type SelfSigned.
 pub const REQUESTS_SELF_SIGNED: &str = "certificaterequests-issuer-selfsigned";
+/// Has CertificateRequests signed by issuers of type Vault.
+pub const REQUESTS_VAULT: &str = "certificaterequests-issuer-vault";
 
 /// Begins the issuance of Certificates.
 pub const CERTIFICATES_TRIGGER: &str = "certificates-trigger";
@@ -49,7 +51,7 @@ const NAMES: [(&str, Part); 24] = [
     ("certificaterequests-issuer-acme", Missing),
     (REQUESTS_CA, Done),
     (REQUESTS_SELF_SIGNED, Done),
-    ("certificaterequests-issuer-vault", Missing),
+    (REQUESTS_VAULT, Done),
     ("certificaterequests-issuer-venafi", Missing),
     (CERTIFICATES_ISSUING, Done),
     (CERTIFICATES_KEYS, Done),

@@ -2,8 +2,9 @@
 //!
 //! [`watch`] follows the issuers; the [`registry`] keeps them, with what their specs came to, and watches by name the
 //! Secrets that they refer to; its [`index`] knows who refers to which. Each is asked how it is, [`plan`] turns the answer into
-//! a status, and [`apply`] writes that status where it differs. Whoever has something signed asks the [`registry`].
+//! a status, and [`apply`] writes that status where it differs. [`accounts`] gets tokens for issuers that log in by one. Whoever has something signed asks the [`registry`].
 
+pub mod accounts;
 pub mod apply;
 pub mod index;
 pub mod plan;

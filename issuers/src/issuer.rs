@@ -14,6 +14,7 @@ use crate::material::Materials;
 use crate::outcome::{IssuerId, Outcome};
 use crate::readiness::IssuerReadiness;
 use crate::self_signed::SelfSignedIssuer;
+use crate::vault::Access;
 
 /// One issuer with what its spec refers to, ready to be asked. It is made anew whenever the spec changes; what the spec
 /// refers to is looked up at each call.
@@ -56,7 +57,15 @@ pub enum Opened {
 }
 
 /// Opens an issuer. ClusterIssuers find their Secrets in the namespace `cluster_resources`.
-pub fn open(
+pub fn open(id: &IssuerId, spec: &IssuerSpec, cluster_resources: &str, access: &Access) -> Opened {
+    match (spec.types().as_slice(), &spec.vault) {
+        ([IssuerType::Vault], Some(vault)) => crate::vault::open(id, vault, cluster_resources, access),
+        _ => open_local(id, spec, cluster_resources, &access.materials),
+    }
+}
+
+/// The same for a program that asks nobody else: only issuers whose keys are in this cluster can sign.
+pub fn open_local(
     id: &IssuerId,
     spec: &IssuerSpec,
     cluster_resources: &str,

@@ -1,4 +1,5 @@
-//! Signing in this process (`local` mode): CA issuers by their Secret's key, SelfSigned ones by the subject's own.
+//! Signing in this process (`local` mode): CA issuers by their Secret's key, SelfSigned ones by the subject's own. Vault is
+//! not asked from here: its credentials do not belong on every node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use jiff::Timestamp;
 use kube::Client;
 use runtime::watch::{self, NamedObjects, ObjectName, State};
 
-use crate::issuer::{Opened, Order, open};
+use crate::issuer::{Opened, Order, open_local};
 use crate::material::{Material, Materials};
 use crate::outcome::{IssuerId, IssuerKind, Outcome, RETRY_AFTER};
 use crate::references::references;
@@ -63,21 +64,27 @@ impl LocalIssuers {
         now: Timestamp,
     ) -> Result<Outcome, Outcome> {
         let spec = self.spec(id).await?;
+        let materials: Arc<dyn Materials> = Arc::new(Watched(self.secrets.clone()));
+        let issuer = match open_local(id, &spec, &self.cluster_resource_namespace, &materials) {
+            Opened::Issuer(issuer) => issuer,
+            Opened::Unsupported { type_ } => {
+                return Err(Outcome::Terminal {
+                    reason: "IssuerTypeUnsupported",
+                    message: format!("{id} is of type {type_}, which cannot sign here; use ca or selfSigned"),
+                });
+            }
+            Opened::Malformed { message } => {
+                return Err(Outcome::Wait {
+                    reason: "IssuerTypeMissing",
+                    message: format!("{id}: {message}"),
+                });
+            }
+        };
         for secret in references(id, &spec, &self.cluster_resource_namespace) {
             // The first answer is waited for; what it says, the issuer reads.
             read(&self.secrets, &secret).await;
         }
-        let materials: Arc<dyn Materials> = Arc::new(Watched(self.secrets.clone()));
-        match open(id, &spec, &self.cluster_resource_namespace, &materials) {
-            Opened::Issuer(issuer) => Ok(issuer.sign(&Order { request, terms, subject_key, now }).await),
-            Opened::Unsupported { type_ } => Err(Outcome::Terminal {
-                reason: "IssuerTypeUnsupported",
-                message: format!("{id} is of type {type_}, which cannot sign here; use ca or selfSigned"),
-            }),
-            Opened::Malformed { message } => {
-                Err(Outcome::Wait { reason: "IssuerTypeMissing", message: format!("{id}: {message}") })
-            }
-        }
+        Ok(issuer.sign(&Order { request, terms, subject_key, now }).await)
     }
 
     async fn spec(&self, id: &IssuerId) -> Result<Arc<IssuerSpec>, Outcome> {

@@ -1,6 +1,6 @@
 //! Which Secrets an issuer refers to.
 
-use api::IssuerSpec;
+use api::{IssuerSpec, IssuerType};
 use runtime::watch::ObjectName;
 
 use crate::outcome::{IssuerId, IssuerKind};
@@ -8,6 +8,9 @@ use crate::outcome::{IssuerId, IssuerKind};
 /// The Secrets that an issuer needs, each once. ClusterIssuers find theirs in the namespace `cluster_resources`. Types that
 /// we do not have refer to nothing.
 pub fn references(id: &IssuerId, spec: &IssuerSpec, cluster_resources: &str) -> Vec<ObjectName> {
+    if let ([IssuerType::Vault], Some(vault)) = (spec.types().as_slice(), &spec.vault) {
+        return crate::vault::references(id, vault, cluster_resources);
+    }
     let ca = spec.ca.as_ref().map(|ca| ca.secret_name.as_str()).filter(|name| !name.is_empty());
     ca.map(|name| id.secret(name, cluster_resources)).into_iter().collect()
 }
@@ -38,5 +41,8 @@ mod tests {
         check(IssuerKind::Issuer, r#"{"ca":{"secretName":""}}"#, &[]);
         check(IssuerKind::Issuer, r#"{"ca":{"secretName":"root"}}"#, &["team-a/root"]);
         check(IssuerKind::ClusterIssuer, r#"{"ca":{"secretName":"root"}}"#, &["cluster/root"]);
+        let vault = r#"{"vault":{"server":"https://a","path":"b","auth":{"tokenSecretRef":{"name":"c"}}}}"#;
+        check(IssuerKind::Issuer, vault, &["team-a/c"]);
+        check(IssuerKind::Issuer, r#"{"vault":{}}"#, &[]);
     }
 }

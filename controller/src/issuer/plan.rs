@@ -142,8 +142,8 @@ mod tests {
     fn a_type_that_we_do_not_have_keeps_its_status() {
         check(
             &seen(Vec::new()),
-            &Verdict::Unsupported("vault"),
-            "issuers of type vault are not served by this controller; their status stays as it was last written",
+            &Verdict::Unsupported("acme"),
+            "issuers of type acme are not served by this controller; their status stays as it was last written",
         );
     }
 

@@ -6,12 +6,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
 use api::conditions::{self, Condition};
+use issuers::vault::Access;
 use issuers::{Issuer, IssuerId, Material, Materials, Opened};
 use kube::Client;
 use runtime::held::Held;
 use runtime::lock::lock;
 use runtime::watch::{ObjectName, State};
 
+use crate::issuer::accounts::KubeAccounts;
 use crate::issuer::index::{Index, Known};
 use crate::object::{IssuerKey, IssuerKind, Seen};
 use crate::secrets;
@@ -62,7 +64,8 @@ pub struct Registry {
     /// The kinds of which all have been seen once.
     listed: Mutex<BTreeSet<IssuerKind>>,
     listeners: RwLock<Vec<Listener>>,
-    materials: Arc<dyn Materials>,
+    /// What issuers need of the cluster.
+    access: Access,
 }
 
 impl Registry {
@@ -75,6 +78,7 @@ impl Registry {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             let told = Weak::clone(this);
+            let accounts = Arc::new(KubeAccounts::new(client.clone()));
             let secrets = secrets::named(client, Material::take).on_change(move |secret, _| {
                 if let Some(registry) = told.upgrade() {
                     let issuers = lock(&registry.index).issuers_of(secret);
@@ -87,7 +91,7 @@ impl Registry {
                 secrets: Held::new(secrets),
                 listed: Mutex::new(unwatched.into_iter().collect()),
                 listeners: RwLock::default(),
-                materials: Arc::new(Referred(Weak::clone(this))),
+                access: Access { materials: Arc::new(Referred(Weak::clone(this))), accounts },
             }
         })
     }
@@ -159,7 +163,7 @@ impl Registry {
                 Known { seen: Arc::new(seen), ..before.clone() }
             }
             _ => Known {
-                opened: issuers::open(&id, &seen.spec, &self.cluster_resources, &self.materials),
+                opened: issuers::open(&id, &seen.spec, &self.cluster_resources, &self.access),
                 secrets: issuers::references(&id, &seen.spec, &self.cluster_resources),
                 seen: Arc::new(seen),
             },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::conditions;
 use issuers::Issuer;
 
-use crate::controllers::{APPROVER, Controllers, REQUESTS_CA, REQUESTS_SELF_SIGNED};
+use crate::controllers::{APPROVER, Controllers, REQUESTS_CA, REQUESTS_SELF_SIGNED, REQUESTS_VAULT};
 use crate::issuer::registry::IssuerState;
 use crate::request::index::issuer;
 use crate::request::view::RequestView;
@@ -134,6 +134,7 @@ fn serves(controllers: &Controllers, type_: &str) -> bool {
     match type_ {
         "ca" => controllers.is_on(REQUESTS_CA),
         "selfSigned" => controllers.is_on(REQUESTS_SELF_SIGNED),
+        "vault" => controllers.is_on(REQUESTS_VAULT),
         _ => false,
     }
 }
@@ -311,6 +312,9 @@ mod tests {
         let off = ["--controllers=-certificaterequests-issuer-ca"];
         check_with(&off, &fresh, &ready("ca"), "unserved ca after approval");
         check_with(&off, &fresh, &ready("selfSigned"), "sign by selfSigned after approval");
+        check_with(&off, &fresh, &ready("vault"), "sign by vault after approval");
+        let off = ["--controllers=-certificaterequests-issuer-vault"];
+        check_with(&off, &fresh, &ready("vault"), "unserved vault after approval");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use crate::issuer::registry::{IssuerState, Registry};
 use crate::object::IssuerKey;
 
-/// Signatures at once of an issuer whose key is here: more than there are processors.
-const HERE_AT_ONCE: usize = 32;
+/// Signatures at once of an issuer that answers at once: more than there are processors here, and no crowd for a server.
+const AT_ONCE: usize = 32;
 
 /// When to ask again about an issuer while the issuers have not been listed yet.
 const LIST_AWAITED: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ impl Issuers for Registry {
             }
             Opened::Issuer(_) => Ok(match &known.seen.spec.self_signed {
                 Some(self_signed) => Way::SelfSigned(self_signed.crl_distribution_points.clone()),
-                None => Way::AtOnce(HERE_AT_ONCE),
+                None => Way::AtOnce(AT_ONCE),
             }),
         }
     }
