@@ -50,16 +50,31 @@ impl Authority {
     ///
     /// # Errors
     /// When one of them is no name, or the cryptography fails.
-    pub fn with_server(name: &str, names: &[String]) -> anyhow::Result<(Self, ServerPair)> {
+    pub fn with_server(name: &str, names: &[String]) -> anyhow::Result<(Self, Pair)> {
+        Self::with_pair(name, names, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A root of that common name, and what a client of these names proves itself with.
+    ///
+    /// # Errors
+    /// When one of them is no name, or the cryptography fails.
+    pub fn with_client(name: &str, names: &[String]) -> anyhow::Result<(Self, Pair)> {
+        Self::with_pair(name, names, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn with_pair(
+        name: &str,
+        names: &[String],
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> anyhow::Result<(Self, Pair)> {
         let root = root(name, 2)?;
         let mut params = CertificateParams::new(names)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().context("failed to make a server's key")?;
-        let certificate =
-            params.signed_by(&key, &root).context("failed to sign a server's certificate")?.pem();
-        Ok((Self::of(&root), ServerPair { certificate, key: key.serialize_pem() }))
+        let key = KeyPair::generate().context("failed to make a key")?;
+        let certificate = params.signed_by(&key, &root).context("failed to sign a certificate")?.pem();
+        Ok((Self::of(&root), Pair { certificate, key: key.serialize_pem() }))
     }
 
     fn of(root: &CertifiedIssuer<'static, KeyPair>) -> Self {
@@ -79,8 +94,8 @@ impl Authority {
     }
 }
 
-/// What a server proves itself with.
-pub struct ServerPair {
+/// What a server or a client proves itself with.
+pub struct Pair {
     /// Its certificate, PEM.
     pub certificate: String,
     /// Its key, PEM.

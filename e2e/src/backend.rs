@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::authority::ServerPair;
+use crate::authority::Pair;
 use crate::netns::Network;
 pub use objects::Api;
 
@@ -70,7 +70,7 @@ impl Backend {
     ///
     /// # Errors
     /// When the network cannot be entered, or the pair is unusable.
-    pub fn start(network: &Network, ip: IpAddr, api: Api, pair: &ServerPair) -> anyhow::Result<Self> {
+    pub fn start(network: &Network, ip: IpAddr, api: Api, pair: &Pair) -> anyhow::Result<Self> {
         let listener =
             network.listen(SocketAddr::new(ip, 0)).context("failed to listen for the API server")?;
         listener.set_nonblocking(true)?;
@@ -87,7 +87,7 @@ impl Backend {
     ///
     /// # Errors
     /// When the pair is unusable.
-    pub fn serve_with(&self, pair: &ServerPair) -> anyhow::Result<()> {
+    pub fn serve_with(&self, pair: &Pair) -> anyhow::Result<()> {
         *lock(&self.shared.serving) = acceptor(pair)?;
         Ok(())
     }
@@ -104,7 +104,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// TLS without tickets: who comes again looks at the certificate again.
-fn acceptor(pair: &ServerPair) -> anyhow::Result<TlsAcceptor> {
+fn acceptor(pair: &Pair) -> anyhow::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_slice_iter(pair.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
     let chain = chain.context("the server's certificate is not PEM")?;
     let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).context("the server's key is not PEM")?;

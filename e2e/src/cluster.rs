@@ -228,6 +228,12 @@ impl Cluster {
         self.layout.kubeconfig("admin")
     }
 
+    /// The cluster's folder, which goes when it is taken down, and with it every `vault` that names a file in there.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.layout.dir()
+    }
+
     /// The directory with the cluster's certificates: `ca.crt`, `ca.key` and the pairs of every user.
     #[must_use]
     pub fn pki(&self) -> PathBuf {

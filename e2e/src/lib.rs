@@ -2,6 +2,7 @@
 //!
 //! - [`cluster`] starts and finds clusters; [`toolchain`] and [`packages`] bring the programs for them; [`image`] makes
 //!   container images and [`install`] puts them on a cluster; [`netns`] reaches into a cluster's network, [`cargo`] builds.
+//!   [`vault`] runs a Vault server beside a cluster.
 //! - [`namespace`], [`wait`], [`objects`], [`resources`], [`authority`], [`backend`], [`volume`] and [`dump`] are for
 //!   tests.
 
@@ -20,6 +21,7 @@ pub mod paths;
 pub mod progress;
 pub mod resources;
 pub mod toolchain;
+pub mod vault;
 pub mod volume;
 pub mod wait;
 

@@ -182,14 +182,14 @@ impl Toolchain {
         for tool in Tool::ALL.into_iter().filter(|tool| tool.has_source() && tool.module() == folder) {
             parts.push(read(&format!("{}/main.go", tool.name()))?);
         }
-        let key = digest(&parts);
+        let key = digest(&parts, &linker_flags());
         let dir = paths::cache()?.join(format!("tools-{key}"));
         fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         let toolchain = Self { dir };
         if tools.iter().all(|tool| toolchain.has(*tool)) {
             return Ok(toolchain);
         }
-        let _lock = toolchain.lock()?;
+        let _lock = lock(&toolchain.dir)?;
         // Another process may have built some while this one waited.
         let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !toolchain.has(*tool)).collect();
         if !missing.is_empty() {
@@ -215,45 +215,52 @@ impl Toolchain {
         self.path(tool).is_file()
     }
 
-    fn lock(&self) -> anyhow::Result<File> {
-        let path = self.dir.join(".lock");
-        let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
-        if file.try_lock().is_err() {
-            progress::step("waiting for another run that builds tools", || file.lock())
-                .with_context(|| format!("failed to lock {}", path.display()))?;
-        }
-        Ok(file)
-    }
-
     /// All at once, so that one is linked while others are compiled.
     fn build(&self, tools: &[Tool], module: &Path) -> anyhow::Result<()> {
         let unfinished = self.dir.join(".unfinished");
         fs::create_dir_all(&unfinished)
             .with_context(|| format!("failed to create {}", unfinished.display()))?;
         let packages: Vec<String> = tools.iter().map(|tool| tool.package()).collect();
-        let output = Command::new("go")
-            .args(["build", "-trimpath", "-ldflags", &linker_flags(), "-o"])
-            .arg(&unfinished)
-            .args(&packages)
-            .current_dir(module)
-            .envs(ENVIRONMENT)
-            .stdin(Stdio::null())
-            .output()
-            .context(
-                "failed to run `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH",
-            )?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let lines: Vec<&str> = text.lines().collect();
-            let shown = lines.get(lines.len().saturating_sub(ERROR_LINES)..).unwrap_or_default().join("\n");
-            bail!("`go build {}` failed in {}:\n{shown}", packages.join(" "), module.display());
-        }
+        let output = unfinished.to_str().context("the cache's path is not text")?;
+        let flags = linker_flags();
+        let mut arguments = vec!["build", "-trimpath", "-ldflags", &flags, "-o", output];
+        arguments.extend(packages.iter().map(String::as_str));
+        go(&arguments, module)?;
         for tool in tools {
             fs::rename(unfinished.join(tool.built_name()), self.path(*tool))
                 .with_context(|| format!("failed to put {} into the cache", tool.name()))?;
         }
         Ok(())
     }
+}
+
+/// Holds off every other run that builds into this folder while the returned file lives.
+pub(crate) fn lock(dir: &Path) -> anyhow::Result<File> {
+    let path = dir.join(".lock");
+    let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
+    if file.try_lock().is_err() {
+        progress::step("waiting for another run that builds tools", || file.lock())
+            .with_context(|| format!("failed to lock {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+/// Runs `go` in a folder and returns what it printed.
+pub(crate) fn go(arguments: &[&str], folder: &Path) -> anyhow::Result<String> {
+    let output = Command::new("go")
+        .args(arguments)
+        .current_dir(folder)
+        .envs(ENVIRONMENT)
+        .stdin(Stdio::null())
+        .output()
+        .context("failed to run `go`: install Go 1.26 or newer (https://go.dev/dl) and put it on the PATH")?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = text.lines().collect();
+        let shown = lines.get(lines.len().saturating_sub(ERROR_LINES)..).unwrap_or_default().join("\n");
+        bail!("`go {}` failed in {}:\n{shown}", arguments.join(" "), folder.display());
+    }
+    String::from_utf8(output.stdout).context("`go` printed what is no text")
 }
 
 /// Without the version a server says v0.0.0 and charts with a `kubeVersion` refuse it.
@@ -266,8 +273,9 @@ fn linker_flags() -> String {
     )
 }
 
-fn digest(parts: &[Vec<u8>]) -> String {
-    let environment = format!("{ENVIRONMENT:?} {}", linker_flags());
+/// A name for what is built from these files with these flags.
+pub(crate) fn digest(parts: &[Vec<u8>], flags: &str) -> String {
+    let environment = format!("{ENVIRONMENT:?} {flags}");
     let mut hash = Sha256::new();
     for part in parts.iter().map(Vec::as_slice).chain([environment.as_bytes()]) {
         hash.update(part.len().to_be_bytes());
@@ -294,8 +302,9 @@ mod tests {
 
     #[test]
     fn the_digest_changes_with_each_of_its_parts() {
-        let digest =
-            |parts: &[&str]| digest(&parts.iter().map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>());
+        let digest = |parts: &[&str]| {
+            digest(&parts.iter().map(|part| part.as_bytes().to_vec()).collect::<Vec<_>>(), "-s")
+        };
         let base = digest(&["mod", "sum"]);
         assert_eq!(base, digest(&["mod", "sum"]));
         assert_ne!(base, digest(&["mod2", "sum"]));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use common::load::{self, Load, Report, Round};
 use common::targets::{INJECTED_WITHIN, SECRET, Target, set_bundle};
-use e2e::authority::{Authority, ServerPair, trust_secret};
+use e2e::authority::{Authority, Pair, trust_secret};
 use e2e::backend::{Api, Backend};
 use e2e::namespace::{self, Scope};
 use e2e::{resources, wait};
@@ -129,7 +129,7 @@ impl Servers {
     }
 }
 
-fn new_ca(api: &Api) -> anyhow::Result<(Authority, ServerPair)> {
+fn new_ca(api: &Api) -> anyhow::Result<(Authority, Pair)> {
     Authority::with_server("Backend CA", &[api.server_name()])
 }
 

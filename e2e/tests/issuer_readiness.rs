@@ -1,16 +1,12 @@
 //! What an Issuer's Ready condition says while its Secret comes, goes and changes.
 
-use std::time::Duration;
+mod common;
 
-use anyhow::{Context as _, ensure};
+use common::issuers::is_told;
 use e2e::authority::{Authority, issuer};
-use e2e::namespace::{self, Scope};
-use e2e::wait;
+use e2e::namespace;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use serde_json::{Value, json};
-
-/// How long a condition may take on a busy machine; a tenth of a second is usual.
-const WITHIN: Duration = Duration::from_secs(30);
+use serde_json::json;
 
 #[tokio::test]
 async fn an_issuer_is_ready_for_as_long_as_its_key_pair_is_there() -> anyhow::Result<()> {
@@ -39,24 +35,6 @@ async fn a_self_signed_issuer_needs_nothing() -> anyhow::Result<()> {
     namespace::own("readiness", |scope| async move {
         scope.create(&issuer("Issuer", "own", &json!({"selfSigned": {}}))).await?;
         is_told(&scope, "own", "True", "IsReady", "").await
-    })
-    .await
-}
-
-/// Waits until the issuer's Ready condition has this status and reason, and a message with this in it.
-async fn is_told(scope: &Scope, name: &str, status: &str, reason: &str, message: &str) -> anyhow::Result<()> {
-    let issuers = scope.resource("cert-manager.io/v1", "Issuer");
-    wait::until(&format!("issuer {name} to be Ready {status}, {reason}"), WITHIN, || async {
-        let issuer = issuers.get(name).await?;
-        let conditions = issuer.data.pointer("/status/conditions").and_then(Value::as_array);
-        let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
-        let ready = ready.context("it has no condition Ready")?;
-        let text = ready["message"].as_str().unwrap_or_default();
-        ensure!(
-            ready["status"] == status && ready["reason"] == reason && text.contains(message),
-            "the condition is {ready}"
-        );
-        anyhow::Ok(())
     })
     .await
 }

@@ -3,23 +3,13 @@
 
 mod common;
 
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use common::requests::{condition, decide, is_heard, is_told, request, status};
 use common::rival;
 use e2e::authority::{Authority, issuer};
 use e2e::namespace::{self, Scope};
-use e2e::objects::{decision, signing_request, signing_request_by};
-use e2e::wait;
-use k8s_openapi::api::core::v1::Event;
-use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::{Value, json};
-
-/// How long an answer may take on a busy machine; a tenth of a second is usual.
-const WITHIN: Duration = Duration::from_secs(30);
-
-const API_VERSION: &str = "cert-manager.io/v1";
-const KIND: &str = "CertificateRequest";
+use e2e::objects::signing_request_by;
+use serde_json::json;
 
 #[tokio::test]
 async fn a_request_is_approved_and_signed() -> anyhow::Result<()> {
@@ -40,7 +30,7 @@ async fn a_request_is_approved_and_signed() -> anyhow::Result<()> {
             scope.create(&request("foreign", "Widget", "example.com")?).await?;
             // The webhook lets nobody approve what no kind of the cluster stands for.
             is_heard(&scope, "foreign", "ApprovalForbidden").await?;
-            let foreign = self::status(&scope, "foreign").await?;
+            let foreign = common::requests::status(&scope, "foreign").await?;
             ensure!(condition(&foreign, "Ready").is_none(), "it was answered: {foreign}");
             Ok(())
         })
@@ -124,68 +114,4 @@ fn rival_controller(scope: &Scope) -> Vec<String> {
         format!("controller.leaderElection.namespace={namespace}"),
         format!("controller.extraArgs={{--namespace={namespace}}}"),
     ]
-}
-
-fn request(name: &str, kind: &str, group: &str) -> anyhow::Result<Value> {
-    Ok(json!({
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name},
-        "spec": {"request": signing_request()?, "issuerRef": {"name": "ca", "kind": kind, "group": group}},
-    }))
-}
-
-async fn status(scope: &Scope, name: &str) -> anyhow::Result<Value> {
-    Ok(scope.resource(API_VERSION, KIND).get(name).await?.data["status"].clone())
-}
-
-fn condition<'a>(status: &'a Value, type_: &str) -> Option<&'a Value> {
-    status["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
-}
-
-/// Approves or denies as an administrator does: what else the status holds stays.
-async fn decide(scope: &Scope, name: &str, type_: &str) -> anyhow::Result<()> {
-    wait::until(&format!("{name} to be decided"), WITHIN, || async {
-        let requests = scope.resource(API_VERSION, KIND);
-        let found = requests.get(name).await?;
-        let mut conditions = found.data["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.push(decision(type_));
-        let patch = json!({
-            "metadata": {"resourceVersion": found.metadata.resource_version},
-            "status": {"conditions": conditions},
-        });
-        requests.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        anyhow::Ok(())
-    })
-    .await
-}
-
-/// Waits until the request has a condition of this type with this reason, and a message with this in it; the status then.
-async fn is_told(
-    scope: &Scope,
-    name: &str,
-    type_: &str,
-    reason: &str,
-    message: &str,
-) -> anyhow::Result<Value> {
-    wait::until(&format!("request {name} to be {type_}, {reason}"), WITHIN, || async {
-        let status = status(scope, name).await?;
-        let found = condition(&status, type_).with_context(|| format!("no condition {type_}: {status}"))?;
-        let text = found["message"].as_str().unwrap_or_default();
-        ensure!(found["reason"] == reason && text.contains(message), "the condition is {found}");
-        anyhow::Ok(status)
-    })
-    .await
-}
-
-/// Waits until an event about the request has this reason.
-async fn is_heard(scope: &Scope, name: &str, reason: &str) -> anyhow::Result<()> {
-    wait::until(&format!("event {reason} about {name}"), WITHIN, || async {
-        let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
-        let events = scope.api::<Event>().list(&about).await?;
-        let reasons: Vec<_> = events.iter().filter_map(|event| event.reason.as_deref()).collect();
-        ensure!(reasons.contains(&reason), "the reasons are {reasons:?}");
-        anyhow::Ok(())
-    })
-    .await
 }

@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Also the long loads and faults; takes many minutes more
     #[arg(long)]
     soak: bool,
+    /// Also issuers at a real Vault server, whose first build takes minutes
+    #[arg(long, conflicts_with = "no_e2e")]
+    vault: bool,
     /// Leave out the end-to-end suite, which needs root
     #[arg(long, conflicts_with = "soak")]
     no_e2e: bool,
@@ -76,7 +79,7 @@ async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
     if let Some(Checked { helm, .. }) = &checked {
         checks(stages, helm)?;
     }
-    let programs = stages.run("building the tests", || test_programs(soak))?;
+    let programs = stages.run("building the tests", || test_programs(arguments))?;
     if let Some(Checked { peers, .. }) = &checked {
         stages.run("packages", || peers.finish())?;
         let unit = programs.iter().filter(|program| !needs_cluster(program));
@@ -107,6 +110,7 @@ struct Checked {
 struct Clustered {
     tools: Job<()>,
     images: Job<Vec<Archive>>,
+    vault: Option<Job<()>>,
 }
 
 /// Begins whatever needs no result of a stage, in the order in which it is waited for. What only the tools of single
@@ -124,7 +128,8 @@ fn prepare(arguments: &Arguments) -> (Option<Checked>, Option<Clustered>) {
         let tools = queue.add(move || packages(&packages::CLUSTER).and_then(|()| tools(&Tool::CLUSTER)()));
         // The last of them every start of a cluster asks for again.
         let images = || image::build_all().and_then(|images| image::pause().map(|_| images));
-        Clustered { tools, images: queue.add(images) }
+        let images = queue.add(images);
+        Clustered { tools, images, vault: arguments.vault.then(|| queue.add(e2e::vault::ensure)) }
     });
     if cluster {
         // The tests ask for them again, and say what is wrong.
@@ -167,6 +172,9 @@ async fn end_to_end(
 ) -> anyhow::Result<()> {
     stages.run("Kubernetes", || clustered.tools.finish())?;
     let images = stages.run("images", || clustered.images.finish())?;
+    if let Some(vault) = &clustered.vault {
+        stages.run("Vault", || vault.finish())?;
+    }
     let name: Name = CLUSTER.parse()?;
     let began = Instant::now();
     let cluster = Cluster::up(&Config { name: name.clone(), placement: Placement::Nodes(1) }).await?;
@@ -193,12 +201,14 @@ async fn end_to_end(
 
 /// Builds every test of the workspace. All at once, since cargo builds a dependency again for each set of features that
 /// a smaller selection would ask of it.
-fn test_programs(soak: bool) -> anyhow::Result<Vec<Program>> {
-    let mut arguments = vec!["test", "--workspace", "--no-run"];
-    if soak {
-        arguments.extend(["--features", "signet-e2e/soak"]);
+fn test_programs(arguments: &Arguments) -> anyhow::Result<Vec<Program>> {
+    let mut command = vec!["test", "--workspace", "--no-run"];
+    for (is_asked, feature) in [(arguments.soak, "signet-e2e/soak"), (arguments.vault, "signet-e2e/vault")] {
+        if is_asked {
+            command.extend(["--features", feature]);
+        }
     }
-    let programs = progress::step("building tests", || cargo::build(&arguments))?;
+    let programs = progress::step("building tests", || cargo::build(&command))?;
     Ok(programs.into_iter().filter(|program| program.is_test).collect())
 }
 

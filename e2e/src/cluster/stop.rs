@@ -12,7 +12,7 @@ use crate::process::{Process, kill_all, mentioning};
 use crate::{cgroup, nsfs, progress};
 
 /// Programs that belong to a cluster when their command line names its directory.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
@@ -23,6 +23,8 @@ const PROGRAMS: [&str; 11] = [
     // They outlive containerd, and name its socket.
     "containerd-shim-runc-v2",
     "runc",
+    // A test that was killed left it.
+    "vault",
     // What is just becoming one of the above.
     "nsenter",
     "setsid",

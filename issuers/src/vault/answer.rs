@@ -128,6 +128,8 @@ fn is_plain(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(body: &str, expected: &str) {
@@ -161,6 +163,18 @@ mod tests {
         check(&long, &format!("{}...", "\u{e4}".repeat(TEXT_MAX)));
         let many = format!(r#"{{"errors":[{}"x"]}}"#, r#""x","#.repeat(TEXTS_MAX * 2));
         check(&many, &["x"; TEXTS_MAX].join("; "));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_is_short_and_plain(errors: Vec<String>, secret in "[a-z]{1,4}", raw: Vec<u8>) {
+            let body = serde_json::json!({"errors": errors}).to_string();
+            for bytes in [body.as_bytes(), raw.as_slice()] {
+                let said = said(bytes, &[&secret]);
+                prop_assert!(said.chars().all(is_plain) && !said.is_empty(), "{said:?}");
+                prop_assert!(said.chars().count() <= TEXTS_MAX * (TEXT_MAX + 5), "{said:?}");
+            }
+        }
     }
 
     #[test]

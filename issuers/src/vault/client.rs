@@ -193,7 +193,13 @@ async fn bounded(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, CallFault> {
 }
 
 fn unreached(error: &legacy::Error) -> CallFault {
-    CallFault::Unreached(causes(error))
+    let text = causes(error);
+    let cure = if text.contains("invalid peer certificate") {
+        "; spec.vault.caBundle or caBundleSecretRef says by which CA the server is known, and serverName under which name"
+    } else {
+        ""
+    };
+    CallFault::Unreached(format!("{text}{cure}"))
 }
 
 /// The error with its causes, of which some repeat the one below.

@@ -85,13 +85,19 @@ fn decoded(text: &str, field: &str) -> Result<Vec<issuance::certificate::Certifi
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+
     use issuance::authority::{Authority, Terms};
     use issuance::key::{Curve, KeyAlgorithm, PrivateKey};
     use issuance::request::{Request, RequestSpec};
     use jiff::{SignedDuration, Timestamp};
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// One answer for all tries: keys take time.
+    static FIXED: OnceLock<(String, String)> = OnceLock::new();
 
     fn now() -> Timestamp {
         Timestamp::from_second(1_800_000_000).unwrap()
@@ -160,6 +166,22 @@ mod tests {
             "its issuing_ca cannot be decoded",
         );
         refused(&json!({"data": {"certificate": leaf, "ca_chain": [ca, other]}}), "are no chain");
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_is_too_strange(at in 0_usize..4_000, byte: u8, cut in 0_usize..4_000) {
+            let (leaf, ca) = FIXED.get_or_init(signed);
+            let answer = json!({"data": {"certificate": leaf, "issuing_ca": ca, "ca_chain": [ca]}, "warnings": ["w"]});
+            let mut bytes = answer.to_string().into_bytes();
+            prop_assert!(issued(&bytes, &[]).is_ok());
+            if let Some(there) = bytes.get_mut(at) {
+                *there = byte;
+            }
+            let _ = issued(&bytes, &[]);
+            bytes.truncate(cut);
+            let _ = issued(&bytes, &[]);
+        }
     }
 
     #[test]

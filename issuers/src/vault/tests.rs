@@ -439,7 +439,7 @@ async fn a_server_that_is_not_the_one_gets_no_token() {
         world.check("Retry SigningError", message).await;
         assert_eq!(world.vault.count("/"), 0, "{spec}");
     };
-    check(json!({"caBundle": BASE64_STANDARD.encode(Pki::new().0.pem())}), "invalid peer certificate").await;
+    check(json!({"caBundle": BASE64_STANDARD.encode(Pki::new().0.pem())}), "says by which CA").await;
     check(json!({"serverName": "other.test"}), "not valid for name \"other.test\"").await;
     check(json!({"serverName": null}), "not valid for name \"127.0.0.1\"").await;
 }
