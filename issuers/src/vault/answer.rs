@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -61,6 +62,24 @@ pub(super) struct Auth {
     /// For how many calls it is valid; zero: for any number.
     #[serde(default)]
     pub(super) num_uses: i64,
+}
+
+/// Answer to a look at a token.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LookupAnswer {
+    /// What is known of it.
+    pub(super) data: TokenFacts,
+}
+
+/// What Vault knows of a token.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TokenFacts {
+    /// When it ends; null: never.
+    pub(super) expire_time: Option<Timestamp>,
+    /// Its whole life in seconds.
+    pub(super) creation_ttl: i64,
 }
 
 /// Answer to a signing.

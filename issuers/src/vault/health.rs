@@ -11,6 +11,7 @@ use runtime::lock::lock;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::answer::{LookupAnswer, TokenFacts};
 use super::client::{Call, Client};
 use super::fault::{CallError, CallFault, Fault};
 use super::settings::Login;
@@ -25,6 +26,12 @@ const UNWELL_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The longest such pause.
 const UNWELL_AGAIN_MAX: SignedDuration = SignedDuration::from_mins(5);
+
+/// A token is told to expire soon when less than this part of its life is left: one in so many.
+const LAST_PART: i32 = 3;
+
+/// Something to be told although the issuer is ready: a word for machines and a text.
+type Advice = (&'static str, String);
 
 /// What came of the last look.
 #[derive(Debug, Default)]
@@ -100,11 +107,11 @@ impl VaultIssuer {
         if still.is_some() {
             return still;
         }
-        let look = tokio::time::timeout(ATTEMPT_TIMEOUT, self.look(&gathered)).await;
+        let look = tokio::time::timeout(ATTEMPT_TIMEOUT, self.look(&gathered, now)).await;
         let verdict = match look.unwrap_or(Err(Fault::Late(ATTEMPT_TIMEOUT))) {
-            Ok(()) => {
+            Ok(advice) => {
                 let text = format!("Vault at {} is well and lets the issuer in", self.settings.server);
-                IssuerReadiness::ready("VaultVerified", text)
+                IssuerReadiness { advice, ..IssuerReadiness::ready("VaultVerified", text) }
             }
             Err(fault) if fault.is_outside() => fault.readiness()?,
             Err(fault) => return fault.readiness(),
@@ -113,34 +120,61 @@ impl VaultIssuer {
         Some(lock(&self.judgement).remember(verdict, gathered.all, &seed, now))
     }
 
-    async fn look(&self, gathered: &Gathered) -> Result<(), Fault> {
+    /// Looks at server and login; what somebody should know although both are well.
+    async fn look(&self, gathered: &Gathered, now: Timestamp) -> Result<Option<Advice>, Fault> {
         let client = self.client(gathered)?;
         let endpoint = &self.settings.health;
-        let answer = client.exchange(endpoint, Call::default()).await;
-        let (status, body) =
-            answer.map_err(|fault| Fault::Health(CallError::of("the health check", endpoint, fault)))?;
-        well(status, &body)
-            .map_err(|fault| Fault::Health(CallError::of("the health check", endpoint, fault)))?;
+        let failed = |fault| Fault::Health(CallError::of("the health check", endpoint, fault));
+        let (status, body) = client.exchange(endpoint, Call::default()).await.map_err(failed)?;
+        well(status, &body).map_err(failed)?;
         match self.admission(&client, gathered).await? {
-            Admission::Given(token) => self.look_up(&client, &token).await,
-            Admission::Session(_) => Ok(()),
+            Admission::Given(token) => self.look_up(&client, &token, now).await,
+            Admission::Session(_) => Ok(None),
         }
     }
 
     /// Whether Vault knows the token of the Secret. What else the token may do only the signing shows: not every policy lets
     /// it look at itself.
-    async fn look_up(&self, client: &Client, token: &super::Token) -> Result<(), Fault> {
+    async fn look_up(
+        &self,
+        client: &Client,
+        token: &super::Token,
+        now: Timestamp,
+    ) -> Result<Option<Advice>, Fault> {
         let endpoint = &self.settings.lookup;
         let call =
             Call { namespace: self.settings.namespace.as_ref(), token: Some(token), ..Call::default() };
-        let Err(fault) = client.call(endpoint, call).await else { return Ok(()) };
-        let error = CallError::of("looking the token up", endpoint, fault);
-        match (&self.settings.login, error.is_of_invalid_token(), error.is_forbidden()) {
-            (Login::Token(key), true, _) => Err(Fault::Token(error, key.secret.to_string())),
-            (_, _, true) => Ok(()),
-            _ => Err(Fault::Login(error)),
+        let Login::Token(key) = &self.settings.login else { return Ok(None) };
+        match client.call(endpoint, call).await {
+            Ok(body) => {
+                let answer: LookupAnswer = serde_json::from_slice(&body).unwrap_or_default();
+                Ok(expires_soon(&answer.data, now).map(|at| {
+                    let text = format!(
+                        "the token in Secret {} expires at {at} and is not renewed; put another one there",
+                        key.secret
+                    );
+                    ("TokenExpiresSoon", text)
+                }))
+            }
+            Err(fault) => {
+                let error = CallError::of("looking the token up", endpoint, fault);
+                if error.is_of_invalid_token() {
+                    Err(Fault::Token(error, key.secret.to_string()))
+                } else if error.is_forbidden() {
+                    Ok(None)
+                } else {
+                    Err(Fault::Login(error))
+                }
+            }
         }
     }
+}
+
+/// When a token ends, if the last part of its life has begun.
+fn expires_soon(token: &TokenFacts, now: Timestamp) -> Option<Timestamp> {
+    let at = token.expire_time?;
+    let last_part = SignedDuration::from_secs(token.creation_ttl.max(0)) / LAST_PART;
+    (at.duration_since(now) < last_part).then_some(at)
 }
 
 /// Whether a server with this answer to the health check can sign: the active one, or a standby that passes calls on to it.
@@ -183,6 +217,25 @@ mod tests {
         for status in [200, 429, 472, 473] {
             check(status, "{}", "");
         }
+    }
+
+    #[test]
+    fn a_token_that_ends_is_told_in_the_last_third_of_its_life() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let check = |facts: serde_json::Value, is_told: bool| {
+            let answer: LookupAnswer = serde_json::from_value(serde_json::json!({"data": facts})).unwrap();
+            assert_eq!(expires_soon(&answer.data, now).is_some(), is_told, "{facts}");
+        };
+        let at = |seconds: i64| (now + SignedDuration::from_secs(seconds)).to_string();
+        check(serde_json::json!({}), false);
+        check(serde_json::json!({"expire_time": null, "creation_ttl": 0}), false);
+        check(serde_json::json!({"expire_time": at(1200), "creation_ttl": 3600}), false);
+        check(serde_json::json!({"expire_time": at(1199), "creation_ttl": 3600}), true);
+        check(serde_json::json!({"expire_time": at(-1), "creation_ttl": 3600}), true);
+        check(
+            serde_json::json!({"expire_time": "2027-01-15T09:10:00.123456789+01:00", "creation_ttl": 3600}),
+            true,
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -287,9 +287,9 @@ impl State {
                     &format!("invalid role name {role:?}"),
                 )
             }
-            ("GET", "/v1/auth/token/lookup-self") => {
-                self.allowed(asked).unwrap_or_else(|| Answer::good(&json!({"data": {"ttl": 3600}})))
-            }
+            ("GET", "/v1/auth/token/lookup-self") => self.allowed(asked).unwrap_or_else(|| {
+                Answer::good(&json!({"data": {"ttl": 0, "creation_ttl": 0, "expire_time": null}}))
+            }),
             ("POST", "/v1/pki/sign/web") => self.allowed(asked).unwrap_or_else(|| self.sign(asked)),
             ("POST", "/v1/pki/sign/forbidden") => {
                 Answer::refusal(403, "1 error occurred:\n\t* permission denied\n\n")

@@ -375,6 +375,23 @@ async fn a_server_that_is_not_well_is_told_and_looked_at_again() {
 }
 
 #[tokio::test]
+async fn a_token_that_ends_soon_is_told_once_the_issuer_is_ready() {
+    let world = with(&json!({})).await;
+    let soon = (now() + SignedDuration::from_secs(60)).to_string();
+    let facts = json!({"ttl": 60, "creation_ttl": 3600, "expire_time": soon});
+    world.vault.tell("/v1/auth/token", Answer::good(&json!({"data": facts})));
+    let told = world.issuer.readiness(now()).await.unwrap();
+    let (reason, text) = told.advice.unwrap();
+    assert!(told.ready && reason == "TokenExpiresSoon", "{}", told.message);
+    assert_eq!(
+        text,
+        format!(
+            "the token in Secret team-a/vault expires at {soon} and is not renewed; put another one there"
+        )
+    );
+}
+
+#[tokio::test]
 async fn a_token_that_may_not_look_at_itself_is_not_told_to_be_bad() {
     let world = with(&json!({})).await;
     world.vault.tell("/v1/auth/token", Answer::refusal(403, "1 error occurred:\n\t* permission denied\n\n"));
