@@ -4,6 +4,7 @@
 mod advice;
 mod contested;
 mod hop;
+mod left_out;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use contested::Contested;
 pub use hop::Hop;
+pub use left_out::LeftOut;
 
 use crate::plan::{Inputs, Plan, Planned, Reason, Refusal, plan};
 use crate::reference::{self, Wanted};
@@ -41,6 +43,8 @@ pub struct Facts<'a> {
     pub inputs: Option<&'a Inputs>,
     /// The objects behind its source.
     pub objects: &'a Objects,
+    /// Why the injector does not look at it, if it does not.
+    pub left_out: Option<&'a LeftOut>,
 }
 
 /// Objects behind sources, as they were read.
@@ -111,6 +115,11 @@ pub enum Verdict {
     Refused {
         /// For programs.
         reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// The injector does not look at it, and it keeps what it has.
+    LeftOut {
         /// For people.
         message: String,
     },
@@ -215,14 +224,13 @@ impl Explanation {
 
 /// Explains what becomes of a target.
 pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
-    let Facts { live, annotations, inputs, objects, .. } = *facts;
+    let Facts { live, annotations, inputs, objects, left_out, .. } = *facts;
     // What is ours in an old form changes its form first; the bundles are written right after that.
     let migrated = Live { owners: Vec::new(), ..live.clone() };
     let is_release = inputs.is_some_and(|inputs| inputs.wanted == Wanted::Release);
     let planned = inputs.map(|inputs| plan(if is_release { live } else { &migrated }, inputs, now));
-    let planned = planned.unwrap_or_else(|| Planned::of(Plan::Stopped));
+    let planned = planned.filter(|_| left_out.is_none()).unwrap_or_else(|| Planned::of(Plan::Stopped));
     let Planned { plan, again, advice: found, refusal, exposure, .. } = planned;
-    let plan = inputs.map(|_| plan);
     let source = inputs.and_then(|inputs| inputs.source.as_ref().ok()).map(AsRef::as_ref);
     let asks = inputs.and_then(|inputs| asks(&inputs.wanted, annotations));
     let decides = asks.as_ref().map(|asks| asks.annotation);
@@ -232,11 +240,11 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
         kind: live.target.kind.kind(),
         namespace: live.target.name.namespace.clone(),
         name: live.target.name.name.clone(),
-        verdict: verdict(live, plan.as_ref()),
+        verdict: verdict(live, &plan, left_out.filter(|_| inputs.is_some())),
         asks,
         passed_over: passed_over.collect(),
         source: inputs.map(|inputs| hop::hops(inputs, objects, now)).unwrap_or_default(),
-        fields: fields(facts, plan.as_ref(), source, now),
+        fields: fields(facts, &plan, source, now),
         refused: refusal.map(|Refusal { reason, message }| Refused { reason, message }),
         exposed: exposure,
         next_change: again,
@@ -249,15 +257,20 @@ pub fn explain(facts: &Facts<'_>, now: Timestamp) -> Explanation {
     explanation
 }
 
-fn verdict(live: &Live, plan: Option<&Plan>) -> Verdict {
+fn verdict(live: &Live, plan: &Plan, left_out: Option<&LeftOut>) -> Verdict {
+    if live.deleting {
+        return Verdict::Deleting;
+    }
+    if let Some(left_out) = left_out {
+        return Verdict::LeftOut { message: left_out.why.clone() };
+    }
     match plan {
-        _ if live.deleting => Verdict::Deleting,
-        None | Some(Plan::Stopped) => Verdict::Idle,
-        Some(Plan::InSync) => Verdict::InSync,
-        Some(Plan::Apply { .. }) => Verdict::ToBeWritten,
-        Some(Plan::Migrate { .. } | Plan::Release { .. }) => Verdict::ToBeReleased,
-        Some(Plan::Deferred { until }) => Verdict::Deferred { until: *until },
-        Some(Plan::Refused(refusal)) => {
+        Plan::Stopped => Verdict::Idle,
+        Plan::InSync => Verdict::InSync,
+        Plan::Apply { .. } => Verdict::ToBeWritten,
+        Plan::Migrate { .. } | Plan::Release { .. } => Verdict::ToBeReleased,
+        Plan::Deferred { until } => Verdict::Deferred { until: *until },
+        Plan::Refused(refusal) => {
             Verdict::Refused { reason: refusal.reason, message: refusal.message.clone() }
         }
     }
@@ -269,17 +282,12 @@ fn asks(wanted: &Wanted, annotations: &BTreeMap<String, String>) -> Option<Asks>
     Some(Asks { annotation, value: annotations.get(annotation).cloned().unwrap_or_default() })
 }
 
-fn fields(
-    facts: &Facts<'_>,
-    plan: Option<&Plan>,
-    source: Option<&Bundle>,
-    now: Timestamp,
-) -> Vec<FieldFacts> {
+fn fields(facts: &Facts<'_>, plan: &Plan, source: Option<&Bundle>, now: Timestamp) -> Vec<FieldFacts> {
     let fields = &facts.live.fields;
     let field = |(path, current): (FieldPath, &[u8])| {
         let (certificates, damage) = read(current);
         let becomes = match plan {
-            Some(Plan::Apply { body }) => path.find(body).map(written),
+            Plan::Apply { body } => path.find(body).map(written),
             _ => None,
         };
         let told = |certificates: &[Certificate]| {

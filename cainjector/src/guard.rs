@@ -227,6 +227,20 @@ async fn list<K: Resource<DynamicType = ()>>(client: &Client) -> Result<Vec<Dyna
     }
 }
 
+/// Whether some account is held to its task in a kind: who looks need not have the injector's.
+///
+/// # Errors
+/// When that cannot be seen.
+pub async fn holds_anybody(client: &Client, policy: Policy) -> Result<bool, GuardError> {
+    let mut policies = list::<ValidatingAdmissionPolicy>(client).await?;
+    let bindings = list::<ValidatingAdmissionPolicyBinding>(client).await?;
+    for stored in &mut policies {
+        // Whose account it is.
+        stored.data.get_mut("spec").and_then(Value::as_object_mut).map(|spec| spec.remove("matchConditions"));
+    }
+    Ok(is_held(&policy.spec(), &policies, &bindings))
+}
+
 /// Whether one of the policies is this one, and one of the bindings makes it deny everywhere.
 fn is_held(wanted: &Value, policies: &[DynamicObject], bindings: &[DynamicObject]) -> bool {
     let same = policies.iter().filter(|policy| without_defaults(&policy.data["spec"]) == *wanted);
@@ -343,6 +357,15 @@ mod tests {
             .keeping(Some("notes".to_owned()))
             .flags(Policy::of(TargetKind::ClusterTrustBundle).unwrap());
         assert_eq!(bundles, "--service-account=us/injector");
+    }
+
+    #[tokio::test]
+    async fn whose_policy_it_is_need_not_be_known_to_see_that_there_is_one() {
+        let policy = Policy::of(TargetKind::ConfigMap).unwrap();
+        assert!(!holds_anybody(&server(false), policy).await.unwrap());
+        assert!(holds_anybody(&server(true), policy).await.unwrap());
+        let other = Policy::of(TargetKind::ClusterTrustBundle).unwrap();
+        assert!(!holds_anybody(&server(true), other).await.unwrap());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One look at the cluster, for the commands that tell what the injector does: reads without watches, and nothing written.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,10 +16,12 @@ use runtime::watch::{Failure, State};
 
 use crate::MANAGER;
 use crate::config::Config;
-use crate::explain::{Contested, DryRun, Explanation, Facts, Objects, explain};
+use crate::explain::{Contested, DryRun, Explanation, Facts, LeftOut, Objects, explain};
+use crate::guard;
 use crate::index::{Effects, Index, Watch};
 use crate::memory;
 use crate::plan::{Plan, plan};
+use crate::policy::Policy;
 use crate::reference::{self, Wanted};
 use crate::settings::Settings;
 use crate::source::{SourceCertificate, SourceSecret, api_server, certificate, secret};
@@ -37,6 +39,10 @@ pub(crate) struct Survey {
     client: Client,
     index: Index,
     objects: Objects,
+    /// The kinds that the injector looks at.
+    served: Vec<TargetKind>,
+    /// Whether each of those that the operator added has its policy, or why that cannot be seen.
+    held: HashMap<TargetKind, Result<bool, String>>,
 }
 
 /// A target that asks for something, and what for.
@@ -56,7 +62,7 @@ impl Survey {
     pub(crate) async fn new(config: &Config) -> anyhow::Result<Self> {
         let (client, ca) = runtime::client::connect_with_ca(&config.kubernetes, MANAGER).await?;
         let ca = api_server::current(&ca).context("cannot read the CA of the API server")?;
-        let mut survey = Self::with(client.clone(), ca, config.settings.clone());
+        let mut survey = Self::with(client.clone(), ca, config.settings.clone(), config.targets.clone());
         if let Some(name) = &config.memory {
             let memory = memory::read(client, name.clone()).await;
             survey.index.recall(memory.with_context(|| format!("cannot read the ConfigMap {name}"))?);
@@ -64,10 +70,10 @@ impl Survey {
         Ok(survey)
     }
 
-    fn with(client: Client, ca: Option<Vec<u8>>, settings: Settings) -> Self {
+    fn with(client: Client, ca: Option<Vec<u8>>, settings: Settings, served: Vec<TargetKind>) -> Self {
         let mut index = Index::new(settings);
         index.api_server_seen(ca, Instant::now());
-        Self { client, index, objects: Objects::default() }
+        Self { client, index, objects: Objects::default(), served, held: HashMap::new() }
     }
 
     /// The objects behind the sources, as they were read.
@@ -138,7 +144,9 @@ impl Survey {
             self.read_source(&Asking { target, annotations, wanted, resource_version }).await;
         }
         let Some(live) = self.live(target).await? else { return Ok(None) };
-        let mut explanation = self.told(&live, [&annotations, &labels], &managed);
+        let left_out = self.left_out(target, &labels).await;
+        let mut explanation = self.told(&live, [&annotations, &labels], &managed, left_out.as_ref());
+        explanation.advice.extend(self.unseen(target.kind));
         match self.events(&live).await {
             Ok(events) => explanation.contested = Contested::of(&events, Timestamp::now()),
             Err(failure) => explanation.advice.push(format!(
@@ -168,8 +176,12 @@ impl Survey {
     ) -> Result<Option<Explanation>, Failure> {
         self.read_source(asking).await;
         let Some(live) = self.live(&asking.target).await? else { return Ok(None) };
-        let mut explanation = self.told(&live, [&asking.annotations, &BTreeMap::new()], &[]);
-        if is_trial && !live.deleting {
+        // The list was one of those that have the label, where one is needed.
+        let left_out = self.unheld(asking.target.kind).await;
+        let mut explanation =
+            self.told(&live, [&asking.annotations, &BTreeMap::new()], &[], left_out.as_ref());
+        explanation.advice.extend(self.unseen(asking.target.kind));
+        if is_trial && !live.deleting && left_out.is_none() {
             explanation.dry_run = self.try_out(&live).await;
         }
         Ok(Some(explanation))
@@ -180,11 +192,46 @@ impl Survey {
         live: &Live,
         [annotations, labels]: [&BTreeMap<String, String>; 2],
         managed: &[ManagedFieldsEntry],
+        left_out: Option<&LeftOut>,
     ) -> Explanation {
         let inputs = self.index.inputs(&live.target, Instant::now());
-        let facts =
-            Facts { live, annotations, labels, managed, inputs: inputs.as_ref(), objects: &self.objects };
+        let facts = Facts {
+            live,
+            annotations,
+            labels,
+            managed,
+            inputs: inputs.as_ref(),
+            objects: &self.objects,
+            left_out,
+        };
         explain(&facts, Timestamp::now())
+    }
+
+    /// Why the injector does not look at a target, if it does not.
+    async fn left_out(&mut self, target: &Target, labels: &BTreeMap<String, String>) -> Option<LeftOut> {
+        if self.index.excludes(target) {
+            return Some(LeftOut::excluded(target));
+        }
+        match LeftOut::of(target, labels, &self.served) {
+            Some(left_out) => Some(left_out),
+            None => self.unheld(target.kind).await,
+        }
+    }
+
+    /// Why the injector looks at no target of this kind: one that the operator added may lack its policy.
+    async fn unheld(&mut self, kind: TargetKind) -> Option<LeftOut> {
+        let policy = Policy::of(kind).filter(|_| kind.is_wider())?;
+        if !self.held.contains_key(&kind) {
+            let held = guard::holds_anybody(&self.client, policy).await.map_err(|error| error.told());
+            self.held.insert(kind, held);
+        }
+        matches!(self.held.get(&kind), Some(Ok(false))).then(|| LeftOut::unheld(kind, policy))
+    }
+
+    /// What to look at because it cannot be seen whether this kind has its policy.
+    fn unseen(&self, kind: TargetKind) -> Option<String> {
+        let error = self.held.get(&kind)?.as_ref().err()?;
+        Some(format!("see for yourself whether {} have their policy: {error}", kind.plural()))
     }
 
     async fn live(&self, target: &Target) -> Result<Option<Live>, Failure> {
@@ -295,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_plan_reads_each_source_once_and_sends_writes_for_trial_alone() {
         let (client, asked) = server(&testing::pem(&[&testing::root("ca", 1000)]));
-        let mut survey = Survey::with(client, None, Settings::default());
+        let mut survey = Survey::with(client, None, Settings::default(), TargetKind::ALL.to_vec());
         let asking = survey.asking(TargetKind::ApiService).await.unwrap();
         let mut told = Vec::new();
         for (asking, is_trial) in asking.iter().zip([false, true]) {
@@ -314,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn a_target_is_explained_from_what_is_there_now() {
         let (client, asked) = server("");
-        let mut survey = Survey::with(client, None, Settings::default());
+        let mut survey = Survey::with(client, None, Settings::default(), TargetKind::ALL.to_vec());
         let target = Target::cluster(TargetKind::ApiService, "one");
         let told = survey.explain(&target).await.unwrap().unwrap();
         let contested = told.contested.as_ref().map(|contested| contested.message.as_str());

@@ -51,14 +51,10 @@ impl ExplainArgs {
             Ok(None) => return Ok(unreadable(format_args!("{target} does not exist"))),
             Err(failure) => return Ok(unreadable(format_args!("{target} cannot be read: {failure}"))),
         };
-        let is_served = config.targets.contains(&target.kind);
-        if !is_served {
-            eprintln!("the injector leaves every {} alone: a flag switches them off", target.kind.kind());
-        }
         runtime::output::print(&match self.output {
             Output::Text => explanation.text(Timestamp::now()).to_string(),
             Output::Json => format!("{:#}\n", serde_json::to_value(&explanation)?),
         })?;
-        Ok(runtime::exit::answer(Some(is_served && explanation.is_in_sync())))
+        Ok(runtime::exit::answer(Some(explanation.is_in_sync())))
     }
 }

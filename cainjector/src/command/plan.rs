@@ -100,11 +100,16 @@ impl Outlook {
             self.targets.iter().filter(|explanation| is_counted(&explanation.verdict)).count()
         };
         text.push_str(&format!(
-            "targets: {} in sync, {} to be written, {} refused\n",
+            "targets: {} in sync, {} to be written, {} refused",
             count(Verdict::is_in_sync),
             count(|verdict| matches!(verdict, Verdict::ToBeWritten | Verdict::ToBeReleased)),
             count(|verdict| matches!(verdict, Verdict::Refused { .. })),
         ));
+        // Of kinds that every cluster has there are none.
+        match count(|verdict| matches!(verdict, Verdict::LeftOut { .. })) {
+            0 => text.push('\n'),
+            left_out => text.push_str(&format!(", {left_out} left out\n")),
+        }
         text
     }
 }

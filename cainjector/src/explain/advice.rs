@@ -15,7 +15,8 @@ const VALUE_BYTES_MAX: usize = 1024;
 
 /// What to do, most pressing first.
 pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String> {
-    let mut advice = Vec::new();
+    // Of one that asks for nothing, too: it would ask in vain.
+    let mut advice: Vec<String> = facts.left_out.map(|left_out| left_out.cure.clone()).into_iter().collect();
     match &explanation.verdict {
         Verdict::Refused { reason, .. } => advice.extend(cure(facts, explanation, *reason)),
         Verdict::Idle => {
@@ -28,6 +29,7 @@ pub(super) fn advice(facts: &Facts<'_>, explanation: &Explanation) -> Vec<String
         | Verdict::ToBeWritten
         | Verdict::ToBeReleased
         | Verdict::Deferred { .. }
+        | Verdict::LeftOut { .. }
         | Verdict::Deleting => {}
     }
     if let Some(refused) = &explanation.refused {

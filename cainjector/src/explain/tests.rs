@@ -81,8 +81,15 @@ fn explained_by(
         }
     }
     let inputs = index.inputs(&live.target, Instant::now());
-    let facts =
-        Facts { live, annotations: &annotations, labels: &labels, managed, inputs: inputs.as_ref(), objects };
+    let facts = Facts {
+        live,
+        annotations: &annotations,
+        labels: &labels,
+        managed,
+        inputs: inputs.as_ref(),
+        objects,
+        left_out: None,
+    };
     explain(&facts, now())
 }
 

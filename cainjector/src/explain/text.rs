@@ -29,6 +29,9 @@ impl Explanation {
         if let Verdict::Refused { reason, message } = &self.verdict {
             lines.push(format!("{:<WORD_WIDTH$}   {reason}: {message}", ""));
         }
+        if let Verdict::LeftOut { message } = &self.verdict {
+            lines.push(format!("{:<WORD_WIDTH$}   {message}", ""));
+        }
         if let Some(Refused { reason, message }) = &self.refused {
             lines.push(format!("{:<WORD_WIDTH$}   {reason}: {message}", ""));
         }
@@ -56,6 +59,7 @@ impl Verdict {
             Self::ToBeWritten => "to be written",
             Self::ToBeReleased => "to be released",
             Self::Refused { .. } => "refused",
+            Self::LeftOut { .. } => "left out",
             Self::Idle => "idle",
             Self::Deleting => "deleting",
         }
@@ -142,6 +146,7 @@ impl Lines {
                 self.moment(*until)
             ),
             Verdict::Refused { reason, message } => format!("nothing is written: {reason}: {message}"),
+            Verdict::LeftOut { message } => format!("not injected: {message}"),
             Verdict::Idle => "asks for nothing, and keeps what it has".to_owned(),
             Verdict::Deleting => "is being deleted: nothing is done to it any more".to_owned(),
         }
