@@ -1,4 +1,4 @@
-//! What becomes of injections when watches are cut, what they knew is too old for the API server, a source cannot be read, or
+//! What becomes of injections when the cainjector is restarted, watches are cut, what they knew is too old for the API server, a source cannot be read, or
 //! the CA of the API server is not known.
 //!
 //! A test program of its own, whose tests take turns: the cainjector runs outside the cluster, behind a server that fails as
@@ -8,6 +8,7 @@ mod common;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,14 +30,48 @@ use tokio::sync::OnceCell;
 
 const PROGRAM: &str = "signet-cainjector";
 
+/// The file beside it that leads to the front.
+const KUBECONFIG: &str = "kubeconfig";
+
 /// What is in its executable.
 static PROGRAM_FILE: OnceCell<Vec<u8>> = OnceCell::const_new();
 
 /// How often the CA is replaced while nobody watches: no more than the cainjector remembers of one source.
 const CHANGES: usize = 6;
 
+/// For how long is looked whether anything is written: what was found at the start is seen to in less than a second.
+const CALM: Duration = Duration::from_secs(5);
+
 /// How long a source may be tried in vain; the pauses between tries grow from 50 ms on.
 const TRIED_WITHIN: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_restart_writes_nothing() -> anyhow::Result<()> {
+    behind("restart", |scope, outside| async move {
+        let (first, targets) = Target::both_injected(&scope, "Calm CA").await?;
+        let patches = || targets.iter().map(|target| outside.front.patches(&target.name)).collect::<Vec<_>>();
+        // An API service changes by itself, which may have its first write refused.
+        tokio::time::sleep(CALM).await;
+        let before = patches();
+        ensure!(before.iter().all(|count| *count > 0), "the first bundles took {before:?} requests");
+        outside.restart()?;
+        // What comes after the restart is served after what the new process found there.
+        let sentinel = Target::create(&scope, "sentinel").await?;
+        sentinel.holds(&scope, &[&first]).await?;
+        tokio::time::sleep(CALM).await;
+        ensure!(patches() == before, "after {before:?} requests the restart led to {:?}", patches());
+        // And it does see to them.
+        let next = Authority::new("Next CA")?;
+        set_bundle(&scope, &next.certificate).await?;
+        for target in &targets {
+            target.holds(&scope, &[&first, &next]).await?;
+        }
+        let more = patches().iter().zip(&before).all(|(after, before)| after > before);
+        ensure!(more, "the next CA took none: {:?} after {before:?}", patches());
+        outside.is_alive()
+    })
+    .await
+}
 
 #[tokio::test]
 async fn after_its_watches_were_cut_every_ca_arrives_that_a_source_had_meanwhile() -> anyhow::Result<()> {
@@ -133,7 +168,7 @@ struct Outside {
     front: Front,
     process: Mutex<Child>,
     /// Its executable and its kubeconfig; they go with this value.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Outside {
@@ -142,7 +177,7 @@ impl Outside {
         let executable = folder.path().join(PROGRAM);
         fs::write(&executable, program)?;
         fs::set_permissions(&executable, Permissions::from_mode(0o700))?;
-        let kubeconfig = folder.path().join("kubeconfig");
+        let kubeconfig = folder.path().join(KUBECONFIG);
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -152,11 +187,17 @@ impl Outside {
             "users": [{"name": "nobody", "user": {}}],
         });
         fs::write(&kubeconfig, config.to_string())?;
-        let mut command = Command::new(&executable);
-        command.arg(format!("--kubeconfig={}", kubeconfig.display()));
-        command.args(["--leader-elect=false", "--metrics-listen-address=0", "--healthz-listen-address=0"]);
-        let process = command.stdin(Stdio::null()).spawn().context("failed to start the cainjector")?;
-        Ok(Self { front, process: process.into(), _folder: folder })
+        let process = spawn(folder.path())?;
+        Ok(Self { front, process: process.into(), folder })
+    }
+
+    /// Ends the process without warning, and starts another one.
+    fn restart(&self) -> anyhow::Result<()> {
+        let mut process = self.process.lock().map_err(|_| anyhow::anyhow!("a test has panicked"))?;
+        process.kill().context("failed to end the cainjector")?;
+        process.wait().context("failed to wait for the cainjector")?;
+        *process = spawn(self.folder.path())?;
+        Ok(())
     }
 
     fn is_alive(&self) -> anyhow::Result<()> {
@@ -175,6 +216,14 @@ impl Drop for Outside {
             let _ = process.wait();
         }
     }
+}
+
+/// Starts the cainjector that is in this folder.
+fn spawn(folder: &Path) -> anyhow::Result<Child> {
+    let mut command = Command::new(folder.join(PROGRAM));
+    command.arg(format!("--kubeconfig={}", folder.join(KUBECONFIG).display()));
+    command.args(["--leader-elect=false", "--metrics-listen-address=0", "--healthz-listen-address=0"]);
+    command.stdin(Stdio::null()).spawn().context("failed to start the cainjector")
 }
 
 /// Runs `test` while the cainjector of the installation runs outside the cluster, and nowhere else.

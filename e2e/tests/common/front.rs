@@ -1,13 +1,13 @@
 //! An HTTP server before the API server, which passes on what it is asked, or fails as it is told.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use e2e::namespace::Scope;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -38,6 +38,7 @@ pub(crate) struct Front {
     pub(crate) address: SocketAddr,
     fault: watch::Sender<Fault>,
     refused: Arc<AtomicUsize>,
+    patched: Paths,
     /// Aborted with this value.
     _accepting: JoinSet<()>,
 }
@@ -47,23 +48,39 @@ struct Way {
     client: Client,
     fault: watch::Receiver<Fault>,
     refused: Arc<AtomicUsize>,
+    patched: Paths,
 }
+
+/// Of requests, in their order.
+type Paths = Arc<Mutex<Vec<String>>>;
 
 impl Front {
     pub(crate) async fn start(scope: &Scope) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("failed to listen")?;
         let address = listener.local_addr()?;
         let (fault, receiver) = watch::channel(Fault::None);
-        let refused = Arc::default();
-        let way = Way { client: scope.client.clone(), fault: receiver, refused: Arc::clone(&refused) };
+        let (refused, patched) = (Arc::default(), Paths::default());
+        let way = Way {
+            client: scope.client.clone(),
+            fault: receiver,
+            refused: Arc::clone(&refused),
+            patched: Arc::clone(&patched),
+        };
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, way));
-        Ok(Self { address, fault, refused, _accepting: accepting })
+        Ok(Self { address, fault, refused, patched, _accepting: accepting })
     }
 
     /// Does this from now on.
     pub(crate) fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    /// How many requests to patch the object of this name, of whatever kind, have come so far. The API server takes one that
+    /// changes nothing without a trace.
+    pub(crate) fn patches(&self, name: &str) -> usize {
+        let patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
+        patched.iter().filter(|path| path.rsplit('/').next() == Some(name)).count()
     }
 
     /// How many requests were answered with an error so far.
@@ -110,6 +127,10 @@ async fn answer(request: Request<Incoming>, way: Way) -> anyhow::Result<Response
         let response = Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR);
         let response = response.header("content-type", "application/json");
         return Ok(response.body(Body::from(status.to_string().into_bytes()))?);
+    }
+    if request.method() == Method::PATCH {
+        let path = request.uri().path().to_owned();
+        way.patched.lock().unwrap_or_else(PoisonError::into_inner).push(path);
     }
     let (mut head, body) = request.into_parts();
     strip(&mut head.headers);
