@@ -4,15 +4,13 @@ mod common;
 
 use anyhow::{Context as _, ensure};
 use api::keys::annotation;
-use common::injectors;
-use common::targets::{INJECTED_WITHIN, SECRET, Target, consent, owns, set_bundle, versions};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::targets::{SECRET, Target, consent, owns, patch_secret, set_bundle, trusted, versions};
 use e2e::authority::{Authority, trust_secret};
-use e2e::namespace::{self, Scope};
-use e2e::{install, wait};
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::DeleteParams;
-use serde_json::json;
+use e2e::namespace;
+use kube::api::Patch;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn without_the_owners_consent_nothing_is_taken_from_a_secret() -> anyhow::Result<()> {
@@ -68,6 +66,51 @@ async fn a_bundle_that_cannot_be_read_leaves_the_good_one() -> anyhow::Result<()
 }
 
 #[tokio::test]
+async fn a_source_that_loses_its_ca_takes_no_trust_away() -> anyhow::Result<()> {
+    for (prefix, change) in
+        [("no-key", json!({"data": {"ca.crt": null}})), ("empty", json!({"data": {"ca.crt": ""}}))]
+    {
+        namespace::own(prefix, |scope| async move {
+            let (ca, targets) = Target::both_injected(&scope, "Good CA").await?;
+            let before = versions(&scope, &targets).await?;
+            patch_secret(&scope, &change).await?;
+            for target in &targets {
+                target.event(&scope, "NoCAData").await?;
+                target.holds(&scope, &[&ca]).await?;
+            }
+            ensure!(versions(&scope, &targets).await? == before, "a target was written");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_its_owner_makes_of_a_bundle_gets_the_ca_and_keeps_what_is_the_owners() -> anyhow::Result<()> {
+    namespace::own("edited", |scope| async move {
+        let (own, ca) = (Authority::new("Own CA")?, trusted(&scope, "Injected CA").await?);
+        let target = Target::webhook_configuration(&scope).await?;
+        target.holds(&scope, &[&ca]).await?;
+        let entries = |op: &str, bundle: Option<&str>| -> anyhow::Result<_> {
+            let operations = target.pointers.iter().map(|pointer| match bundle {
+                Some(bundle) => json!({"op": op, "path": pointer, "value": STANDARD.encode(bundle)}),
+                None => json!({"op": op, "path": pointer}),
+            });
+            let operations: Value = operations.collect();
+            Ok(Patch::Json::<()>(serde_json::from_value(operations)?))
+        };
+        target.patch(&scope, &entries("replace", Some(&own.certificate))?).await?;
+        target.holds(&scope, &[&own, &ca]).await?;
+        target.patch(&scope, &entries("replace", Some("\n"))?).await?;
+        target.holds(&scope, &[&ca]).await?;
+        target.patch(&scope, &entries("remove", None)?).await?;
+        target.holds(&scope, &[&ca]).await
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_private_key_beside_the_ca_is_never_published() -> anyhow::Result<()> {
     namespace::own("key", |scope| async move {
         let ca = Authority::new("Careless CA")?;
@@ -92,38 +135,6 @@ async fn a_rotated_ca_is_trusted_beside_the_former_one() -> anyhow::Result<()> {
         set_bundle(&scope, &new.certificate).await?;
         for target in &targets {
             target.holds(&scope, &[&old, &new]).await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_restart_writes_nothing() -> anyhow::Result<()> {
-    namespace::own("restart", |scope| async move {
-        let (ca, targets) = Target::both_injected(&scope, "Calm CA").await?;
-        let before = versions(&scope, &targets).await?;
-        restart_cainjector(&scope).await?;
-        // What comes after the restart is served after what the new process found there.
-        let sentinel = Target::create(&scope, "sentinel").await?;
-        sentinel.holds(&scope, &[&ca]).await?;
-        ensure!(versions(&scope, &targets).await? == before, "a target was written");
-        Ok(())
-    })
-    .await
-}
-
-async fn restart_cainjector(scope: &Scope) -> anyhow::Result<()> {
-    let api = Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE);
-    let former: Vec<_> =
-        injectors::all(scope).await?.into_iter().filter_map(|pod| pod.metadata.name).collect();
-    ensure!(!former.is_empty(), "no cainjector runs");
-    for name in &former {
-        api.delete(name, &DeleteParams::default()).await?;
-    }
-    wait::until("the former cainjector to be gone", INJECTED_WITHIN, || async {
-        for name in &former {
-            ensure!(api.get_opt(name).await?.is_none(), "{name} is still there");
         }
         Ok(())
     })

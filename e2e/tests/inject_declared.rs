@@ -75,6 +75,8 @@ async fn a_declared_field_gets_the_bundle_once_its_policy_holds_the_account_to_i
         .await?;
         for (forged, told) in [
             (json!({"spec": {"tls": {"mode": "off"}}}), "spec.tls: the cainjector writes nothing here"),
+            // There is no subresource that would keep it out.
+            (json!({"status": {"phase": "Ready"}}), "the cainjector writes nothing outside of spec"),
             (json!({"spec": {"size": 4}}), "spec: the cainjector writes nothing here"),
             (json!({"metadata": {"labels": {"a": "b"}}}), "metadata: the cainjector writes nothing here"),
             (json!({"spec": {"tls": {"caBundle": "AAAA"}}}), "the cainjector writes certificates in PEM"),
@@ -104,7 +106,7 @@ fn definition(group: &str) -> Value {
                         "mode": {"type": "string"},
                         "caBundle": {"type": "string", "format": "byte"},
                     }},
-                }}},
+                }}, "status": {"type": "object", "properties": {"phase": {"type": "string"}}}},
             }}}],
         },
     })

@@ -13,7 +13,7 @@ use common::targets::{INJECTED_WITHIN, SECRET, Target, trusted};
 use e2e::authority::{Authority, trust_secret};
 use e2e::namespace::{self, Scope};
 use e2e::resources::refusal;
-use e2e::{install, wait};
+use e2e::wait;
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -132,7 +132,7 @@ async fn a_target_that_lacks_its_bundle_is_named_by_the_probe() -> anyhow::Resul
         let ca = trusted(&scope, "Unwritten CA").await?;
         target.event(&scope, "Forbidden").await?;
         let told = wait::until("the leader to be unready", INJECTED_WITHIN, || async {
-            let told = unready(&scope).await?;
+            let told = injectors::unready(&scope).await?;
             ensure!(told.contains(&target.name), "it says {told:?}");
             Ok(told)
         })
@@ -142,25 +142,12 @@ async fn a_target_that_lacks_its_bundle_is_named_by_the_probe() -> anyhow::Resul
         bindings.delete(&name, &DeleteParams::default()).await?;
         target.holds(&scope, &[&ca]).await?;
         wait::until("the leader to be ready", INJECTED_WITHIN, || async {
-            let told = unready(&scope).await.err();
+            let told = injectors::unready(&scope).await.err();
             told.map(drop).context("it is unready")
         })
         .await
     })
     .await
-}
-
-/// What the probe of a pod of the cainjector says that is not ready; an error where all are.
-async fn unready(scope: &Scope) -> anyhow::Result<String> {
-    for pod in injectors::all(scope).await? {
-        let name = pod.metadata.name.context("a pod has no name")?;
-        let path = format!("/api/v1/namespaces/{}/pods/http:{name}:6080/proxy/readyz", install::RELEASE);
-        let request = http::Request::get(path).body(Vec::new())?;
-        if let Ok(status) = refusal(scope.client.request_text(request).await) {
-            return Ok(status.message);
-        }
-    }
-    anyhow::bail!("all of them are ready")
 }
 
 /// Puts the bundle of somebody else in place of what is there.

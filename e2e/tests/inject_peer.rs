@@ -1,10 +1,12 @@
-//! cert-manager's own CA injector takes over from ours, and ours from it. Needs the feature `soak`, since it takes minutes
+//! cert-manager's own CA injector takes over from ours, and ours from it: by the account that our chart makes, with its rights
+//! and held by its policies. Needs the feature `soak`, since it takes minutes
 //! to build cert-manager's.
 
 #![cfg(feature = "soak")]
 
 mod common;
 
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How long an election may take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -95,28 +97,53 @@ async fn scale(scope: &Scope, replicas: usize) -> anyhow::Result<()> {
 }
 
 /// cert-manager's injector, which ends with this value.
-struct Peer(Child);
+struct Peer {
+    process: Child,
+    /// Its kubeconfig, which goes with this value.
+    _folder: tempfile::TempDir,
+}
 
 impl Peer {
     fn start(scope: &Scope) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let kubeconfig = folder.path().join("kubeconfig");
+        fs::write(&kubeconfig, of_account(scope)?.to_string())?;
         let mut command = scope.cluster.peer_command(Tool::PeerCainjector)?;
-        command.stdin(Stdio::null());
-        command.spawn().map(Self).context("failed to start cert-manager's injector")
+        command.env("KUBECONFIG", &kubeconfig).stdin(Stdio::null());
+        let process = command.spawn().context("failed to start cert-manager's injector")?;
+        Ok(Self { process, _folder: folder })
     }
 
     /// Ends it as kubelet does.
     fn stop(&mut self) -> anyhow::Result<()> {
-        kill(Pid::from_raw(self.0.id().try_into()?), Signal::SIGTERM)?;
-        let status = self.0.wait().context("failed to wait for cert-manager's injector")?;
+        kill(Pid::from_raw(self.process.id().try_into()?), Signal::SIGTERM)?;
+        let status = self.process.wait().context("failed to wait for cert-manager's injector")?;
         ensure!(status.success(), "cert-manager's injector ended with {status}");
         Ok(())
     }
 }
 
+/// A kubeconfig of the account of our Deployment.
+fn of_account(scope: &Scope) -> anyhow::Result<Value> {
+    let cluster = &scope.cluster;
+    let token = cluster.kubectl(&["create", "token", DEPLOYMENT, "-n", install::RELEASE, "--duration=1h"])?;
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "cluster", "cluster": {
+            "server": format!("https://{}", cluster.api_server()),
+            "certificate-authority": cluster.pki().join("ca.crt"),
+        }}],
+        "users": [{"name": "cainjector", "user": {"token": token.trim()}}],
+        "contexts": [{"name": "context", "context": {"cluster": "cluster", "user": "cainjector"}}],
+        "current-context": "context",
+    }))
+}
+
 impl Drop for Peer {
     fn drop(&mut self) {
         // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

@@ -55,6 +55,59 @@ async fn forged_writes_of_the_cainjectors_account_are_refused() -> anyhow::Resul
 }
 
 #[tokio::test]
+async fn a_bundle_is_emptied_only_where_its_release_is_asked_for() -> anyhow::Result<()> {
+    with(|scope, account| async move {
+        let ca = Authority::new("Emptied CA")?;
+        let targets = [
+            hooks(&scope, "ValidatingWebhookConfiguration", 2),
+            hooks(&scope, "MutatingWebhookConfiguration", 2),
+            api_service(&scope),
+            definition(&scope),
+            config_map(&scope),
+        ];
+        for target in targets {
+            scope.create(&target.object).await?;
+            target.granted(&account).await?;
+            let live = target.apply(&account, &ca.certificate).await.context("a right bundle is refused")?;
+            let emptied = Patch::Merge(target.with_bundle(live.data.get("webhooks"), ""));
+            let (name, params, ours) = (target.name(), PatchParams::default(), target.objects(&account));
+            target.refused(ours.patch(&name, &params, &emptied).await, "takes none out unasked")?;
+            // What an apply leaves out is gone as well.
+            let mut nothing = json!({"apiVersion": target.text("apiVersion"), "kind": target.text("kind")});
+            nothing["metadata"] = json!({"name": name});
+            let given_up = PatchParams::apply(MANAGER).force();
+            let outcome = ours.patch(&name, &given_up, &Patch::Apply(&nothing)).await;
+            target.refused(outcome, "takes none out unasked")?;
+
+            let release = json!({"metadata": {"annotations": {annotation::RELEASE_BUNDLE: "true"}}});
+            let theirs = target.objects(&scope.client);
+            theirs.patch(&name, &params, &Patch::Merge(release)).await?;
+            ours.patch(&name, &given_up, &Patch::Apply(&nothing)).await.context("a release is refused")?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_status_in_the_cainjectors_name_is_refused() -> anyhow::Result<()> {
+    with(|scope, account| async move {
+        for target in [api_service(&scope), definition(&scope)] {
+            scope.create(&target.object).await?;
+            target.granted(&account).await?;
+            let condition = json!({"type": "Forged", "status": "True", "reason": "Forged", "message": "forged",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let forged = Patch::Merge(json!({"status": {"conditions": [condition]}}));
+            let ours = target.objects(&account);
+            let outcome = ours.patch_status(&target.name(), &PatchParams::default(), &forged).await;
+            target.refused(outcome, "nor write their status")?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_bundle_of_an_object_that_asks_for_none_is_refused() -> anyhow::Result<()> {
     with(|scope, account| async move {
         let ca = Authority::new("Unasked CA")?;
@@ -141,7 +194,8 @@ where
                     "apiGroups": ["admissionregistration.k8s.io", "apiregistration.k8s.io", "apiextensions.k8s.io",
                         "certificates.k8s.io", ""],
                     "resources": ["validatingwebhookconfigurations", "mutatingwebhookconfigurations", "apiservices",
-                        "customresourcedefinitions", "clustertrustbundles", "configmaps"],
+                        "apiservices/status", "customresourcedefinitions", "customresourcedefinitions/status",
+                        "clustertrustbundles", "configmaps"],
                     "verbs": ["*"],
                 }],
             }))

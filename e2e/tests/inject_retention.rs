@@ -1,6 +1,6 @@
 //! A CA leaves bundles some time after it has left its source, where the operator wants that.
 //!
-//! A test program of its own: the cainjector of all tests runs with other flags meanwhile.
+//! A test program of its own, whose tests take turns: the cainjector of all tests runs with other flags meanwhile.
 
 mod common;
 
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use common::replicas::HARM;
 use common::targets::{INJECTED_WITHIN, Target, set_bundle, trusted};
 use e2e::authority::Authority;
 use e2e::namespace::{self, Scope};
@@ -29,6 +30,7 @@ const MEMORY: &str = "cert-manager-cainjector-memory";
 
 #[tokio::test]
 async fn a_ca_leaves_after_the_retention_although_the_cainjector_was_restarted() -> anyhow::Result<()> {
+    let _alone = HARM.write().await;
     namespace::own("retention", |scope| async move {
         let retention = format!("cainjector.caRetention={}s", RETENTION.as_secs());
         let outcome = match with_values(&scope, &[&retention, "cainjector.caRetentionBelowMinimum=true"]) {
@@ -39,6 +41,41 @@ async fn a_ca_leaves_after_the_retention_although_the_cainjector_was_restarted()
         outcome
     })
     .await
+}
+
+#[tokio::test]
+async fn what_was_just_replaced_stays_whatever_the_largest_number_of_certificates() -> anyhow::Result<()> {
+    let _alone = HARM.write().await;
+    namespace::own("cap", |scope| async move {
+        let outcome = match with_values(&scope, &["cainjector.maxCertificates=1"]) {
+            Ok(()) => rotate(&scope).await,
+            Err(error) => Err(error),
+        };
+        with_values(&scope, &["cainjector.maxCertificates=0"])?;
+        outcome
+    })
+    .await
+}
+
+/// Replaces a CA thrice. That the former ones have left the source is known each time, and they are no surplus yet.
+async fn rotate(scope: &Scope) -> anyhow::Result<()> {
+    let mut cas = vec![trusted(scope, "CA 0").await?];
+    let target = Target::api_service(scope).await?;
+    target.holds(scope, &[&cas[0]]).await?;
+    let memories = Api::<ConfigMap>::namespaced(scope.client.clone(), install::RELEASE);
+    let knows = format!("secret {}/", scope.namespace);
+    for number in 1..=3 {
+        let ca = Authority::new(&format!("CA {number}"))?;
+        set_bundle(scope, &ca.certificate).await?;
+        cas.push(ca);
+        let has_left = |text: &str| {
+            let lines = section(text, &knows).unwrap_or_default();
+            lines.lines().filter(|line| line.ends_with('Z')).count() == number
+        };
+        remembers(&memories, has_left).await?;
+        target.holds(scope, &cas.iter().collect::<Vec<_>>()).await?;
+    }
+    Ok(())
 }
 
 async fn retire(scope: &Scope) -> anyhow::Result<()> {
@@ -95,7 +132,7 @@ async fn remembers(memories: &Api<ConfigMap>, is_right: impl Fn(&str) -> bool) -
 fn section(text: &str, source: &str) -> Option<String> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with(source));
     lines.next()?;
-    Some(lines.take_while(|line| line.starts_with("  ")).collect())
+    Some(lines.take_while(|line| line.starts_with("  ")).collect::<Vec<_>>().join("\n"))
 }
 
 /// Upgrades the release with these values beside those that it has, and waits for its pods.

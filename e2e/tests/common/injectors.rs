@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use e2e::namespace::{self, Scope};
+use e2e::resources::refusal;
 use e2e::{dump, install, wait};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
@@ -26,6 +27,19 @@ const WITHIN: Duration = Duration::from_secs(90);
 pub(crate) async fn all(scope: &Scope) -> anyhow::Result<Vec<Pod>> {
     let of_injector = ListParams::default().labels("app.kubernetes.io/component=cainjector");
     Ok(Api::<Pod>::namespaced(scope.client.clone(), install::RELEASE).list(&of_injector).await?.items)
+}
+
+/// What the probe of a pod of the cainjector says that is not ready; an error where all are.
+pub(crate) async fn unready(scope: &Scope) -> anyhow::Result<String> {
+    for pod in all(scope).await? {
+        let name = pod.metadata.name.context("a pod has no name")?;
+        let path = format!("/api/v1/namespaces/{}/pods/http:{name}:6080/proxy/readyz", install::RELEASE);
+        let request = http::Request::get(path).body(Vec::new())?;
+        if let Ok(status) = refusal(scope.client.request_text(request).await) {
+            return Ok(status.message);
+        }
+    }
+    anyhow::bail!("all of them are ready")
 }
 
 /// Runs `test` while so many cainjectors run, with these flags beside their own, and puts the installation back.
