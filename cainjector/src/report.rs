@@ -216,13 +216,7 @@ impl Report {
                 if is_new {
                     tracing::warn!(%target, "{failure}");
                 }
-                if lock(&self.said).entry(target.clone()).or_default().fails(Pace::now()) {
-                    let text = format!(
-                        "{failure}; this has failed for {FAILED_FOR:?} or longer, and is tried again"
-                    );
-                    let (about, reason) = (self.reference(target), FAILED.to_owned());
-                    self.events.tell(Event { about, level: Level::Warning, reason, message: text });
-                }
+                self.failed(target, failure);
                 None
             }
             News::Refused(refusal) | News::WriteRefused(refusal) => {
@@ -241,6 +235,16 @@ impl Report {
         if let Some((level, message)) = event.filter(|_| is_new) {
             self.events.tell(Event { about: self.reference(target), level, reason: result, message });
         }
+    }
+
+    /// Reads or writes of the target have failed, which is an event once it lasts.
+    fn failed(&self, target: &Target, failure: &str) {
+        if !lock(&self.said).entry(target.clone()).or_default().fails(Pace::now()) {
+            return;
+        }
+        let message = format!("{failure}; this has failed for {FAILED_FOR:?} or longer, and is tried again");
+        let (about, reason) = (self.reference(target), FAILED.to_owned());
+        self.events.tell(Event { about, level: Level::Warning, reason, message });
     }
 
     /// Whether the target was said to have its bundle.
