@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
+use issuers::policy::{DURATION_MAX, Policy, Rules};
 use runtime::args::{KubernetesArgs, ListenAddress, LoggingArgs};
 use runtime::watch::ObjectName;
 
@@ -45,6 +46,10 @@ pub struct Args {
     /// Namespace of the Secrets that ClusterIssuers name
     #[arg(long, value_name = "NAME", default_value = "kube-system")]
     pub cluster_resource_namespace: String,
+
+    /// The name policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
 
     /// The signer service.
     #[command(flatten)]
@@ -114,10 +119,40 @@ impl Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// This driver, with the issuers' Secrets, which it must be able to read: the node then holds the keys of the CAs.
-    /// Any name that a pod asks for is signed
+    /// What the name policy permits to a pod is signed
     Local,
     /// The controller's signer service, which holds the keys and knows which names a pod may have
     Signer,
+}
+
+/// Which names pods may have, with --mode=local; in mode signer the controller knows.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Name policy, with --mode=local")]
+pub struct PolicyArgs {
+    /// ConfigMap with the rules of the name policy, in its key policy.yaml
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name)]
+    pub policy_configmap: Option<ObjectName>,
+
+    /// Domain of the cluster, in which Services have their long names
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// Trust domain of the SPIFFE identities of service accounts; that of the cluster when not given
+    #[arg(long, value_name = "DOMAIN")]
+    pub trust_domain: Option<String>,
+}
+
+impl PolicyArgs {
+    /// What applies to all pods, without the rules.
+    pub fn policy(&self) -> Policy {
+        let cluster_domain = self.cluster_domain.to_ascii_lowercase();
+        Policy {
+            trust_domain: self.trust_domain.clone().unwrap_or_else(|| cluster_domain.clone()),
+            cluster_domain,
+            duration_max: DURATION_MAX,
+            rules: Rules::default(),
+        }
+    }
 }
 
 /// The signer service, with --mode=signer.

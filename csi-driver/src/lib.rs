@@ -9,8 +9,8 @@
 //! 5. [`store`] writes it in one switch, [`mount`] shows it to the pod.
 //! 6. [`renew`] knows when it is due again; [`metadata`] keeps that over restarts.
 //!
-//! What is absent here: keys of CAs outside of [`signing::Local`], tokens anywhere but in memory, passwords anywhere but in
-//! the request that brought them, and API calls on the path of a mount.
+//! What is absent here: keys of CAs outside of [`signing::local`], tokens anywhere but in memory, passwords anywhere but in
+//! the request that brought them, and API calls on the path of a mount but for what a name turns on in mode `local`.
 
 pub mod args;
 pub mod attributes;
@@ -45,6 +45,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use issuers::live::policies::Followed;
+use issuers::live::{Policies, Reader};
 use jiff::Timestamp;
 use proto::csi::identity_server::IdentityServer;
 use proto::csi::node_server::NodeServer;
@@ -64,10 +66,11 @@ use crate::metrics::DriverMetrics;
 use crate::mount::SystemMounter;
 use crate::node::NodeService;
 use crate::registration::Plugin;
+use crate::signing::Signing;
 use crate::signing::channel::{self, Trust};
+use crate::signing::local::Local;
 use crate::signing::remote::Remote;
 use crate::signing::tokens::Tokens;
-use crate::signing::{Local, Signing};
 use crate::store::Store;
 use crate::volumes::{Parts, Volumes};
 
@@ -156,7 +159,9 @@ async fn signing(args: &Args) -> anyhow::Result<(Arc<dyn Signing>, Option<Arc<To
     match args.mode {
         args::Mode::Local => {
             let namespace = args.cluster_resource_namespace.clone();
-            Ok((Local::new(issuers::LocalIssuers::new(client, namespace)), None))
+            let (policies, followed) = policies(&args.policy, &client)?;
+            let issuers = issuers::LocalIssuers::new(client.clone(), namespace);
+            Ok((Local::new(issuers, policies, followed, Reader::new(client)), None))
         }
         args::Mode::Signer => {
             let signer = args.signer.clone();
@@ -168,6 +173,15 @@ async fn signing(args: &Args) -> anyhow::Result<(Arc<dyn Signing>, Option<Arc<To
             Ok((remote, Some(tokens)))
         }
     }
+}
+
+/// The name policy. That its rules are not read yet makes no pod unready: volumes that are there go on, and mounts wait.
+fn policies(args: &args::PolicyArgs, client: &kube::Client) -> anyhow::Result<(Policies, Option<Followed>)> {
+    let policy = args.policy();
+    let Some(map) = &args.policy_configmap else { return Ok((Policies::fixed(policy), None)) };
+    let standing = Readiness::default().teller("name policy");
+    let (policies, followed) = Policies::followed(policy, client.clone(), map, standing)?;
+    Ok((policies, Some(followed)))
 }
 
 /// The volumes, with those of an earlier process.

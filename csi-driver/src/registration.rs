@@ -197,9 +197,9 @@ mod tests {
         let encoded = |path: &Path| path.to_str().unwrap().replace('/', "%2F");
         let folder = Path::new("/var/lib/kubelet/plugins_registry");
         let ours = socket_path(folder, "csi.cert-manager.io");
-        tonic::codegen::http::uri::Authority::try_from(encoded(&ours)).unwrap();
+        http::uri::Authority::try_from(encoded(&ours)).unwrap();
         let plain = folder.join("csi.cert-manager.io-reg.sock");
-        tonic::codegen::http::uri::Authority::try_from(encoded(&plain)).unwrap_err();
+        http::uri::Authority::try_from(encoded(&plain)).unwrap_err();
     }
 
     #[tokio::test]

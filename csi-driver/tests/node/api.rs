@@ -1,4 +1,4 @@
-//! An API server that knows a handful of objects: enough of list and watch for a client that looks at one at a time.
+//! An API server that knows a handful of objects: enough of get, list and watch for a client that looks at one at a time.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -30,11 +30,12 @@ impl FakeApi {
         (api, address)
     }
 
-    /// Creates or replaces an object.
+    /// Creates or replaces an object, whose UID is its name unless it says another.
     pub(crate) fn put(&self, collection: &str, name: &str, mut object: Value) {
         let version = *self.changes.borrow() + 1;
+        let uid = object.pointer("/metadata/uid").cloned().unwrap_or_else(|| json!(name));
         object["metadata"] =
-            json!({"name": name, "namespace": "team-a", "uid": name, "resourceVersion": version.to_string()});
+            json!({"name": name, "namespace": "team-a", "uid": uid, "resourceVersion": version.to_string()});
         self.objects.lock().unwrap().insert((collection.to_owned(), name.to_owned()), object);
         self.changes.send_replace(version);
     }
@@ -58,12 +59,31 @@ async fn answer(State(api): State<FakeApi>, uri: Uri) -> Response {
         let seen = version.and_then(|version| version.parse().ok()).unwrap_or_default();
         return Body::from_stream(events(api, collection, name, seen)).into_response();
     }
+    if name.is_empty() {
+        return one(&api, &collection);
+    }
     let version = api.changes.borrow().to_string();
     let items: Vec<_> = api.get(&collection, &name).into_iter().collect();
     let list = json!({
         "apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items
     });
     ([(header::CONTENT_TYPE, "application/json")], list.to_string()).into_response()
+}
+
+/// The object at this path.
+fn one(api: &FakeApi, path: &str) -> Response {
+    let found = path.rsplit_once('/').and_then(|(collection, name)| api.get(collection, name));
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    match found {
+        Some(object) => (json, object.to_string()).into_response(),
+        None => {
+            let status = json!({
+                "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "NotFound",
+                "message": format!("{path} not found"), "code": 404,
+            });
+            (StatusCode::NOT_FOUND, json, status.to_string()).into_response()
+        }
+    }
 }
 
 /// An event at each change after version `seen`, whether or not it is about this object.

@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::namespace;
 
 const ISSUERS: &str = "/apis/cert-manager.io/v1/namespaces/team-a/issuers";
+const PODS: &str = "/api/v1/namespaces/team-a/pods";
 const SECRETS: &str = "/api/v1/namespaces/team-a/secrets";
 
 /// A driver and its API server, with an issuer `ca` and one called `self`; nothing where [`namespace`] runs the test.
@@ -21,12 +22,15 @@ pub(crate) async fn node() -> Option<(Driver, FakeApi)> {
     Some((driver, api))
 }
 
-/// A driver and an API server without objects; nothing where [`namespace`] runs the test.
+/// A driver and an API server that knows the pod of all volumes alone; nothing where [`namespace`] runs the test.
 pub(crate) async fn bare_node() -> Option<(Driver, FakeApi)> {
     if namespace::ran_the_tests() {
         return None;
     }
     let (api, address) = FakeApi::start().await;
+    let pod =
+        json!({"metadata": {"uid": "u-1"}, "spec": {"nodeName": "node-1", "serviceAccountName": "web"}});
+    api.put(PODS, "web-0", pod);
     Some((Driver::start(address).await, api))
 }
 
