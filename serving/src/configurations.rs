@@ -127,14 +127,14 @@ struct Contest {
 
 impl Contest {
     /// Compares a configuration with what we added to it.
-    fn look(&mut self, bundles: &[String], required: &[Certificate]) {
+    fn look(&mut self, bundles: &[Vec<u8>], required: &[Certificate]) {
         if self.required != required {
             *self = Self { required: required.to_vec(), ..Self::default() };
         }
         let Some((added, at)) = &self.added else {
             return;
         };
-        let is_lost = |ca: &Certificate| !bundles.iter().all(|text| bundle::contains(text, ca));
+        let is_lost = |ca: &Certificate| !bundles.iter().all(|bundle| bundle::contains(bundle, ca));
         if added.iter().any(is_lost) {
             self.losses = self.losses.saturating_add(1);
             (self.added, self.lost_at) = (None, Some(Instant::now()));
@@ -313,10 +313,10 @@ where
     }
 
     /// Whether a webhook does not trust what is served.
-    fn is_outage(&self, bundles: &[String]) -> bool {
+    fn is_outage(&self, bundles: &[Vec<u8>]) -> bool {
         let served = self.served.borrow();
         let ca = served.as_ref().and_then(|served| served.ca.as_ref());
-        ca.is_some_and(|ca| !bundles.iter().all(|text| bundle::contains(text, ca)))
+        ca.is_some_and(|ca| !bundles.iter().all(|bundle| bundle::contains(bundle, ca)))
     }
 
     async fn patch(&self, operations: Vec<Value>) -> Result<(), kube::Error> {

@@ -111,9 +111,10 @@ impl World {
             Callers::Willing | Callers::Refusing => {
                 let wanted = wanted(&self.stored, None, start());
                 let all = [wanted.older, wanted.required].concat();
-                let bundle = all.iter().map(Certificate::to_pem).collect();
+                let bundle: String = all.iter().map(Certificate::to_pem).collect();
                 let is_refused = self.callers == Callers::Refusing;
-                let bundles = if is_refused { vec![self.text("ca.crt")] } else { vec![bundle] };
+                let bundle = if is_refused { self.text("ca.crt") } else { bundle };
+                let bundles = vec![bundle.into_bytes()];
                 Seen::Read(Reading { settled: bundles.clone(), bundles, is_refused, ..Reading::default() })
             }
         };
@@ -276,7 +277,9 @@ fn the_next_ca_is_trusted_before_it_signs_and_the_previous_one_until_its_last_le
     assert_eq!(wanted(&world.stored, None, over).retired, [first]);
     assert_eq!(world.at(over), [], "it is still in the configurations");
     assert_eq!(Phase::of(&world.stored, over), Phase::Rest);
-    world.trusts.set("A", Seen::Read(Reading { bundles: vec![next.to_pem()], ..Reading::default() }));
+    world
+        .trusts
+        .set("A", Seen::Read(Reading { bundles: vec![next.to_pem().into_bytes()], ..Reading::default() }));
     world.callers = Callers::Stubborn;
     assert_eq!(world.at(over), [Change::PreviousDropped]);
     assert_eq!(world.keys(), ["ca.crt", "tls.crt", "tls.key"]);
@@ -309,7 +312,7 @@ fn a_configuration_that_lacks_the_next_ca_holds_the_switch_up_until_the_last_day
     assert_eq!(changes, [Change::Prepared]);
     world.at(days_later(day) + HOUR);
     world.callers = Callers::Stubborn;
-    let lacks = || Seen::Read(Reading { bundles: vec![String::new()], ..Reading::default() });
+    let lacks = || Seen::Read(Reading { bundles: vec![Vec::new()], ..Reading::default() });
     world.trusts.set("A", lacks());
     assert_eq!(world.at(days_later(363)), []);
     assert_eq!(world.at(days_later(364) + HOUR), [Change::Switched]);
@@ -436,7 +439,7 @@ fn what_cert_managers_webhook_puts_in_the_middle_of_a_rotation_is_taken_and_the_
     world.stored = Stored::read(Some(&data), None);
     let theirs = world.current();
     let now = days_later(day) + HOUR;
-    let bundles = vec![first.to_pem() + &next.to_pem()];
+    let bundles = vec![(first.to_pem() + &next.to_pem()).into_bytes()];
     world.trusts.set("A", Seen::Read(Reading { bundles, ..Reading::default() }));
     world.callers = Callers::Stubborn;
     let changes = world.at(now);
@@ -472,7 +475,7 @@ fn what_a_deleted_secret_held_is_remembered_and_taken_out_of_the_configurations(
     world.remembered = std::mem::take(&mut world.stored);
     let next = world.remembered.next.as_ref().unwrap().authority.certificate().clone();
     world.callers = Callers::Stubborn;
-    let bundles = vec![first.to_pem() + &next.to_pem()];
+    let bundles = vec![(first.to_pem() + &next.to_pem()).into_bytes()];
     let reading = Reading { settled: bundles.clone(), bundles, ..Reading::default() };
     world.trusts.set("A", Seen::Read(reading));
     world.stored = Stored::read(None, None);

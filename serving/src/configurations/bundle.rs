@@ -1,4 +1,5 @@
-//! The text of a `caBundle`: what is added, what is taken out, and what is never touched.
+//! The bytes of a `caBundle`: what is added, what is taken out, and what is never touched. PEM is ASCII, but what others wrote
+//! around it need be no text at all.
 
 use std::ops::Range;
 
@@ -26,23 +27,23 @@ pub struct Wanted {
 #[derive(Debug)]
 pub(super) struct Bundles {
     /// As they were read.
-    pub(super) before: Vec<String>,
+    pub(super) before: Vec<Vec<u8>>,
     /// As they should be; None where nothing is to be done.
-    after: Vec<Option<String>>,
+    after: Vec<Option<Vec<u8>>>,
 }
 
 impl Bundles {
     /// `is_annotated` tells that a cainjector writes there, too.
     pub(super) fn new(clients: &[&WebhookClientConfig], wanted: &Wanted, is_annotated: bool) -> Self {
-        let text = |bundle: &ByteString| String::from_utf8_lossy(&bundle.0).into_owned();
-        let before: Vec<String> =
-            clients.iter().map(|client| client.ca_bundle.as_ref().map(text).unwrap_or_default()).collect();
+        let bytes = |ByteString(bytes): &ByteString| bytes.clone();
+        let before: Vec<Vec<u8>> =
+            clients.iter().map(|client| client.ca_bundle.as_ref().map(bytes).unwrap_or_default()).collect();
         let after = before.iter().map(|bundle| changed(bundle, wanted, is_annotated)).collect();
         Self { before, after }
     }
 
     /// The bundles after the [`operations`](Self::operations).
-    pub(super) fn afterwards(&self) -> Vec<String> {
+    pub(super) fn afterwards(&self) -> Vec<Vec<u8>> {
         let bundles = self.before.iter().zip(&self.after);
         bundles.map(|(before, after)| after.as_ref().unwrap_or(before).clone()).collect()
     }
@@ -67,7 +68,7 @@ impl Bundles {
 }
 
 /// What a bundle should be. None: what it is.
-pub(super) fn changed(bundle: &str, wanted: &Wanted, is_annotated: bool) -> Option<String> {
+pub(super) fn changed(bundle: &[u8], wanted: &Wanted, is_annotated: bool) -> Option<Vec<u8>> {
     let missing: Vec<&Certificate> = wanted.required.iter().filter(|ca| !contains(bundle, ca)).collect();
     let knows_nothing_newer = missing.len() == wanted.required.len();
     let older = wanted.older.iter().filter(|ca| knows_nothing_newer && !contains(bundle, ca));
@@ -81,23 +82,26 @@ pub(super) fn changed(bundle: &str, wanted: &Wanted, is_annotated: bool) -> Opti
 }
 
 /// The bundle with these at its end. None: they are none.
-fn added<'a>(bundle: &str, missing: impl Iterator<Item = &'a Certificate>) -> Option<String> {
+fn added<'a>(bundle: &[u8], missing: impl Iterator<Item = &'a Certificate>) -> Option<Vec<u8>> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     let mut missing = missing.peekable();
     missing.peek()?;
     // What others wrote stays as it is, even if some of it is broken: clients skip what they cannot read. What is no
     // PEM at all is a placeholder.
-    let mut added = if bundle.contains(BEGIN) { format!("{}\n", bundle.trim_end()) } else { String::new() };
-    added.extend(missing.map(Certificate::to_pem));
+    let mut added = match find(bundle, BEGIN) {
+        Some(_) => [bundle.trim_ascii_end(), b"\n"].concat(),
+        None => Vec::new(),
+    };
+    missing.for_each(|ca| added.extend_from_slice(ca.to_pem().as_bytes()));
     Some(added)
 }
 
 /// The bundle without these. None: it has none of them.
-fn removed(bundle: &str, retired: &[Certificate]) -> Option<String> {
+fn removed(bundle: &[u8], retired: &[Certificate]) -> Option<Vec<u8>> {
     let mut reduced = bundle.to_owned();
     for ca in retired {
         while let Some(range) = removable(&reduced, ca) {
-            reduced.replace_range(range, "");
+            reduced.drain(range);
         }
     }
     (reduced != bundle).then_some(reduced)
@@ -105,18 +109,27 @@ fn removed(bundle: &str, retired: &[Certificate]) -> Option<String> {
 
 /// Where in a bundle a CA stands as we write it, with the end of its last line. What is written in another way is not
 /// ours to remove.
-pub(super) fn removable(bundle: &str, ca: &Certificate) -> Option<Range<usize>> {
+pub(super) fn removable(bundle: &[u8], ca: &Certificate) -> Option<Range<usize>> {
     let pem = ca.to_pem();
     let block = pem.trim_end();
-    let start = bundle.find(block)?;
+    let start = find(bundle, block)?;
     let end = start + block.len();
-    let line_end = bundle.get(end..).is_some_and(|rest| rest.starts_with('\n'));
+    let line_end = bundle.get(end..).is_some_and(|rest| rest.starts_with(b"\n"));
     Some(start..end + usize::from(line_end))
 }
 
 /// Whether clients who are given this bundle trust this CA. They skip what they cannot read.
-pub(super) fn contains(bundle: &str, ca: &Certificate) -> bool {
-    bundle.contains(ca.to_pem().trim_end())
-        || pem::readable_certificates(bundle.as_bytes(), Limit::OBJECT)
+pub(super) fn contains(bundle: impl AsRef<[u8]>, ca: &Certificate) -> bool {
+    let bundle = bundle.as_ref();
+    find(bundle, ca.to_pem().trim_end()).is_some()
+        || pem::readable_certificates(bundle, Limit::OBJECT)
             .is_ok_and(|readable| readable.certificates.contains(ca))
+}
+
+/// Where a text begins in a bundle, which is no longer than an object of the API. Most are texts, which are searched faster.
+fn find(bundle: &[u8], wanted: &str) -> Option<usize> {
+    match std::str::from_utf8(bundle) {
+        Ok(text) => text.find(wanted),
+        Err(_) => bundle.windows(wanted.len().max(1)).position(|window| window == wanted.as_bytes()),
+    }
 }

@@ -19,7 +19,8 @@ fn wanted(older: &[&Certificate], required: &[&Certificate], retired: &[&Certifi
 }
 
 fn check(bundle: &str, wanted: &Wanted, changed: Option<&str>) {
-    assert_eq!(bundle::changed(bundle, wanted, false).as_deref(), changed, "for {bundle:?}");
+    let found = bundle::changed(bundle.as_bytes(), wanted, false);
+    assert_eq!(found.as_deref(), changed.map(str::as_bytes), "for {bundle:?}");
 }
 
 // What becomes of a bundle.
@@ -44,6 +45,16 @@ fn a_broken_block_of_somebody_else_stays() {
     check(broken, &wanted(&[], &[&own], &[]), Some(&completed));
     // And once the own CA stands beside it, nothing is added again.
     check(&completed, &wanted(&[], &[&own], &[]), None);
+}
+
+#[test]
+fn what_is_no_text_stays_byte_for_byte() {
+    let (own, old) = (ca(), ca());
+    let all = wanted(&[], &[&own], &[&old]);
+    let foreign = ca().to_pem();
+    let before = [b"# caf\xe9 \xff\n", foreign.as_bytes(), old.to_pem().as_bytes()].concat();
+    let after = [b"# caf\xe9 \xff\n", foreign.as_bytes(), own.to_pem().as_bytes()].concat();
+    assert_eq!(bundle::changed(&before, &all, false), Some(after));
 }
 
 #[test]
@@ -79,7 +90,7 @@ fn a_ca_that_nothing_needs_is_taken_out_unless_a_cainjector_is_at_work() {
     check(&format!("{old}{new}{old}"), &wanted, Some(&new));
     check(&old, &wanted, Some(&new));
     check(&format!("{foreign}{new}"), &wanted, None);
-    assert_eq!(bundle::changed(&format!("{old}{new}"), &wanted, true), None);
+    assert_eq!(bundle::changed(format!("{old}{new}").as_bytes(), &wanted, true), None);
     let nothing = Wanted { required: Vec::new(), ..wanted };
     check(&old, &nothing, None);
 }
@@ -116,7 +127,7 @@ fn base64(text: &str) -> String {
 // What is known of the configurations.
 
 fn reading(bundles: &[&Certificate]) -> Reading {
-    let bundles: Vec<String> = bundles.iter().map(|ca| ca.to_pem()).collect();
+    let bundles: Vec<Vec<u8>> = bundles.iter().map(|ca| ca.to_pem().into_bytes()).collect();
     Reading { settled: bundles.clone(), bundles, ..Reading::default() }
 }
 
@@ -158,7 +169,7 @@ fn a_ca_is_trusted_when_each_webhook_has_it() {
     let (old, new) = (ca(), ca());
     let trusts = Trusts::of_kinds(["A"]);
     let both = format!("{}{}", old.to_pem(), new.to_pem());
-    let bundles = vec![old.to_pem(), both];
+    let bundles = [old.to_pem(), both].map(String::into_bytes).to_vec();
     trusts.set("A", Seen::Read(Reading { settled: bundles.clone(), bundles, ..Reading::default() }));
     assert_eq!((trusts.get("A", &old), trusts.get("A", &new)), (Trust::Present, Trust::Missing));
 }

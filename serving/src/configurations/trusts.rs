@@ -25,9 +25,9 @@ pub(crate) enum Seen {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// The bundle of each webhook, PEM.
-    pub(crate) bundles: Vec<String>,
+    pub(crate) bundles: Vec<Vec<u8>>,
     /// The same, without what was written so recently that somebody may be about to take it out again.
-    pub(crate) settled: Vec<String>,
+    pub(crate) settled: Vec<Vec<u8>>,
     /// Whether a cainjector is to write the bundles, too. It may have its reasons for what is in there.
     pub(crate) is_annotated: bool,
     /// Whether what we write is refused, or taken out again by somebody else.
@@ -49,7 +49,7 @@ impl Observed {
     }
 
     /// What of a configuration of this kind is settled.
-    pub(super) fn settled(&self, kind: &str) -> Vec<String> {
+    pub(super) fn settled(&self, kind: &str) -> Vec<Vec<u8>> {
         match self.seen.get(kind) {
             Some(Seen::Read(reading)) => reading.settled.clone(),
             _ => Vec::new(),
@@ -89,12 +89,12 @@ impl Reading {
 }
 
 impl Seen {
-    fn trust(&self, ca: &Certificate, bundles: impl Fn(&Reading) -> &Vec<String>) -> Trust {
+    fn trust(&self, ca: &Certificate, bundles: impl Fn(&Reading) -> &Vec<Vec<u8>>) -> Trust {
         match self {
             Self::Nothing => Trust::Unknown,
             Self::Hidden => Trust::NotOurs,
             Self::Read(reading) => {
-                let has = |text: &String| bundle::contains(text, ca);
+                let has = |bundle: &Vec<u8>| bundle::contains(bundle, ca);
                 // Webhooks that were added are not settled.
                 let is_settled = bundles(reading).len() == reading.bundles.len();
                 let is_present = is_settled && bundles(reading).iter().all(has);

@@ -70,7 +70,7 @@ impl Replica {
     }
 
     fn see(&self, trusted: &[&Certificate]) {
-        let bundles = vec![trusted.iter().map(|ca| ca.to_pem()).collect()];
+        let bundles = vec![trusted.iter().flat_map(|ca| ca.to_pem().into_bytes()).collect()];
         let reading = Reading { settled: bundles.clone(), bundles, ..Reading::default() };
         self.trusts.set(KIND, Seen::Read(reading));
     }
