@@ -43,13 +43,6 @@ pub enum ApprovalError {
     },
 }
 
-impl ApprovalError {
-    /// Whether the API server answered, and could not ask every authorizer.
-    fn is_incomplete(&self) -> bool {
-        matches!(self, Self::Review { source: ReviewError::Incomplete(_), .. })
-    }
-}
-
 /// Why a SubjectAccessReview told nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReviewError {
@@ -119,8 +112,7 @@ pub async fn check(
                 Ok(true) => return Ok(None),
                 Ok(false) => {}
                 // Another grant may still allow it.
-                Err(error) if error.is_incomplete() => open = open.or(Some(error)),
-                Err(error) => return Err(error),
+                Err(error) => open = open.or(Some(error)),
             }
         }
     }
@@ -173,6 +165,8 @@ pub(crate) mod tests {
         pub(crate) broken: bool,
         /// Signers that not every authorizer of the cluster could be asked about.
         pub(crate) incomplete: Vec<&'static str>,
+        /// Signers about which the call fails.
+        pub(crate) unanswered: Vec<&'static str>,
     }
 
     impl Authorizer for Granted {
@@ -206,7 +200,7 @@ pub(crate) mod tests {
                         source,
                     })
                 };
-                if self.broken {
+                if self.broken || self.unanswered.contains(&signer) {
                     return failed(kube::Error::TlsRequired.into());
                 }
                 if self.incomplete.contains(&signer) {
@@ -340,11 +334,16 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn an_authorizer_that_failed_keeps_no_other_grant_from_counting() {
         let [all, own] = ["issuers.cert-manager.io/*", "issuers.cert-manager.io/team-a.ca"];
-        let granted = |signers| Granted { signers, incomplete: vec![all], ..Granted::default() };
-        assert_eq!(told(Grants::OfCluster, &granted(vec![own]), issuer("Issuer")).await, None);
+        let incomplete = |signers| Granted { signers, incomplete: vec![all], ..Granted::default() };
+        let unanswered = |signers| Granted { signers, unanswered: vec![all], ..Granted::default() };
+        for granted in [incomplete(vec![own]), unanswered(vec![own])] {
+            assert_eq!(told(Grants::OfCluster, &granted, issuer("Issuer")).await, None);
+        }
         let decision = Decision { issuer: issuer("Issuer"), namespace: "team-a".to_owned() };
-        let nothing = granted(Vec::new());
-        let error = check(&nothing, Grants::OfCluster, &decision, &Requester::default()).await.unwrap_err();
-        assert!(error.to_string().ends_with(all), "{error}");
+        for nothing in [incomplete(Vec::new()), unanswered(Vec::new())] {
+            let error =
+                check(&nothing, Grants::OfCluster, &decision, &Requester::default()).await.unwrap_err();
+            assert!(error.to_string().ends_with(all), "{error}");
+        }
     }
 }

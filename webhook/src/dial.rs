@@ -1,10 +1,11 @@
 //! Whether a call would really get through: a handshake with the own listener, as the API server does it.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use runtime::handshakes::Handshakes;
+use runtime::lock::lock;
 use runtime::shutdown::Shutdown;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -14,6 +15,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStor
 use serving::renewer::Served;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 /// Pause between two handshakes.
@@ -22,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Time for a handshake over loopback; kubelet's probe waits a second.
 const TIME_MAX: Duration = Duration::from_secs(1);
+/// How long a handshake that succeeded counts although later ones find no place: a flood of strangers must not make a replica
+/// unready that serves those who were there before, least of all every replica at once.
+const SUCCESS_COUNTS: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 enum DialError {
@@ -35,12 +40,63 @@ enum DialError {
     Late,
 }
 
+impl DialError {
+    /// Whether the listener was merely too busy to answer, and so has said nothing about what it would answer.
+    fn is_of_crowd(&self) -> bool {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+        match self {
+            Self::Late => true,
+            Self::Handshake { source, .. } => {
+                matches!(
+                    source.kind(),
+                    BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof
+                )
+            }
+            Self::Connect { source, .. } => matches!(source.kind(), ConnectionReset | TimedOut),
+            Self::Ca(_) => false,
+        }
+    }
+}
+
 /// Dials the own listener again and again.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     address: SocketAddr,
     handshakes: Handshakes,
-    outcome: Arc<Mutex<Result<(), String>>>,
+    dialled: Arc<Mutex<Dialled>>,
+}
+
+/// What came of the handshakes.
+#[derive(Debug)]
+struct Dialled {
+    outcome: Result<(), String>,
+    succeeded_at: Option<Instant>,
+}
+
+impl Dialled {
+    /// Takes in what a handshake came to.
+    fn note(&mut self, outcome: &Result<(), DialError>, now: Instant) {
+        match outcome {
+            Ok(()) => *self = Self { outcome: Ok(()), succeeded_at: Some(now) },
+            Err(error) => {
+                let is_fresh = |at| now.saturating_duration_since(at) < SUCCESS_COUNTS;
+                if !(error.is_of_crowd() && self.outcome.is_ok() && self.succeeded_at.is_some_and(is_fresh)) {
+                    self.outcome = Err(causes(error));
+                }
+            }
+        }
+    }
+}
+
+/// An error with its causes.
+fn causes(error: &DialError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
 }
 
 impl Dialer {
@@ -56,16 +112,16 @@ impl Dialer {
             };
             address.set_ip(loopback);
         }
-        let outcome = Arc::new(Mutex::new(Err("not dialled yet".to_owned())));
-        Self { address, handshakes, outcome }
+        let nothing = Dialled { outcome: Err("not dialled yet".to_owned()), succeeded_at: None };
+        Self { address, handshakes, dialled: Arc::new(Mutex::new(nothing)) }
     }
 
-    /// What the last handshake came to.
+    /// What the last handshake came to that found a place.
     ///
     /// # Errors
     /// Why it failed.
     pub fn outcome(&self) -> Result<(), String> {
-        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.dialled).outcome.clone()
     }
 
     /// Runs until shutdown.
@@ -87,10 +143,8 @@ impl Dialer {
     async fn attempt(&self, served: &Served) -> Duration {
         let late = |_| Err(DialError::Late);
         let outcome = tokio::time::timeout(TIME_MAX, self.dial(served)).await.unwrap_or_else(late);
-        let outcome = outcome.map_err(|error| format!("{:#}", anyhow::Error::new(error)));
-        let pause = if outcome.is_ok() { INTERVAL } else { RETRY_INTERVAL };
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
-        pause
+        lock(&self.dialled).note(&outcome, Instant::now());
+        if outcome.is_ok() { INTERVAL } else { RETRY_INTERVAL }
     }
 
     async fn dial(&self, served: &Served) -> Result<(), DialError> {
@@ -256,6 +310,43 @@ mod tests {
             let served = serve(&certificate, &authority(), name, name);
             check(&dialer, &served, "").await;
         }
+    }
+
+    #[test]
+    fn a_crowd_makes_nobody_unready_for_half_a_minute_and_a_fault_does_at_once() {
+        let now = Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let handshake =
+            |kind: std::io::ErrorKind| DialError::Handshake { name: name(NAME), source: kind.into() };
+        let check = |error: DialError, seconds: u64, is_ready: bool| {
+            let mut dialled = Dialled { outcome: Err("not dialled yet".to_owned()), succeeded_at: None };
+            dialled.note(&Ok(()), now);
+            let shown = error.to_string();
+            dialled.note(&Err(error), after(seconds));
+            assert_eq!(dialled.outcome.is_ok(), is_ready, "{shown} after {seconds} s");
+        };
+        check(DialError::Late, 30, false);
+        check(handshake(std::io::ErrorKind::InvalidData), 1, false);
+        let refused = std::io::ErrorKind::ConnectionRefused.into();
+        check(DialError::Connect { address: ([127, 0, 0, 1], 1).into(), source: refused }, 1, false);
+        check(DialError::Late, 29, true);
+        check(handshake(std::io::ErrorKind::UnexpectedEof), 29, true);
+        let mut unready = Dialled { outcome: Err("expired".to_owned()), succeeded_at: Some(now) };
+        unready.note(&Err(DialError::Late), after(1));
+        assert!(unready.outcome.is_err(), "what was found wrong stays so");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_connections_leaves_it_ready() {
+        let certificate = ServingCertificate::new();
+        let dialer = listen(&certificate).await;
+        let served = serve(&certificate, &authority(), NAME, NAME);
+        check(&dialer, &served, "").await;
+        let mut strangers = Vec::new();
+        for _ in 0..600 {
+            strangers.push(TcpStream::connect(dialer.address).await.unwrap());
+        }
+        check(&dialer, &served, "").await;
     }
 
     #[tokio::test]

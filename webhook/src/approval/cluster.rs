@@ -16,6 +16,7 @@ use kube::error::DiscoveryError;
 use kube::{Api, Client};
 use rules::Requester;
 use runtime::lock::lock;
+use tokio::sync::Semaphore;
 
 use super::recent::Recent;
 use super::{ApprovalError, Authorizer, IssuerResource, ReviewError, built_in};
@@ -33,6 +34,8 @@ const MISSING_KIND_LIFE: Duration = Duration::from_secs(30);
 const RIGHT_LIFE: Duration = Duration::from_secs(1);
 /// Rights that are remembered (A5).
 const RIGHTS_MAX: usize = 8192;
+/// SubjectAccessReviews at once: whoever floods the webhook with approvals does not pass the flood on.
+const ASKED_MAX: usize = 32;
 /// Attempts at one SubjectAccessReview (A5).
 const ATTEMPTS_MAX: u32 = 2;
 /// Pause between two (A5), without the jitter.
@@ -54,6 +57,7 @@ pub struct ClusterAuthorizer {
     missing: Recent<KindName, ()>,
     /// Who may approve what, by the SHA-256 of the review's whole content, so that long ones take no memory.
     rights: Recent<[u8; 32], bool>,
+    asking: Semaphore,
 }
 
 impl ClusterAuthorizer {
@@ -65,6 +69,7 @@ impl ClusterAuthorizer {
             kinds: Mutex::default(),
             missing: Recent::new(MISSING_KIND_LIFE, KINDS_MAX),
             rights: Recent::new(RIGHT_LIFE, RIGHTS_MAX),
+            asking: Semaphore::new(ASKED_MAX),
         }
     }
 
@@ -128,12 +133,22 @@ impl ClusterAuthorizer {
     async fn reviewed(&self, review: &SubjectAccessReview) -> Result<bool, ReviewError> {
         // Without a key nothing is remembered; there are only texts in it, so that does not happen.
         let key = serde_json::to_vec(&review.spec).ok().and_then(|content| sha256(&content));
-        if let Some(allowed) = key.and_then(|key| self.rights.get(&key)) {
+        let remembered = || {
+            let allowed = key.and_then(|key| self.rights.get(&key))?;
             self.metrics.reviewed(Verdict::Remembered, Duration::ZERO);
+            Some(allowed)
+        };
+        if let Some(allowed) = remembered() {
+            return Ok(allowed);
+        }
+        let place = self.asking.acquire().await;
+        // Whoever was before it may have asked the same.
+        if let Some(allowed) = remembered() {
             return Ok(allowed);
         }
         let started = tokio::time::Instant::now();
         let outcome = self.asked(review).await;
+        drop(place);
         let verdict = match &outcome {
             Ok(true) => Verdict::Allowed,
             Ok(false) => Verdict::Denied,
@@ -276,6 +291,8 @@ mod tests {
         failures: Arc<Mutex<Vec<u16>>>,
         /// What is in the status of access reviews besides.
         besides: Arc<Mutex<Value>>,
+        /// Whether an answer takes a tenth of a second.
+        is_slow: Arc<Mutex<bool>>,
     }
 
     impl Server {
@@ -295,6 +312,9 @@ mod tests {
             let sent = body.collect_bytes().await.unwrap();
             let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
             self.calls.lock().unwrap().push(format!("{path} {}", sent["spec"]));
+            if *self.is_slow.lock().unwrap() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             if let Some(code) = self.failures.lock().unwrap().pop() {
                 let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "code": code,
                     "status": "Failure", "reason": "Failed", "message": "it failed"});
@@ -408,6 +428,22 @@ mod tests {
         tokio::time::advance(RIGHT_LIFE).await;
         assert!(may(&user("alice"), None).await);
         assert_eq!(server.calls(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_approvals_is_not_passed_on() {
+        let server = Server::default();
+        *server.is_slow.lock().unwrap() = true;
+        let authorizer = server.authorizer();
+        let users: Vec<Requester> = (0..ASKED_MAX * 4).map(|index| user(&index.to_string())).collect();
+        let all = futures::future::join_all(users.iter().map(|user| authorizer.may_approve(user, "s", None)));
+        assert!(tokio::time::timeout(Duration::from_millis(50), all).await.is_err());
+        assert_eq!(server.calls(), ASKED_MAX);
+        let same = user("alice");
+        let all =
+            futures::future::join_all((0..ASKED_MAX * 4).map(|_| authorizer.may_approve(&same, "s", None)));
+        assert!(all.await.iter().all(|outcome| matches!(outcome, Ok(true))));
+        assert!(server.calls() <= ASKED_MAX);
     }
 
     #[tokio::test(start_paused = true)]

@@ -24,6 +24,10 @@ const SLOW_REVIEW_TIME: Duration = Duration::from_secs(1);
 /// Of the time that the API server waits for an answer, this many tenths are used.
 const TIME_USED_TENTHS: u32 = 8;
 
+/// Of the time for a review, as many tenths may have passed when a right has been checked. What the API server does not say
+/// by then is an error, as what it says wrongly is, and there is time to answer so.
+const RIGHTS_WITHIN_TENTHS: u32 = 9;
+
 /// What a path needs to answer.
 pub(super) struct Context {
     pub(super) endpoint: Endpoint,
@@ -90,7 +94,8 @@ impl Context {
             return Answered::without_review(review::uid_of(body), denial);
         }
         let mut stages = Stages { body: started.elapsed(), ..Stages::default() };
-        let reviewed = AssertUnwindSafe(self.review(body, &mut stages)).catch_unwind();
+        let rights_by = started + time_max / 10 * RIGHTS_WITHIN_TENTHS;
+        let reviewed = AssertUnwindSafe(self.review(body, rights_by, &mut stages)).catch_unwind();
         let answered = match tokio::time::timeout_at(started + time_max, reviewed).await {
             Ok(Ok(answered)) => answered,
             Ok(Err(_)) => {
@@ -112,7 +117,7 @@ impl Context {
         answered
     }
 
-    async fn review(self: &Arc<Self>, body: &Bytes, stages: &mut Stages) -> Answered {
+    async fn review(self: &Arc<Self>, body: &Bytes, rights_by: Instant, stages: &mut Stages) -> Answered {
         let judged = match self.judged_here(body) {
             Some(judged) => judged,
             None => match self.judged_in_turn(body.clone()).await {
@@ -126,7 +131,12 @@ impl Context {
             Outcome::Answer(answer) => answer,
             Outcome::Open(open) => {
                 let started = Instant::now();
-                let answer = self.authorised(*open, kind, &subject).await;
+                let authorised = self.authorised(*open, kind, &subject);
+                let answer = tokio::time::timeout_at(rights_by, authorised).await.unwrap_or_else(|_| {
+                    let text = "the API server did not say in time whether the user may approve";
+                    tracing::warn!(namespace = subject.namespace, name = subject.name, "{text}");
+                    undecided(text)
+                });
                 stages.approval = started.elapsed();
                 answer
             }
@@ -179,11 +189,16 @@ impl Context {
             Err(error) => {
                 let text = format!("{:#}", anyhow::Error::new(error));
                 tracing::warn!(namespace = subject.namespace, name = subject.name, "{text}");
-                return Answer::Denied(Denial::internal(format!("{text}; nothing was decided, try again")));
+                return undecided(&text);
             }
         }
         open.answer(kind, subject, self.shared.judge.forbids_only)
     }
+}
+
+/// What is told where a right could not be checked.
+fn undecided(why: &str) -> Answer {
+    Answer::Denied(Denial::internal(format!("{why}; nothing was decided, try again")))
 }
 
 /// What is told where too many large reviews wait already.
