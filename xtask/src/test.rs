@@ -74,34 +74,37 @@ async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
         arguments.no_e2e || nix::unistd::geteuid().is_root(),
         "the end-to-end suite makes namespaces and mounts, so it needs root; `cargo xtask test --no-e2e` leaves it out"
     );
-    let (checked, clustered) = prepare(arguments);
-    let soak = arguments.soak;
-    if let Some(Checked { helm, .. }) = &checked {
-        checks(stages, helm)?;
+    let (local, clustered) = prepare(arguments);
+    if let Some(local) = &local {
+        stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
+        stages.run("generated files", || local.helm.finish().and_then(|()| crate::golden::check()))?;
     }
     let programs = stages.run("building the tests", || test_programs(arguments))?;
-    if let Some(Checked { peers, .. }) = &checked {
-        stages.run("packages", || peers.finish())?;
+    if let Some(local) = &local {
+        stages.run("packages", || local.peers.finish())?;
         let unit = programs.iter().filter(|program| !needs_cluster(program));
         stages.run("unit tests", || programs::run_all(unit.map(|program| test(program, &[])), 1))?;
     }
     if let Some(clustered) = &clustered {
         end_to_end(arguments, &programs, clustered, stages).await?;
     }
-    if let Some(Checked { cargo_deny, fuzzers, .. }) = &checked {
-        stages.run("dependencies", || dependencies(&cargo_deny.finish()?))?;
-        let fuzzers = stages.run("building the fuzz targets", || fuzzers.finish())?;
+    if let Some(local) = &local {
+        stages.run("lints", || local.lints.finish())?;
+        stages.run("dependencies", || dependencies(&local.cargo_deny.finish()?))?;
+        let fuzzers = stages.run("building the fuzz targets", || local.fuzzers.finish())?;
         // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
-        let (seconds, seed) = if soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
+        let (seconds, seed) =
+            if arguments.soak { (FUZZ_SECONDS_SOAK, None) } else { (FUZZ_SECONDS, Some(FUZZ_SEED)) };
         stages.run("fuzzing", || crate::fuzz::all(&fuzzers, seconds, seed))?;
     }
     Ok(())
 }
 
-/// What is made beside the stages for those without a cluster.
-struct Checked {
+/// What is done beside the stages for those without a cluster.
+struct Local {
     helm: Job<()>,
     peers: Job<()>,
+    lints: Job<()>,
     cargo_deny: Job<PathBuf>,
     fuzzers: Job<PathBuf>,
 }
@@ -113,55 +116,43 @@ struct Clustered {
     vault: Option<Job<()>>,
 }
 
-/// Begins whatever needs no result of a stage, in the order in which it is waited for. What only the tools of single
-/// tests need, and what comes after all tests, is made while these run.
-fn prepare(arguments: &Arguments) -> (Option<Checked>, Option<Clustered>) {
-    let (checks, cluster) = (!arguments.e2e, !arguments.no_e2e);
+/// Begins whatever needs no result of a stage, in the order in which it is waited for. What can wait is done beside the
+/// end-to-end tests: they leave three quarters of the processors' time.
+fn prepare(arguments: &Arguments) -> (Option<Local>, Option<Clustered>) {
     let mut queue = Queue::default();
     let tools = |tools: &'static [Tool]| move || Toolchain::ensure(tools).map(drop);
-    let early = checks.then(|| {
+    let early = (!arguments.e2e).then(|| {
         let helm = queue.add(tools(&[Tool::Helm]));
         (helm, queue.add(|| packages::ensure(&packages::PEERS)))
     });
-    let clustered = cluster.then(|| {
-        let packages = packages::ensure;
-        let tools = queue.add(move || packages(&packages::CLUSTER).and_then(|()| tools(&Tool::CLUSTER)()));
-        // The last of them every start of a cluster asks for again.
+    let clustered = (!arguments.no_e2e).then(|| {
+        let packages = || packages::ensure(&packages::CLUSTER);
+        let kubernetes = queue.add(move || packages().and_then(|()| tools(&Tool::CLUSTER)()));
+        // The second one is asked for again by every start of a cluster.
         let images = || image::build_all().and_then(|images| image::pause().map(|_| images));
         let images = queue.add(images);
-        Clustered { tools, images, vault: arguments.vault.then(|| queue.add(e2e::vault::ensure)) }
-    });
-    if cluster {
-        // The tests ask for them again, and say what is wrong.
+        let vault = arguments.vault.then(|| queue.add(e2e::vault::ensure));
+        let clustered = Clustered { tools: kubernetes, images, vault };
+        // The tests that need them ask for them again, and say what is wrong.
         drop(queue.add(tools(&[Tool::CsiSanity])));
         drop(queue.add(tools(&[Tool::Cmctl])));
-    }
-    let checked = early.map(|(helm, peers)| Checked {
+        clustered
+    });
+    let local = early.map(|(helm, peers)| Local {
         helm,
         peers,
+        lints: queue.add(lints),
         cargo_deny: queue.add(cargo_deny),
         fuzzers: queue.add(crate::fuzz::build),
     });
     queue.start();
-    (checked, clustered)
+    (local, clustered)
 }
 
-/// What can be said without running anything of ours.
-fn checks(stages: &mut Stages, helm: &Job<()>) -> anyhow::Result<()> {
-    stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
-    stages.run("lints", || {
-        cargo::run(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--quiet",
-            "--",
-            "--deny",
-            "warnings",
-        ])
-    })?;
-    stages.run("generated files", || helm.finish().and_then(|()| crate::golden::check()))
+fn lints() -> anyhow::Result<()> {
+    let arguments =
+        ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "--deny", "warnings"];
+    progress::step("checking lints", || cargo::run(&arguments))
 }
 
 async fn end_to_end(
