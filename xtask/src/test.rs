@@ -15,7 +15,7 @@ use e2e::image::{self, Archive};
 use e2e::toolchain::{Tool, Toolchain};
 use e2e::{cargo, install, packages, paths, progress};
 
-use self::aside::{Job, Queue};
+use self::aside::{Job, Queue, Work};
 
 /// The cluster of a test run. It has a name of its own, so that a developer's cluster is left alone.
 const CLUSTER: &str = "signet-test";
@@ -74,7 +74,7 @@ async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
         arguments.no_e2e || nix::unistd::geteuid().is_root(),
         "the end-to-end suite makes namespaces and mounts, so it needs root; `cargo xtask test --no-e2e` leaves it out"
     );
-    let (local, clustered) = prepare(arguments);
+    let (local, clustered, _work) = prepare(arguments);
     if let Some(local) = &local {
         stages.run("format", || cargo::run(&["fmt", "--all", "--check"]))?;
         stages.run("generated files", || local.helm.finish().and_then(|()| crate::golden::check()))?;
@@ -118,7 +118,7 @@ struct Clustered {
 
 /// Begins whatever needs no result of a stage, in the order in which it is waited for. What can wait is done beside the
 /// end-to-end tests: they leave three quarters of the processors' time.
-fn prepare(arguments: &Arguments) -> (Option<Local>, Option<Clustered>) {
+fn prepare(arguments: &Arguments) -> (Option<Local>, Option<Clustered>, Work) {
     let mut queue = Queue::default();
     let tools = |tools: &'static [Tool]| move || Toolchain::ensure(tools).map(drop);
     let early = (!arguments.e2e).then(|| {
@@ -145,8 +145,7 @@ fn prepare(arguments: &Arguments) -> (Option<Local>, Option<Clustered>) {
         cargo_deny: queue.add(cargo_deny),
         fuzzers: queue.add(crate::fuzz::build),
     });
-    queue.start();
-    (local, clustered)
+    (local, clustered, queue.start())
 }
 
 fn lints() -> anyhow::Result<()> {
