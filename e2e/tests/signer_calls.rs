@@ -28,6 +28,7 @@ async fn pods_get_their_own_certificates_and_nobody_gets_anothers() -> anyhow::R
     namespace::own("signer", |scope| async move {
         let ca = pods::with_ca(&scope).await?;
         let checks = async {
+            common::signer::resolvable(&scope).await?;
             let web = mounted(&scope, &ca).await?;
             let caller = Caller::of(&scope, &web).await?;
             caller.gets_its_name().await?;

@@ -13,9 +13,10 @@ use e2e::namespace::Scope;
 use e2e::wait;
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::api::{ListParams, LogParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use kube::api::{ListParams, LogParams, Patch, PatchParams, PostParams};
 use proto::signer::signer_client::SignerClient;
 use proto::signer::{SignRequest, SignResponse};
 use rcgen::{KeyPair, SigningKey as _};
@@ -95,6 +96,26 @@ async fn trust(scope: &Scope) -> anyhow::Result<Arc<ClientConfig>> {
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// Tells the driver where the service is: test clusters have no name service, so the driver's pod gets an entry in its table
+/// of hosts.
+pub(crate) async fn resolvable(scope: &Scope) -> anyhow::Result<()> {
+    let (namespace, service) = (&scope.namespace, format!("{}-signer", scope.namespace));
+    let found = scope.api::<Service>().get(&service).await?;
+    let address = found.spec.and_then(|spec| spec.cluster_ip).context("the Service has no address")?;
+    let aliases = json!([{"ip": address, "hostnames": [format!("{service}.{namespace}.svc")]}]);
+    let patch = Patch::Merge(json!({"spec": {"template": {"spec": {"hostAliases": aliases}}}}));
+    let daemons = scope.api::<DaemonSet>();
+    daemons.patch(&format!("{namespace}-csi-driver"), &PatchParams::default(), &patch).await?;
+    wait::until("a driver that knows the service", WITHIN, || async {
+        let driver = pod_of(scope, "csi-driver").await?;
+        let aliases = driver.spec.and_then(|spec| spec.host_aliases).unwrap_or_default();
+        ensure!(!aliases.is_empty(), "it is still the former one");
+        ensure!(driver.metadata.deletion_timestamp.is_none(), "it is going");
+        Ok(())
+    })
+    .await
 }
 
 /// The only pod of a component of the installation in the test's namespace.
