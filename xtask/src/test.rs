@@ -89,7 +89,7 @@ async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
         end_to_end(arguments, &programs, clustered, stages).await?;
     }
     if let Some(local) = &local {
-        stages.run("lints", || local.lints.finish())?;
+        stages.run("lints", || local.lints.as_ref().map_or_else(lints, Job::finish))?;
         stages.run("dependencies", || dependencies(&local.cargo_deny.finish()?))?;
         let fuzzers = stages.run("building the fuzz targets", || local.fuzzers.finish())?;
         // What nobody has seen yet is looked for in the soak: a change must not fail for what another one did.
@@ -104,7 +104,7 @@ async fn all(arguments: &Arguments, stages: &mut Stages) -> anyhow::Result<()> {
 struct Local {
     helm: Job<()>,
     peers: Job<()>,
-    lints: Job<()>,
+    lints: Option<Job<()>>,
     cargo_deny: Job<PathBuf>,
     fuzzers: Job<PathBuf>,
 }
@@ -141,7 +141,9 @@ fn prepare(arguments: &Arguments) -> (Option<Local>, Option<Clustered>, Work) {
     let local = early.map(|(helm, peers)| Local {
         helm,
         peers,
-        lints: queue.add(lints),
+        // Without tests on a cluster it would be done beside the building of the tests, in the same folder, which only
+        // one cargo can use at a time.
+        lints: clustered.is_some().then(|| queue.add(lints)),
         cargo_deny: queue.add(cargo_deny),
         fuzzers: queue.add(crate::fuzz::build),
     });
@@ -278,5 +280,18 @@ impl Stages {
         }
         let whole: Duration = self.done.iter().map(|(_, took)| *took).sum();
         println!("{:>7.1} s  in all", whole.as_secs_f32());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_that_come_last_exist() {
+        for name in LAST {
+            let file = paths::workspace().join("e2e/tests").join(name).with_extension("rs");
+            assert!(file.exists(), "there is no {}", file.display());
+        }
     }
 }

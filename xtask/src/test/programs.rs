@@ -67,7 +67,7 @@ fn run(mut test: Command, logs: &Path) -> anyhow::Result<()> {
     let outcome = record(&mut test, &log);
     let output = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     // One call, so that no other program's output comes between.
-    println!("   {name}: {:.1} s\n{output}", began.elapsed().as_secs_f32());
+    println!("   {name}: {:.1} s\n{}\n", began.elapsed().as_secs_f32(), output.trim_matches('\n'));
     let end = match outcome {
         Ok(status) if status.success() => return Ok(()),
         Ok(status) => status.to_string(),
