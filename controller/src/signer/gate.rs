@@ -12,12 +12,11 @@ use axum::{BoxError, Router};
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use proto::signing::REQUEST_BYTES_MAX;
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::answer::Denied;
 use super::callers::Callers;
-use super::limits::Limits;
+use super::limits::{CallPlace, Limits};
 use super::metrics::Metrics;
 use super::tokens::TOKEN_BYTES_MAX;
 
@@ -42,17 +41,18 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Stands before `router`, which finds a [`Caller`](super::callers::Caller) among the extensions of each request.
+    /// Stands before `router`, which finds a [`Caller`](super::callers::Caller) and its [`CallPlace`] among the extensions of each request.
     pub fn before(self, router: Router) -> Router {
         router.layer(middleware::from_fn_with_state(Arc::new(self), pass))
     }
 
     /// The call with its body, and its place.
-    async fn enter(&self, request: Request) -> Result<(Request, OwnedSemaphorePermit), Denied> {
+    async fn enter(&self, request: Request) -> Result<(Request, CallPlace), Denied> {
         let caller = self.callers.of(bearer(request.headers())?);
         let place = self.limits.call(caller)?;
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(caller);
+        parts.extensions.insert(place.clone());
         let body = tokio::time::timeout(BODY_TIME_MAX, whole(body));
         let body = body.await.unwrap_or_else(|_| {
             let message = format!("the body of the call did not come within {BODY_TIME_MAX:?}");

@@ -44,6 +44,10 @@ pub struct Limits {
     issuers: Mutex<HashMap<IssuerId, Arc<Semaphore>>>,
 }
 
+/// A place of a call, given back with the last clone.
+#[derive(Debug, Clone)]
+pub struct CallPlace(Arc<Mutex<OwnedSemaphorePermit>>);
+
 /// A place of a node, given back on drop.
 #[derive(Debug)]
 pub struct NodePlace {
@@ -75,12 +79,21 @@ impl Limits {
     ///
     /// # Errors
     /// When there is none for such a caller.
-    pub fn call(&self, caller: Caller) -> Result<OwnedSemaphorePermit, Exhausted> {
+    pub fn call(&self, caller: Caller) -> Result<CallPlace, Exhausted> {
         let (places, exhausted) = match caller {
             Caller::Driver => (&self.calls, Exhausted::Calls),
             Caller::Stranger => (&self.strangers, Exhausted::Strangers),
         };
-        Arc::clone(places).try_acquire_owned().map_err(|_| exhausted)
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| exhausted)?;
+        Ok(CallPlace(Arc::new(Mutex::new(place))))
+    }
+
+    /// The caller is a driver, as is known now: from here on its call takes a place of drivers, if there is one, and not of
+    /// strangers, however long its issuer takes.
+    pub fn promote(&self, place: &CallPlace) {
+        if let Ok(driver) = Arc::clone(&self.calls).try_acquire_owned() {
+            *lock(&place.0) = driver;
+        }
     }
 
     /// A place of the node.
@@ -155,6 +168,21 @@ mod tests {
         assert!(limits.call(Caller::Driver).is_ok());
         drop(strangers);
         assert!(limits.call(Caller::Stranger).is_ok());
+    }
+
+    #[test]
+    fn a_stranger_that_is_found_to_be_a_driver_makes_room_for_another_one() {
+        let limits = Limits::default();
+        let mut strangers: Vec<_> =
+            (0..STRANGERS_MAX).map(|_| limits.call(Caller::Stranger).unwrap()).collect();
+        limits.promote(&strangers[0]);
+        strangers.push(limits.call(Caller::Stranger).unwrap());
+        let drivers: Vec<_> = (1..CALLS_MAX).map(|_| limits.call(Caller::Driver).unwrap()).collect();
+        assert_eq!(limits.call(Caller::Driver).unwrap_err(), Exhausted::Calls);
+        // Without a place of drivers it keeps its own.
+        limits.promote(&strangers[1]);
+        assert_eq!(limits.call(Caller::Stranger).unwrap_err(), Exhausted::Strangers);
+        drop(drivers);
     }
 
     #[tokio::test(start_paused = true)]

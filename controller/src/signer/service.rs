@@ -29,7 +29,7 @@ use super::callers::{Caller, Callers};
 use super::catalogue::Catalogue;
 use super::gate;
 use super::issuers::{Issuers, Way};
-use super::limits::{Limits, NodePlace};
+use super::limits::{CallPlace, Limits, NodePlace};
 use super::metrics::{Metrics, Phase};
 use super::review::{self, Reviewed};
 use super::settings::SignerSettings;
@@ -82,6 +82,8 @@ struct Call {
     metadata: MetadataMap,
     /// Whether the caller was here before.
     caller: Caller,
+    /// `None`: nothing stands before the service.
+    place: Option<CallPlace>,
     /// Without the pod's token.
     message: SignRequest,
     pod_token: Zeroizing<String>,
@@ -91,7 +93,8 @@ impl Call {
     fn of(call: tonic::Request<SignRequest>) -> Self {
         let (metadata, extensions, mut message) = call.into_parts();
         let pod_token = Zeroizing::new(std::mem::take(&mut message.pod_token));
-        Self { metadata, caller: extensions.get().copied().unwrap_or_default(), message, pod_token }
+        let (caller, place) = (extensions.get().copied().unwrap_or_default(), extensions.get().cloned());
+        Self { metadata, caller, place, message, pod_token }
     }
 
     /// The caller's own token.
@@ -215,7 +218,7 @@ impl Service {
 
     /// Checks the caller's own token. Who is no driver is a stranger from now on.
     async fn driver(&self, call: &Call, record: &mut Record) -> Result<Arc<Reviewed>, Denied> {
-        let Parts { tokens, settings, callers, .. } = &self.parts;
+        let Parts { tokens, settings, callers, limits, .. } = &self.parts;
         let bearer = call.bearer()?;
         let driver = tokens.review(bearer, &settings.driver_audience, Asker::Caller(call.caller)).await;
         let checked = driver.map_err(|error| Denied::of_token("driver", &error)).and_then(|driver| {
@@ -224,7 +227,12 @@ impl Service {
             Ok(driver)
         });
         match &checked {
-            Ok(_) => callers.met(bearer),
+            Ok(_) => {
+                callers.met(bearer);
+                if let Some(place) = call.place.as_ref().filter(|_| call.caller == Caller::Stranger) {
+                    limits.promote(place);
+                }
+            }
             Err(denied) if denied.is_of_caller() => callers.forget(bearer),
             Err(_) => {}
         }
