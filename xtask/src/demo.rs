@@ -12,9 +12,13 @@ use std::time::Instant;
 use clap::Args;
 use e2e::cluster::{Cluster, Config, Name, Placement};
 use e2e::{image, install};
+use serde_json::json;
 
 /// The cluster of the demo.
 const CLUSTER: &str = "signet-demo";
+
+/// The controller signs for the node, which has no CA's key.
+const SIGNER: &str = "controller.signer.enabled=true,csiDriver.mode=signer";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -42,7 +46,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let images = image::build_all()?;
     let config = Config { name: name.clone(), placement: Placement::Nodes(1) };
     let cluster = Cluster::up(&config).await?;
-    install::install(&cluster, &images, &[]).await?;
+    install::install(&cluster, &images, &[SIGNER]).await?;
+    signer_is_known(&cluster)?;
     println!("{}", cluster.kubectl(&["get", "pods", "-A", "-o", "wide"])?);
     scenes::refused_certificate(&cluster)?;
     scenes::injected_bundles(&cluster, || cainjector(&cluster)).await?;
@@ -50,6 +55,19 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     issuance::certificate(&cluster)?;
     issuance::request(&cluster)?;
     end(&name, arguments.down, began)
+}
+
+/// Tells the node plugin where the signer service is: this cluster has no name service, so that the plugin's pods get an entry
+/// in their tables of hosts.
+fn signer_is_known(cluster: &Cluster) -> anyhow::Result<()> {
+    let (namespace, service) = (install::RELEASE, format!("{}-signer", install::RELEASE));
+    let address = ["-n", namespace, "get", "service", &service, "-o", "jsonpath={.spec.clusterIP}"];
+    let address = cluster.kubectl(&address)?;
+    let aliases = json!([{"ip": address.trim(), "hostnames": [format!("{service}.{namespace}.svc")]}]);
+    let patch = json!({"spec": {"template": {"spec": {"hostAliases": aliases}}}}).to_string();
+    let plugin = format!("daemonset/{}-csi-driver", install::RELEASE);
+    cluster.kubectl(&["-n", namespace, "patch", &plugin, "--patch", &patch])?;
+    cluster.kubectl(&["-n", namespace, "rollout", "status", &plugin, "--timeout=120s"]).map(drop)
 }
 
 /// The cainjector's program in the pod of the installation.
