@@ -41,6 +41,7 @@ use api::keys::label;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use runtime::follow::follow;
+use runtime::readiness::Readiness;
 use runtime::tasks::Tasks;
 
 use crate::certificate::apply::Keeper;
@@ -97,7 +98,10 @@ fn follow_secrets(context: &Context, keeper: &Arc<Keeper>, namespace: Option<Str
         Some(namespace) => Api::namespaced(context.client.clone(), namespace),
         None => Api::all(context.client.clone()),
     };
-    let (told, standing) = (Arc::clone(keeper), context.readiness.teller(NAME));
+    // Of several namespaces one that is gone, or may not be read any more, takes nothing from the others.
+    let is_one_of_several = context.settings.secret_namespaces.is_some();
+    let standing = if is_one_of_several { Readiness::default() } else { context.readiness.clone() };
+    let (told, standing) = (Arc::clone(keeper), standing.teller(NAME));
     let labels = Some(format!("{}=true", label::MANAGED_SECRET));
     let shutdown = context.shutdown.clone();
     let changed = move |change| told.secret_changed(namespace.as_deref(), change);

@@ -273,22 +273,24 @@ impl Keeper {
         users.into_iter().for_each(|name| self.queue.add(name));
     }
 
-    /// All Certificates are looked at once everything about them has been seen.
+    /// Certificates are looked at once everything about them has been seen.
     fn wake(&self) {
-        if self.sees_all() {
-            let names: Vec<_> = lock(&self.index).certificates().map(|view| view.name.clone()).collect();
-            names.into_iter().for_each(|name| self.queue.add_waiting(name));
-        }
+        let names: Vec<_> = lock(&self.index).certificates().map(|view| view.name.clone()).collect();
+        names.into_iter().filter(|name| self.sees_all_of(name)).for_each(|name| self.queue.add_waiting(name));
     }
 
-    fn sees_all(&self) -> bool {
+    /// Whether everything about this Certificate has been seen. Secrets of another namespace that may not be read are nothing
+    /// to it.
+    fn sees_all_of(&self, name: &ObjectName) -> bool {
+        let unlisted = lock(&self.unlisted);
         self.are_certificates_listed.load(Ordering::Acquire)
-            && lock(&self.unlisted).is_empty()
+            && !unlisted.contains(&None)
+            && !unlisted.contains(&name.namespace)
             && self.requests.is_listed()
     }
 
     async fn look(&self, name: &ObjectName) -> Outcome {
-        if !self.sees_all() {
+        if !self.sees_all_of(name) {
             return Outcome::Done;
         }
         for _ in 0..TURNS_MAX {
@@ -312,7 +314,8 @@ impl Keeper {
         let keys = index.keys_of(&certificate.uid, &key);
         // The index stays locked, so that a Secret cannot be released before it is watched.
         let passwords = passwords::known(&certificate, |secret| self.passwords.state(secret));
-        let keystores = self.keystore_state(&certificate, &secret);
+        let keystore_inputs = self.keystore_inputs(&certificate);
+        let keystores = self.keystore_state(&certificate, &secret, &keystore_inputs);
         drop(index);
         let request = own(names::request(&certificate.name.name, revision));
         let requests = self.requests.requests_of(&certificate.uid, &request);
@@ -329,6 +332,7 @@ impl Keeper {
             ca_of,
             passwords,
             keystores,
+            keystore_inputs,
             is_served: self.serves(&certificate),
             certificate,
         })
@@ -340,25 +344,31 @@ impl Keeper {
         namespaces.is_none_or(|namespaces| namespaces.contains(namespace))
     }
 
-    fn keystore_state(&self, certificate: &CertificateView, secret: &Sight) -> KeystoreState {
+    fn keystore_state(
+        &self,
+        certificate: &CertificateView,
+        secret: &Sight,
+        inputs: &[String],
+    ) -> KeystoreState {
         if !passwords::are_wanted(certificate) {
             return KeystoreState::Right;
         }
         let right = lock(&self.keystores);
-        let is_right = right.get(&certificate.name) == Some(&self.keystore_versions(certificate, secret));
+        let noted = right.get(&certificate.name).and_then(|noted| noted.split_first());
+        let Sight::There(view) = secret else { return KeystoreState::Unknown };
+        let is_right = noted.is_some_and(|(version, noted)| *version == view.version && noted == inputs);
         if is_right { KeystoreState::Right } else { KeystoreState::Unknown }
     }
 
-    /// What the keystores in a Secret depend on, in the versions that are known.
-    fn keystore_versions(&self, certificate: &CertificateView, secret: &Sight) -> Vec<String> {
-        let version = if let Sight::There(view) = secret { view.version.clone() } else { String::new() };
+    /// What the keystores of a Certificate are made from, in the versions that are known.
+    fn keystore_inputs(&self, certificate: &CertificateView) -> Vec<String> {
         let spec = certificate.generation.unwrap_or_default().to_string();
         let passwords =
             passwords::secrets(certificate).into_iter().map(|name| match self.passwords.state(&name) {
                 State::Present(there) => there.version.clone(),
-                _ => String::new(),
+                State::Pending | State::Absent | State::Failed(_) => String::new(),
             });
-        [version, spec].into_iter().chain(passwords).collect()
+        [spec].into_iter().chain(passwords).collect()
     }
 
     async fn turn(&self, seen: &Gathered) -> Turn {
@@ -418,11 +428,19 @@ impl Keeper {
                 if decision.status.failed_issuance_attempts > view.status.failed_issuance_attempts {
                     *lock(&self.failures).entry(view.name.clone()).or_default() += 1;
                 }
-                self.take(CertificateView { version, status: decision.status, ..view.clone() });
+                // One that went meanwhile must not come back by our own answer.
+                if self.is_known(view) {
+                    self.take(CertificateView { version, status: decision.status, ..view.clone() });
+                }
                 self.tell(view, decision.news);
                 Turn::Next
             }
-            Written::Gone => Turn::Over(Outcome::Done),
+            Written::Gone => {
+                if self.is_known(view) {
+                    self.gone(&view.name);
+                }
+                Turn::Over(Outcome::Done)
+            }
             // The watch is about to show it as it is.
             Written::Stale => Turn::Over(Outcome::Failed),
             Written::Refused(failure) => {
@@ -434,6 +452,11 @@ impl Keeper {
                 Turn::Over(Outcome::Failed)
             }
         }
+    }
+
+    /// Whether this very Certificate is there, as far as the watch has told.
+    fn is_known(&self, view: &CertificateView) -> bool {
+        lock(&self.index).certificate(&view.name).is_some_and(|known| known.uid == view.uid)
     }
 
     fn tell(&self, view: &CertificateView, news: Vec<News>) {

@@ -33,6 +33,8 @@ pub struct Gathered {
     pub passwords: Passwords,
     /// Whether its keystores are known to be made with those.
     pub keystores: KeystoreState,
+    /// The versions of what keystores would be made from now.
+    pub keystore_inputs: Vec<String>,
     /// Whether Secrets of its namespace may be written.
     pub is_served: bool,
 }

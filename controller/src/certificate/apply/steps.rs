@@ -156,6 +156,8 @@ impl Keeper {
         let view = &seen.certificate;
         let full_name = ObjectName { namespace: view.name.namespace.clone(), name: name.to_owned() };
         let Some(_claim) = self.requests.claim(full_name) else { return Err(Halt::Stale) };
+        // A certificate that cannot be stored is not asked for.
+        self.keystores(seen).await?;
         if replace {
             self.delete(seen, &[], &[name.to_owned()]).await?;
         }
@@ -165,7 +167,12 @@ impl Keeper {
         match self.requests.answer(&request, &key).await {
             Ok(Signed::Issued(issued)) => {
                 let entry = KeyEntry { key: &key, chain: &issued.chain, ca: &issued.ca };
-                self.write_target(seen, &request.spec.issuer, &entry, now).await
+                let written = self.write_target(seen, &request.spec.issuer, &entry, now).await;
+                if written.is_err() {
+                    // With its key what was issued can be stored later, and need not be issued again.
+                    self.store_key(view, &key_secret, &key).await?;
+                }
+                written
             }
             // Its status says so, and the next turn reads it.
             Ok(Signed::Terminal { .. }) => Ok(()),

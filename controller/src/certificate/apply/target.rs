@@ -123,7 +123,8 @@ impl Keeper {
         Err(Halt::Later(Outcome::Again(pause.max(Duration::from_secs(1)))))
     }
 
-    async fn keystores(&self, seen: &Gathered) -> Result<Keystores, Halt> {
+    /// The passwords of its keystores, as they are now.
+    pub(super) async fn keystores(&self, seen: &Gathered) -> Result<Keystores, Halt> {
         let read = Keystores::read(&self.client, &seen.certificate).await;
         read.map_err(|why| {
             let news = News::warning("KeystorePasswordSecretNotFound", why.as_str()).once_for(why.as_str());
@@ -144,14 +145,17 @@ impl Keeper {
         };
         let body = body::target(view, target);
         let params = PatchParams::apply(SECRET_MANAGER).force();
+        // The forced apply takes the pair from whoever has written it: nobody else may lead by then.
+        if !self.leadership.may_write() {
+            return Err(Halt::Later(Outcome::Again(Duration::ZERO)));
+        }
         let written = self.secrets(view).patch(&view.spec.secret_name, &params, &Patch::Apply(&body)).await;
         let written = written.map_err(|error| Halt::Api("write its Secret", Failure::from(&error)))?;
-        let mut index = lock(&self.index);
-        index.set_secret(written, Instant::now());
-        let secret = index.secret(&view.secret(), Instant::now());
-        let versions = self.keystore_versions(view, &secret);
-        drop(index);
+        let version = written.metadata.resource_version.clone().unwrap_or_default();
+        lock(&self.index).set_secret(written, Instant::now());
         if passwords::are_wanted(view) {
+            // Passwords that changed meanwhile are of other versions than those that were known before.
+            let versions = [version].into_iter().chain(seen.keystore_inputs.iter().cloned()).collect();
             lock(&self.keystores).insert(view.name.clone(), versions);
         }
         Ok(())

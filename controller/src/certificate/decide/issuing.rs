@@ -29,17 +29,18 @@ pub(super) enum KeySource {
 impl<'a> Look<'a> {
     pub(super) fn issuing(&self) -> Decision {
         let enabled = self.s.policy.enabled;
-        // Somebody else asked for the issuance, as cmctl does, and nothing has been done for it.
-        if self.s.certificate.status.next_private_key_secret_name.is_none()
-            && let Some(step) = self.at_once()
-        {
-            return self.unchanged(step);
-        }
+        // Before anything is begun: a refusal that is not recorded would be followed by the next attempt at once.
         if enabled.issuing
             && let Some(request) = self.request_of(self.next).filter(|request| self.fits_spec(request))
             && let Some(failed) = self.unrecorded_failure(request)
         {
             return failed;
+        }
+        // Somebody else asked for the issuance, as cmctl does, and nothing has been done for it.
+        if self.s.certificate.status.next_private_key_secret_name.is_none()
+            && let Some(step) = self.at_once()
+        {
+            return self.unchanged(step);
         }
         let (kept, dropped) = self.sorted_keys();
         let name = kept.map_or_else(|| self.key_name(), |key| key.name.clone());

@@ -503,6 +503,18 @@ fn a_renewal_that_somebody_asked_for_is_done_in_one_go_too() {
     assert_eq!(look(&case).step, step);
 }
 
+#[test]
+fn a_renewal_that_somebody_asked_for_and_the_issuer_refuses_is_recorded_and_not_repeated_at_once() {
+    let mut case = Case { issuer: IssuerFacts::Ready { is_synchronous: true }, ..Case::ready() };
+    case.certificate.status.conditions.push(true_condition("Issuing", "ManuallyTriggered"));
+    let request = case.request(2, &testing::key());
+    case.requests.push(answered(&request, &failed("SigningError"), now()));
+    let decision = look(&case);
+    assert_eq!(decision.step, Step::Rest);
+    assert_eq!(decision.status.failed_issuance_attempts, Some(1));
+    assert_eq!(condition(&decision, "Issuing"), Some((&ConditionStatus::False, "Failed")));
+}
+
 // A Certificate at rest.
 
 #[test]
