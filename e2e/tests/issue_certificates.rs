@@ -150,7 +150,10 @@ async fn certificates_are_renewed_in_time_and_without_end() -> anyhow::Result<()
         namespaces.patch(&scope.namespace, &PatchParams::default(), &Patch::Merge(labels)).await?;
         ca(&scope).await?;
         let spec = json!({"dnsNames": ["web.example.com"], "duration": "15s"});
-        scope.create(&certificate("web", &spec)).await?;
+        let short_lived = certificate("web", &spec);
+        // The API server reads the labels of namespaces from a watch, which may be a moment behind.
+        wait::until("the webhook to leave the namespace alone", WITHIN, || scope.create(&short_lived))
+            .await?;
         is_ready(&scope, "web", 1).await?;
         let first = pair(&secret(&scope, "web").await?);
         let status = is_at(&scope, "web", 3).await?;

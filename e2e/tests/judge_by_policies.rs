@@ -25,7 +25,9 @@ async fn policies_judge_as_the_rules_that_they_copy() -> anyhow::Result<()> {
     namespace::own("policies", |scope| async move {
         leave_to_policies(&scope).await?;
         let stored = certificate("stored", &json!({"secretName": "Wrong_", "commonName": "a"}));
-        scope.create(&stored).await.context("the webhook looks at a namespace that it should leave alone")?;
+        // The API server reads the labels of namespaces from a watch, which may be a moment behind.
+        wait::until("the webhook to leave the namespace alone", IN_FORCE_WITHIN, || scope.create(&stored))
+            .await?;
         for policy in POLICIES {
             install(&scope, policy).await?;
         }
